@@ -1,0 +1,80 @@
+"""What a language model is to the runtime: next-token logits at nodes of the prefix trie."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .prefix import Prefix
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Usage:
+    """What a model has computed so far. Counters only grow; take differences for a run.
+
+    Attributes:
+        positions: token positions put through the model.
+        forwards: batched forward passes.
+        copied_positions: cached positions copied because two sequences diverged.
+    """
+
+    positions: int = 0
+    forwards: int = 0
+    copied_positions: int = 0
+
+    def since(self, start: Usage) -> Usage:
+        """What was used after the snapshot ``start``."""
+        return Usage(
+            self.positions - start.positions,
+            self.forwards - start.forwards,
+            self.copied_positions - start.copied_positions,
+        )
+
+    def snapshot(self) -> Usage:
+        """A copy that later work leaves as it is."""
+        return Usage(self.positions, self.forwards, self.copied_positions)
+
+
+class LogitModel(ABC):
+    """A causal model that this process can ask for whole next-token distributions.
+
+    Attributes:
+        root: the empty sequence; all nodes handed to :meth:`logits` descend from it.
+        vocab_size: the width of a row of logits.
+        eos_tokens: the ids that end a text.
+        usage: what was computed so far.
+    """
+
+    root: Prefix
+    vocab_size: int
+    eos_tokens: frozenset[int]
+    usage: Usage
+
+    @abstractmethod
+    def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:
+        """Next-token logits after each of ``nodes``.
+
+        Args:
+            nodes: distinct nodes of this model's trie, none the root of a model that needs a first token. They
+                may share prefixes, be forks of each other, or lie on one path (when a given text is scored).
+
+        Returns:
+            A float32 or float64 tensor [len(nodes), vocab_size] on any device, rows in the order of ``nodes``.
+        """
+
+    @abstractmethod
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text``, with no special tokens added."""
+
+    @abstractmethod
+    def decode_bytes(self, token: int) -> bytes:
+        """The bytes that ``token`` stands for; empty for special tokens such as EOS."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people: what the model is, where it runs."""

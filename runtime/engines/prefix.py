@@ -1,0 +1,77 @@
+"""The prefix trie: every distinct token sequence a model has seen is one interned node.
+
+Two particles with the same history hold the *same* node, so "compute every prefix once" is "compute every node
+once", and a copy of a context is a reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from weakref import WeakValueDictionary
+
+
+class Prefix:
+    """A token sequence as a node of a trie; identity is equality within one trie.
+
+    A parent knows its children weakly, so a branch that nobody refers to is freed.
+
+    Attributes:
+        parent: the sequence without its last token; ``None`` at the root (the empty sequence).
+        token: the last token id; ``-1`` at the root.
+        length: the number of tokens.
+    """
+
+    __slots__ = ("__weakref__", "_children", "length", "parent", "token")
+
+    parent: Prefix | None
+    token: int
+    length: int
+
+    def __init__(self, parent: Prefix | None = None, token: int = -1) -> None:
+        self.parent = parent
+        self.token = token
+        self.length = 0 if parent is None else parent.length + 1
+        self._children: WeakValueDictionary[int, Prefix] | None = None
+
+    def child(self, token: int) -> Prefix:
+        """The interned node for this sequence followed by ``token``."""
+        children = self._children
+        if children is None:
+            children = self._children = WeakValueDictionary()
+        node = children.get(token)
+        if node is None:
+            node = children[token] = Prefix(self, token)
+        return node
+
+    def extend(self, tokens: Iterable[int]) -> Prefix:
+        """The interned node for this sequence followed by ``tokens``."""
+        node = self
+        for token in tokens:
+            node = node.child(token)
+        return node
+
+    def ancestors(self) -> Iterator[Prefix]:
+        """This node, its parent, and so on up to and including the root."""
+        node: Prefix | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def tokens(self, since: Prefix | None = None) -> tuple[int, ...]:
+        """The token ids, from the root or from the ancestor ``since`` on.
+
+        Raises:
+            ValueError: ``since`` is not an ancestor of this node.
+        """
+        found: list[int] = []
+        node: Prefix | None = self
+        while node is not None and node is not since:
+            if node.parent is not None:
+                found.append(node.token)
+            node = node.parent
+        if since is not None and node is None:
+            raise ValueError("since is not an ancestor of this prefix")
+        return tuple(reversed(found))
+
+    def __repr__(self) -> str:
+        return f"Prefix({list(self.tokens())})"
