@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,17 @@ class LogitModel(ABC):
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:
         """The token ids of ``text``, with no special tokens added."""
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The token ids of a conversation up to where the model's turn begins, by the model's own chat template.
+
+        Args:
+            messages: mappings with the keys ``role`` and ``content``.
+
+        Raises:
+            ValueError: the model has no chat template.
+        """
+        raise ValueError(f"{self.describe()} has no chat template; give the context as text")
 
     @abstractmethod
     def decode_bytes(self, token: int) -> bytes:
