@@ -1,0 +1,76 @@
+"""The engine interface: submit requests, step, collect what finished.
+
+An engine owns no randomness and no particles. Requests carry a ``key``; draws are a function of it, so a result
+does not depend on which other requests shared its batches.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from ..source import Key, Source
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A piece of work for an engine; subclasses say what. Identity is equality: each is answered once."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """A finished request.
+
+    Attributes:
+        request: the very object that was submitted.
+        value: what the request asked for.
+        log_prob: log-probability of ``value`` under the distribution asked about, where there is one.
+        tokens: model tokens generated or scored for it.
+    """
+
+    request: Request
+    value: Any
+    log_prob: float = 0.0
+    tokens: int = 0
+
+
+class Engine(ABC):
+    """Computes requests in batches of its own making."""
+
+    @abstractmethod
+    def submit(self, request: Request, source: Source) -> None:
+        """Take a request; its draws, if any, come from ``source``."""
+
+    @abstractmethod
+    def step(self) -> list[Completion]:
+        """Do one batch of work; return what finished, in an order that depends only on the requests."""
+
+    @property
+    @abstractmethod
+    def pending(self) -> int:
+        """How many requests are not finished yet."""
+
+    def cancel(self) -> None:
+        """Drop everything pending (a run was interrupted)."""
+
+
+class ModelDistribution(ABC):
+    """A distribution whose draws and densities are computed by an engine, so that they can share batches.
+
+    Local distributions (torch, pyro, ``ppl.dist``) answer at once; these answer with a request.
+    """
+
+    engine: Engine
+
+    @abstractmethod
+    def draw(self, key: Key) -> Request:
+        """The request whose completion carries a value drawn from this distribution and its log-probability."""
+
+    @abstractmethod
+    def score(self, value: Any) -> Request:
+        """The request whose completion carries ``log p(value)``.
+
+        Raises:
+            TypeError, ValueError: the value could not be one of this distribution's.
+        """

@@ -1,0 +1,140 @@
+"""Randomness: every draw in the system comes from one ``Source``, as a function of a key.
+
+A key is a 64-bit integer derived from (seed, particle, address), and a draw is a pure function of (key, counter).
+So a result does not depend on how the work was batched, nor on what ran beside it. The same interface is implemented
+by the exact source (``exact.py``), which explores every outcome instead of drawing one.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Key = int
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, for runs that were given none."""
+    return secrets.randbits(63)
+
+
+def derive(key: Key, *parts: int | str) -> Key:
+    """The key of a component: distinct ``parts`` give independent streams (BLAKE2b, RFC 7693)."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8, key=key.to_bytes(8, "little")).digest(), "little")
+
+
+def uniform(key: Key, counter: int = 0) -> float:
+    """A number in [0, 1) with 53 random bits (SplitMix64: Steele, Lea and Flood, 2014)."""
+    x = (key + (counter + 1) * _GOLDEN) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return ((x ^ (x >> 31)) >> 11) * 2.0**-53
+
+
+def uniforms(keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
+    """:func:`uniform` for each pair, at once. Shape [len(keys)], float64."""
+    with np.errstate(over="ignore"):
+        x = np.array(keys, dtype=np.uint64) + (np.array(counters, dtype=np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+class Source(ABC):
+    """Where outcomes come from. Every method is a pure function of its arguments in production."""
+
+    @abstractmethod
+    def choose(self, log_weights: Sequence[float], key: Key) -> int:
+        """An index drawn in proportion to ``exp(log_weights)``, of which at least one is finite."""
+
+    @abstractmethod
+    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
+        """One index a row.
+
+        Args:
+            log_probs: [rows, k] normalised log-probabilities; ``-inf`` excludes an index.
+            keys: the key of each row.
+            counters: the position of this draw within its key's stream, for each row.
+        """
+
+    @abstractmethod
+    def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
+        """A uniform number in [0, 1).
+
+        Args:
+            key: the key.
+            breaks: called only where outcomes are explored: points in (0, 1) between which the caller's
+                behaviour does not depend on the number.
+        """
+
+    @abstractmethod
+    def draw(self, distribution: Any, key: Key) -> Any:
+        """A value of a torch (or pyro) distribution with no finite support that could be enumerated."""
+
+    def accept(self, log_probability: float, key: Key) -> bool:
+        """True with probability ``min(1, exp(log_probability))``."""
+        if log_probability >= 0.0:
+            return True
+        if log_probability == -math.inf:
+            return False
+        return self.choose((log_probability, math.log(-math.expm1(log_probability))), key) == 0
+
+
+class RandomSource(Source):
+    """Counter-based random numbers: what production runs use."""
+
+    def choose(self, log_weights: Sequence[float], key: Key) -> int:
+        top = max(log_weights)
+        weights = [math.exp(w - top) for w in log_weights]
+        target = uniform(key) * math.fsum(weights)
+        total = 0.0
+        last = 0
+        for i, weight in enumerate(weights):
+            if weight > 0.0:
+                total += weight
+                last = i
+                if target < total:
+                    return i
+        return last  # rounding left the running total a hair under the sum
+
+    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
+        import torch
+
+        probs = torch.exp(log_probs.double())
+        cumulative = torch.cumsum(probs, dim=-1)
+        draws = torch.from_numpy(uniforms(keys, counters)).to(cumulative.device)
+        target = (draws * cumulative[:, -1]).unsqueeze(-1)
+        found = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+        over = found >= probs.shape[-1]  # rounding may carry the target up to the total itself
+        if bool(over.any()):
+            last = probs.shape[-1] - 1 - (probs > 0).int().flip(-1).argmax(-1)
+            found = torch.where(over, last, found)
+        return [int(i) for i in found.tolist()]
+
+    def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
+        return uniform(key)
+
+    def draw(self, distribution: Any, key: Key) -> Any:
+        import torch
+
+        # Torch's samplers read one global generator: borrow it for a draw and give it back as it was.
+        state = torch.get_rng_state()
+        try:
+            torch.manual_seed(key & (_MASK >> 1))
+            return distribution.sample()
+        finally:
+            torch.set_rng_state(state)
