@@ -74,3 +74,19 @@ class ModelDistribution(ABC):
         Raises:
             TypeError, ValueError: the value could not be one of this distribution's.
         """
+
+    @abstractmethod
+    def support(self, limit: int) -> Request:
+        """The request whose completion's value is every outcome of positive mass with its log-probability.
+
+        Args:
+            limit: the most outcomes wanted; the engine raises ``SupportTooLarge`` past it.
+        """
+
+    def value(self, completion: Completion) -> Any:
+        """What the program sees as the drawn value of a completed :meth:`draw`."""
+        return completion.value
+
+
+class SupportTooLarge(Exception):
+    """A distribution has more outcomes than were allowed for."""
