@@ -1,0 +1,130 @@
+"""The IR's invariants, checked before code is generated.
+
+Each rule is a function from a program to the violations it finds; ``RULES`` is the list of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from . import ir
+
+
+class InvalidIR(Exception):
+    """The compiler made IR that breaks its own rules: a bug in the compiler, never in the user's program."""
+
+
+Rule = Callable[[ir.Program], Iterator[str]]
+
+
+def _values_are_defined_once(program: ir.Program) -> Iterator[str]:
+    seen: set[ir.Value] = set()
+
+    def define(values: tuple[ir.Value, ...], where: object) -> Iterator[str]:
+        for value in values:
+            if value in seen or value is ir.UNDEFINED:
+                yield f"{value} is defined twice, at {where}"
+            seen.add(value)
+
+    yield from define(program.body.params, program.span)
+    for node in ir.walk(program.body):
+        yield from define(node.defines, node.span)
+        for region in node.regions:
+            yield from define(region.params, node.span)
+
+
+def _uses_are_dominated(program: ir.Program) -> Iterator[str]:
+    def region(body: ir.Region, visible: set[ir.Value]) -> Iterator[str]:
+        visible = visible | set(body.params) | {ir.UNDEFINED}
+        for node in (*body.nodes, body.end):
+            for value in node.uses:
+                if value not in visible:
+                    yield f"{value} is used at {node.span} where it is not defined"
+            inner = visible | ({node.counter} if isinstance(node, ir.Loop) and node.counter else set())
+            for nested in node.regions:
+                yield from region(nested, inner)
+            visible |= set(node.defines)
+
+    yield from region(program.body, set())
+
+
+def _regions_end_where_they_may(program: ir.Program) -> Iterator[str]:
+    def region(body: ir.Region, in_loop: bool, may_yield: bool) -> Iterator[str]:
+        end = body.end
+        if isinstance(end, ir.Yield) and not may_yield:
+            yield f"a region that nothing follows yields, at {end.span}"
+        if isinstance(end, (ir.Break, ir.Continue)) and not in_loop:
+            yield f"{end.word} outside a loop, at {end.span}"
+        for node in body.nodes:
+            if isinstance(node, ir.If):
+                yield from region(node.then, in_loop, True)
+                yield from region(node.orelse, in_loop, True)
+            elif isinstance(node, ir.Loop):
+                yield from region(node.body, True, False)
+                yield from region(node.orelse, in_loop, True)
+                if isinstance(node, ir.While):
+                    yield from region(node.test, False, True)
+
+    yield from region(program.body, False, False)
+
+
+def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
+    def check(region: ir.Region, kind: type[ir.Terminator], count: int) -> Iterator[str]:
+        for end in _ends(region, kind):
+            if len(end.values) != count:
+                yield f"{end.word} at {end.span} carries {len(end.values)} values where {count} are expected"
+
+    for node in ir.walk(program.body):
+        if isinstance(node, ir.If):
+            for region in node.regions:
+                if isinstance(region.end, ir.Yield) and len(region.end.values) != len(node.results):
+                    yield f"a branch at {node.span} yields {len(region.end.values)} of {len(node.results)} values"
+        if isinstance(node, ir.Loop):
+            count = len(node.initial)
+            yield from check(node.body, ir.Break, len(node.results))
+            yield from check(node.body, ir.Continue, count)
+            if isinstance(node.orelse.end, ir.Yield) and len(node.orelse.end.values) != len(node.results):
+                yield f"the end of the loop at {node.span} yields {len(node.orelse.end.values)} values"
+            if len(node.body.params) != count + isinstance(node, ir.For) or len(node.orelse.params) != count:
+                yield f"the loop at {node.span} carries {count} values but its regions take another number"
+
+
+def _ends(region: ir.Region, kind: type[ir.Terminator]) -> Iterator[ir.Terminator]:
+    """The terminators of one kind that belong to the loop whose body ``region`` is."""
+    if isinstance(region.end, kind):
+        yield region.end
+    for node in region.nodes:
+        if isinstance(node, ir.If):
+            for nested in node.regions:
+                yield from _ends(nested, kind)
+        elif isinstance(node, ir.Loop):
+            yield from _ends(node.orelse, kind)
+
+
+def _sites_are_listed(program: ir.Program) -> Iterator[str]:
+    used = [node.site for node in ir.walk(program.body) if isinstance(node, ir.Effect)]
+    if len(set(map(id, used))) != len(used):
+        yield "two effects share a site"
+    for site in used:
+        if site not in program.sites:
+            yield f"the site {site.name!r} at {site.span} is not listed"
+
+
+RULES: tuple[Rule, ...] = (
+    _values_are_defined_once,
+    _uses_are_dominated,
+    _regions_end_where_they_may,
+    _edges_carry_what_is_expected,
+    _sites_are_listed,
+)
+
+
+def verify(program: ir.Program) -> None:
+    """Check every rule.
+
+    Raises:
+        InvalidIR: listing what is wrong.
+    """
+    found = [message for rule in RULES for message in rule(program)]
+    if found:
+        raise InvalidIR(f"{program.name}: " + "; ".join(found))

@@ -1,0 +1,89 @@
+"""The statements of the language. Inside a ``@program`` the compiler turns them into requests; elsewhere they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from .compiler.requests import EffectSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class EffectOutsideProgram(RuntimeError):
+    """An effect was called where no program was compiled around it."""
+
+
+def _effect(spec: EffectSpec) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        function.__ppl_effect__ = spec  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def _refuse(word: str) -> NoReturn:
+    raise EffectOutsideProgram(
+        f"{word}() was called outside a @program. If it stands in a helper function, put @program above the helper; "
+        f"if {word} was passed around as a value, call it by its own name."
+    )
+
+
+@_effect(EffectSpec("sample", ("distribution",), ("proposal", "name"), True, usage="sample(distribution)"))
+def sample(distribution: Any, proposal: Any = None, *, name: str | None = None) -> Any:
+    """Draw a random variable: integrate over ``distribution``.
+
+    Args:
+        distribution: a model distribution such as ``context.line()``, one of ``ppl.dist``, or any torch or pyro
+            distribution.
+        proposal: where to draw the value instead; the weight accounts for the difference, so the posterior is the same.
+        name: the site's name; by default the variable that the value is assigned to.
+
+    Returns:
+        The value.
+    """
+    _refuse("sample")
+
+
+@_effect(EffectSpec("observe", ("distribution", "value"), ("name",), usage="observe(distribution, value)"))
+def observe(distribution: Any, value: Any, *, name: str | None = None) -> None:
+    """Evidence: multiply the measure by the density of ``distribution`` at ``value``."""
+    _refuse("observe")
+
+
+@_effect(EffectSpec("factor", ("log_weight",), ("name",), usage="factor(log_weight)"))
+def factor(log_weight: Any, *, name: str | None = None) -> None:
+    """Evidence: multiply the measure by ``exp(log_weight)``."""
+    _refuse("factor")
+
+
+@_effect(EffectSpec("condition", ("holds",), ("name",), usage="condition(holds)"))
+def condition(holds: Any, *, name: str | None = None) -> None:
+    """Evidence: keep only runs in which ``holds`` is true."""
+    _refuse("condition")
+
+
+@_effect(EffectSpec("twist", ("log_value",), ("name",), usage="twist(log_value)"))
+def twist(log_value: Any, *, name: str | None = None) -> None:
+    """A hint for the inference: how promising this run looks. Divided out at the end, so the posterior stays the same."""
+    _refuse("twist")
+
+
+@_effect(EffectSpec("barrier", (), ("name",), usage="barrier()"))
+def barrier(*, name: str | None = None) -> None:
+    """A point where particle methods may resample, with no evidence of its own."""
+    _refuse("barrier")
+
+
+@_effect(EffectSpec("call", ("function",), ("name",), True, True, usage="call(function, *args)"))
+def call(function: Callable[..., Sequence[Any]], *args: Any, name: str | None = None) -> Any:
+    """Run a deterministic batched function, once for all particles that wait for it.
+
+    Args:
+        function: takes one list for each argument, a row for each particle, and returns as many results.
+        args: this particle's row.
+
+    Returns:
+        This particle's result.
+    """
+    _refuse("call")

@@ -1,0 +1,247 @@
+"""Language models as a program sees them, and where to get one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+from .runtime.engines.base import Completion, Engine, Request
+from .runtime.engines.model import LogitModel
+from .runtime.source import RandomSource, Source
+from .text import Context, tokens_of
+
+if TYPE_CHECKING:
+    from .runtime.engines.table import Weight
+
+_BUNDLED = Path(__file__).resolve().parent / "bundled" / "model"
+_MESSAGE = '{"role": "user", "content": "…"}'
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class LM:
+    """A language model: gives contexts, from which come distributions over text.
+
+    Attributes:
+        model: its next-token logits and its tokenizer.
+        engine: where requests about it are computed.
+        name: what people call it.
+    """
+
+    def __init__(self, model: LogitModel, make_engine: Callable[[], Engine], name: str) -> None:
+        """Use :func:`load_lm` or :func:`table_lm` instead.
+
+        Args:
+            model: the model.
+            make_engine: a new engine over ``model``.
+            name: what people call it.
+        """
+        self.model = model
+        self.engine = make_engine()
+        self.name = name
+        self._make_engine = make_engine
+
+    def context(self, text_or_messages: str | Sequence[Mapping[str, str]] = "") -> Context:
+        """What the model is to have read.
+
+        Args:
+            text_or_messages: text, or a conversation, as mappings with the keys ``role`` and ``content``, which the
+                model's chat template writes out up to where its own turn begins.
+
+        Raises:
+            TypeError: it is neither.
+            ValueError: it is a conversation and the model has no chat template, or it cannot be encoded.
+        """
+        if isinstance(text_or_messages, str):
+            return Context(self, self.model.root.extend(tokens_of(text_or_messages, self)))
+        if isinstance(text_or_messages, Context | Mapping) or not isinstance(text_or_messages, Sequence):
+            kind = type(text_or_messages).__name__
+            raise TypeError(f"lm.context takes text, or a list of messages such as {_MESSAGE}, not a {kind}")
+        messages = cast(Sequence[Mapping[str, str]], text_or_messages)
+        for message in messages:
+            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+                raise TypeError(f"{message!r} is not a message; write one as {_MESSAGE}")
+        if not messages:
+            raise ValueError(f"the list of messages is empty; give at least one, such as {_MESSAGE}")
+        return Context(self, self.model.root.extend(self.model.encode_chat(messages)))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text``, with no special tokens added."""
+        return self.model.encode(str(text))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """How tokens read. Special tokens read as nothing, incomplete characters as U+FFFD."""
+        return b"".join(map(self.model.decode_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def describe(self) -> str:
+        """One line: what the model is and where it runs."""
+        return self.model.describe()
+
+    def compute(self, request: Request, source: Source | None = None) -> Completion:
+        """Answer one request now, in an engine of its own, so that no run in progress is disturbed.
+
+        Args:
+            request: what a distribution's ``draw``, ``score`` or ``support`` gave.
+            source: where its draws come from; by default random.
+        """
+        engine = self._make_engine()
+        engine.submit(request, RandomSource() if source is None else source)
+        while True:
+            for completion in engine.step():
+                return completion
+
+    def __repr__(self) -> str:
+        return f"LM({self.name!r}: {self.describe()})"
+
+
+def load_lm(
+    source: str | os.PathLike[str] | LogitModel | tuple[Any, Any] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_batch: int | None = None,
+    **options: Any,
+) -> LM:
+    """A language model. Asked again with equal arguments, the same one.
+
+    Args:
+        source: ``None`` for the small model that ships with the package; the path of a folder with a model in Hugging
+            Face format; the name of a model on the Hugging Face hub; a pair (transformers model, tokenizer); or any
+            :class:`LogitModel`.
+        device: where to load it, such as "cpu" or "cuda:1"; "auto" chooses. Only for a path or a name.
+        dtype: the type of its weights, such as "float32"; "auto" chooses. Only for a path or a name.
+        max_batch: the most contexts in one call of the model; ``None`` for no bound. No result depends on it.
+        **options: handed to the loader of transformers models.
+
+    Raises:
+        FileNotFoundError: there is no model at the path.
+        TypeError, ValueError: ``source`` is nothing of the above.
+    """
+    given, place = True, cast(Any, source)
+    if source is None or isinstance(source, str | os.PathLike):
+        given, place = False, _place(source)
+    settings = (device, dtype, max_batch, *sorted(options.items()))
+    cache: Any = _given if given else _loaded
+    # A given object is known by its identity: while its LM is cached, that keeps it, and so its id, in use.
+    identity = tuple(map(id, source)) if isinstance(source, tuple) else id(source)
+    key = (identity if given else place, *settings)
+    try:
+        hash(key)
+    except TypeError:
+        return _load(place, device, dtype, max_batch, options)
+    with _lock:
+        found: LM | None = cache.get(key)
+        if found is None:
+            found = cache[key] = _load(place, device, dtype, max_batch, options)
+        return found
+
+
+def unload_lms() -> None:
+    """Forget what :func:`load_lm` keeps, so that memory is freed once nothing else refers to it."""
+    with _lock:
+        _loaded.clear()
+        _given.clear()
+
+
+_lock = Lock()
+_loaded: dict[Any, LM] = {}
+_given: WeakValueDictionary[Any, LM] = WeakValueDictionary()
+
+
+def table_lm(
+    vocabulary: Sequence[str],
+    rows: Mapping[tuple[str, ...], Mapping[str, Weight]] | None = None,
+    *,
+    eos: str | None = None,
+    seed: int | None = None,
+    order: int | None = None,
+) -> LM:
+    """A model given by exact probabilities, for programs whose meaning is to be computed by hand.
+
+    Args:
+        vocabulary: the token strings.
+        rows: the probabilities of the next token after contexts that end in the key, a tuple of token strings; the
+            longest key that matches counts, and ``()`` always matches.
+        eos: the token that ends a text.
+        seed: instead of ``rows``: probabilities that look arbitrary, different after each context.
+        order: with ``seed``: how many of the last tokens they depend on; ``None`` for all.
+
+    Raises:
+        ValueError: not exactly one of ``rows`` and ``seed`` is given, or a row is not a distribution.
+    """
+    from .runtime.engines.table import TableModel
+
+    if (rows is None) == (seed is None):
+        raise ValueError("give either rows (probabilities) or seed (arbitrary ones)")
+    if rows is not None:
+        if order is not None:
+            raise ValueError("order goes with seed; with rows, the keys say how far back a row looks")
+        return _over(TableModel(vocabulary, rows, eos), "table", None)
+    assert seed is not None
+    return _over(TableModel.random(seed, vocabulary, eos, order), f"table {seed}", None)
+
+
+def _over(model: LogitModel, name: str, max_batch: int | None) -> LM:
+    from .runtime.engines.local import LocalEngine
+
+    return LM(model, lambda: LocalEngine(model, max_batch=max_batch), name)
+
+
+def _load(place: Any, device: str, dtype: str, max_batch: int | None, options: Mapping[str, Any]) -> LM:
+    if isinstance(place, LogitModel):
+        if options:
+            raise TypeError(f"a model given as an object takes no {', '.join(options)}")
+        return _over(place, type(place).__name__, max_batch)
+    if isinstance(place, tuple) and len(place) == 2:
+        from .runtime.engines.transformers import TransformersModel
+
+        return _over(TransformersModel(*place, **options), type(place[0]).__name__, max_batch)
+    if not isinstance(place, str):
+        raise TypeError(
+            f"load_lm takes a path, a hub name, a pair (transformers model, tokenizer) or a LogitModel, "
+            f"not a {type(place).__name__}"
+        )
+    from .runtime.engines.transformers import load_transformers
+
+    name = "bundled" if place == str(_BUNDLED) else place
+    try:
+        model = load_transformers(place, device=device, dtype=dtype, **options)
+    except OSError as error:
+        if Path(place).is_dir():
+            raise
+        problem = str(error).strip().partition("\n")[0]
+        raise FileNotFoundError(
+            f"{place!r} is no folder here, and no model to be had from the hub: {problem}"
+        ) from error
+    return _over(model, name, max_batch)
+
+
+def _place(source: str | os.PathLike[str] | None) -> str:
+    """The folder or hub name that is meant, checked as far as can be without loading anything."""
+    if source is None:
+        if not (_BUNDLED / "config.json").is_file():
+            raise FileNotFoundError(
+                f"this installation lacks the bundled model at {_BUNDLED}; pass a path or a hub name to load_lm"
+            )
+        return str(_BUNDLED)
+    name = os.fspath(source)
+    if re.match(r"https?://", name):
+        raise ValueError(
+            f"{name} is a URL, and servers are not supported in this version yet; pass a path or a hub name"
+        )
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{name} has no config.json; pass the folder that save_pretrained wrote, with a model in it"
+            )
+        return str(path.resolve())
+    if path.exists():
+        raise FileNotFoundError(f"{name} is a file; pass the folder of a model in Hugging Face format")
+    if isinstance(source, str) and _HUB_NAME.fullmatch(name) and not name.startswith("."):
+        return name
+    raise FileNotFoundError(f"{name!r} does not exist; pass the folder of a model, or a hub name such as 'org/model'")

@@ -1,0 +1,229 @@
+"""Distributions over what a model may write next. They describe; an engine computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .runtime.engines.base import Completion, ModelDistribution, SupportTooLarge
+from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
+from .runtime.source import Key, derive, fresh_seed
+from .text import Context, Text, tokens_of
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+
+class _OfContext(ModelDistribution):
+    """What is common to distributions of text after a context.
+
+    Attributes:
+        context: what the model has read before.
+    """
+
+    context: Context
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.engine = context.lm.engine
+
+    @property
+    def lm(self) -> LM:
+        """The model."""
+        return self.context.lm
+
+    def sample(self, seed: int | None = None) -> Text:
+        """Draw a value now, apart from any run.
+
+        Args:
+            seed: the same seed gives the same value; ``None`` for a new one each time.
+        """
+        key = derive(0, fresh_seed() if seed is None else seed, "sample")
+        value: Text = self.value(self.lm.compute(self.draw(key)))
+        return value
+
+    def log_prob(self, value: str) -> float:
+        """The log-probability of ``value``, computed now, apart from any run.
+
+        Args:
+            value: as for :meth:`score`.
+        """
+        return self.lm.compute(self.score(value)).log_prob
+
+    def outcomes(self, limit: int = 10_000) -> list[tuple[Text, float]]:
+        """Every value of positive mass with its log-probability, computed now, apart from any run.
+
+        Args:
+            limit: the most values wanted.
+
+        Raises:
+            SupportTooLarge: there are more.
+        """
+        found: list[tuple[Text, float]] = self.lm.compute(self.support(limit)).value
+        return found
+
+    def __copy__(self) -> _OfContext:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _OfContext:
+        return self
+
+
+class TextDistribution(_OfContext):
+    """Text after a context; see :meth:`Context.text`. Its density is over token sequences.
+
+    Attributes:
+        context: what the model has read before.
+        spec: when the text ends and how tokens are drawn.
+    """
+
+    def __init__(self, context: Context, spec: TextSpec) -> None:
+        super().__init__(context)
+        self.spec = spec
+
+    def draw(self, key: Key) -> Generate:
+        """The request for a text."""
+        return Generate(self.context.node, self.spec, key)
+
+    def score(self, value: str) -> Score:
+        """The request for the log-probability of a text.
+
+        A string can be written with several token sequences. A :class:`Text` of this model is scored by its own; any
+        other string by the one sequence that the tokenizer gives it, and with the end-of-sequence token after it if
+        it neither holds a stop string nor is ``max_tokens`` long. So a string is given as the value would read,
+        with its stop string.
+
+        Raises:
+            TypeError: ``value`` is not a string.
+            ValueError: ``value`` has no end and the model several end tokens; or it cannot be encoded.
+        """
+        if not isinstance(value, str):
+            raise TypeError(f"a text distribution scores a Text or a str, not a {type(value).__name__}")
+        tokens = value.tokens_for(self.lm) if isinstance(value, Text) else None
+        return Score(self.context.node, self._complete(value) if tokens is None else tokens, self.spec)
+
+    def _complete(self, value: str) -> tuple[int, ...]:
+        tokens = self.lm.encode(value)
+        ends = self.lm.model.eos_tokens
+        if not ends or Ending(self.spec, self.lm.model).of(tokens)[1] is not None:
+            return tokens
+        if len(ends) > 1:
+            raise ValueError(
+                f"{value!r} holds no stop string, and the model has several end tokens {sorted(ends)}; "
+                "score Text(value, tokens=lm.encode(value) + (end,), lm=lm) with the one that is meant"
+            )
+        return (*tokens, *ends)
+
+    def support(self, limit: int) -> Support:
+        """The request for all texts of positive mass, as :class:`Text`, with their log-probabilities."""
+        return Support(self.context.node, self.spec, limit, self._text)
+
+    def value(self, completion: Completion) -> Text:
+        """The text that was drawn."""
+        return self._text(completion.value)
+
+    def _text(self, generated: Generated) -> Text:
+        lm = self.lm
+        return Text(lm.decode(generated.tokens), generated.tokens, generated.finish, lm)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TextDistribution):
+            return NotImplemented
+        return self.context == other.context and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash((self.context, self.spec))
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        parts = [repr(self.context)]
+        if spec.stop:
+            parts.append(f"stop={(spec.stop[0] if len(spec.stop) == 1 else spec.stop)!r}")
+        parts.append(f"max_tokens={spec.max_tokens}")
+        parts += [f"{n}={v}" for n, v, d in _settings(spec) if v != d]
+        return f"TextDistribution({', '.join(parts)})"
+
+
+class ChoiceDistribution(_OfContext):
+    """One of several given texts after a context; see :meth:`Context.choice`.
+
+    Attributes:
+        context: what the model has read before.
+        options: the texts.
+        temperature: their probabilities are raised to 1/temperature, then normalised.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or outside its range.
+    """
+
+    def __init__(self, context: Context, options: Sequence[str], temperature: float = 1.0) -> None:
+        super().__init__(context)
+        if isinstance(options, str):
+            raise TypeError(f"options={options!r} is one string; give a list of them")
+        options = list(options)
+        if not options:
+            raise ValueError("options is empty: give at least one string to choose from")
+        for option in options:
+            if not isinstance(option, str):
+                raise TypeError(f"options holds {option!r}: give strings, such as {str(option)!r}")
+            if not option:
+                raise ValueError("options holds an empty string, which has no tokens to weigh; leave it out")
+        if len(set(options)) < len(options):
+            twice = next(option for i, option in enumerate(options) if option in options[:i])
+            raise ValueError(f"options holds {str(twice)!r} twice; give each once")
+        TextSpec(temperature=temperature)  # the same range, and the same words about it
+        lm = context.lm
+        self.options = tuple(Text(str(option), tokens_of(option, lm), None, lm) for option in options)
+        self.temperature = temperature
+        self._index = {str(option): i for i, option in enumerate(self.options)}
+
+    def draw(self, key: Key) -> Choose:
+        """The request for an option."""
+        return self._request(key=key)
+
+    def score(self, value: str) -> Choose:
+        """The request for the log-probability of a string; ``-inf`` if it is none of the options.
+
+        Raises:
+            TypeError: ``value`` is not a string.
+        """
+        if not isinstance(value, str):
+            raise TypeError(f"a choice scores one of its options, a str, not a {type(value).__name__}")
+        return self._request(index=self._index.get(str(value), -1))
+
+    def support(self, limit: int) -> Choose:
+        """The request for all options of positive mass, as :class:`Text`, with their log-probabilities.
+
+        Raises:
+            SupportTooLarge: there are more than ``limit`` options.
+        """
+        if len(self.options) > limit:
+            raise SupportTooLarge(f"a choice has {len(self.options)} options, more than {limit}; raise the limit")
+        return self._request()
+
+    def value(self, completion: Completion) -> Text:
+        """The option that was drawn."""
+        return self.options[completion.value]
+
+    def _request(self, key: Key | None = None, index: int | None = None) -> Choose:
+        tokens = tuple(option.tokens for option in self.options)
+        return Choose(self.context.node, tokens, key, index, self.temperature, self.options.__getitem__)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ChoiceDistribution):
+            return NotImplemented
+        return (self.context, self.options, self.temperature) == (other.context, other.options, other.temperature)
+
+    def __hash__(self) -> int:
+        return hash((self.context, self.options, self.temperature))
+
+    def __repr__(self) -> str:
+        shown = [str(option) for option in self.options]
+        listed = repr(shown) if len(shown) <= 6 else f"[{', '.join(map(repr, shown[:5]))}, … {len(shown)} options]"
+        heat = "" if self.temperature == 1.0 else f", temperature={self.temperature}"
+        return f"ChoiceDistribution({self.context!r}, {listed}{heat})"
+
+
+def _settings(spec: TextSpec) -> list[tuple[str, Any, Any]]:
+    """Name, value and default of what need not be shown."""
+    return [("temperature", spec.temperature, 1.0), ("top_p", spec.top_p, 1.0), ("top_k", spec.top_k, None)]
