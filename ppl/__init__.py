@@ -1,0 +1,49 @@
+"""Probabilistic programs that reason with language models.
+
+Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infer`` returns its weighted posterior.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import dist
+from .compiler import CompileError
+from .effects import barrier, call, condition, factor, observe, sample, twist
+from .infer import infer, infer_many
+from .lm import load_lm, table_lm
+from .posterior import Posterior
+from .program import Program, program
+from .runtime.errors import ProgramError, WeightError
+from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
+from .text import Context, Text
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SMC",
+    "CompileError",
+    "Context",
+    "Enumerate",
+    "Forward",
+    "Importance",
+    "Method",
+    "Posterior",
+    "Program",
+    "ProgramError",
+    "Text",
+    "WeightError",
+    "barrier",
+    "call",
+    "condition",
+    "dist",
+    "factor",
+    "infer",
+    "infer_many",
+    "load_lm",
+    "observe",
+    "program",
+    "sample",
+    "table_lm",
+    "twist",
+]

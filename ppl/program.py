@@ -1,22 +1,191 @@
-"""``@program``."""
+"""``@program``: a Python function as a probabilistic program."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
-from .compiler.link import Compiled, compile_function
+from .compiler import Compiled, Site, compile_function
+from .compiler.requests import Block
+from .effects import EffectOutsideProgram
+from .runtime.machine import Machine
+from .runtime.particle import Fixed
 
 
 class Program:
+    """A compiled probabilistic program.
+
+    Calling it runs it once forward and returns its value, as the plain function would: evidence is ignored. Called
+    inside another program it runs inline, in its own address scope. Hand it to ``infer`` for its posterior.
+    """
+
     __ppl_program__ = True
+    __ppl_immutable__ = True
+    __name__: str
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.compiled: Compiled = compile_function(fn)
+    def __init__(
+        self, compiled: Compiled, fixed: Mapping[str, Fixed] | None = None, bound: tuple[Any, ...] = ()
+    ) -> None:
+        self._compiled = compiled
+        self._fixed = dict(fixed or {})
+        self._bound = bound
+
+    # --- what the runtime uses ---
+
+    @property
+    def entry(self) -> Block:
+        """Takes the program's arguments and runs to its first effect."""
+        if self._bound:
+            return functools.partial(self._compiled.entry, *self._bound)
+        return self._compiled.entry
+
+    @property
+    def fixed(self) -> Mapping[str, Fixed] | None:
+        """The sites fixed by :meth:`given` and :meth:`do`."""
+        return self._fixed or None
+
+    # --- what users use ---
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._compiled.name
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every effect of the program itself, in source order."""
+        return self._compiled.sites
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run once forward, ignoring evidence, with fresh randomness; see ``infer`` for reproducible runs."""
+        if _inside_a_program(sys._getframe(1)):
+            raise EffectOutsideProgram(
+                f"the program {self.name!r} was called where the run can't be cut: inside a comprehension, lambda, "
+                "try or with, or through an attribute or subscript. Give it a name of its own and call that: "
+                f"p = ...; x = p(...)"
+            )
+        from .infer import infer
+
+        return infer(self, *args, method="forward", n=1, kwargs=kwargs).runs[0].value
+
+    def given(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Program:
+        """The same program with sample sites turned into observations of the given values.
+
+        Args:
+            values: address → value, for addresses that are no Python names: ``{"x[2]": 1, "child/x": 0}``.
+            named: the same, by keyword.
+
+        Raises:
+            ValueError: the program has no such sample site; the message lists those that it has.
+        """
+        return self._with(observed=True, values={**(values or {}), **named})
+
+    def do(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Program:
+        """The same program with sample sites set from outside: an intervention, which says nothing about the rest.
+
+        Args:
+            values: address → value.
+            named: the same, by keyword.
+
+        Raises:
+            ValueError: the program has no such sample site; the message lists those that it has.
+        """
+        return self._with(observed=False, values={**(values or {}), **named})
+
+    def explain(self) -> str:
+        """The program's intermediate representation as text."""
+        from .compiler.printer import to_text
+
+        return to_text(self._compiled.ir)
+
+    def _with(self, observed: bool, values: Mapping[str, Any]) -> Program:
+        for address in values:
+            check_address(self, address)
+        fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
+        return self._copy(fixed, self._bound)
+
+    def _copy(self, fixed: Mapping[str, Fixed], bound: tuple[Any, ...]) -> Program:
+        new = type(self)(self._compiled, fixed, bound)
+        functools.update_wrapper(new, self, updated=())
+        return new
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Program:
+        """A program defined in a class is a method."""
+        return self if instance is None else self._copy(self._fixed, (*self._bound, instance))
+
+    def __repr__(self) -> str:
+        changes = "".join(
+            f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items()
+        )
+        return f"<program {self.name}{changes}>"
 
 
-def program(fn):
-    return Program(fn)
+def program(fn: Callable[..., Any]) -> Program:
+    """Compile a function into a program (a decorator).
+
+    Args:
+        fn: written with ``def``; plain Python around ``sample``, ``observe`` and their kin. Between effects it must
+            be deterministic and free of outside side effects: a run may be copied, repeated or dropped at any effect.
+
+    Raises:
+        CompileError: a ``SyntaxError`` that shows what can't be compiled, and what to write instead.
+    """
+    if isinstance(fn, Program):
+        return fn
+    new = Program(compile_function(fn))
+    functools.update_wrapper(new, fn, updated=())
+    return new
 
 
-program.__ppl_decorator__ = True
+program.__ppl_decorator__ = True  # type: ignore[attr-defined]
+
+
+def check_address(prog: Program, address: str) -> None:
+    """Refuse an address that the program can't have.
+
+    Raises:
+        ValueError: listing the sites that it has.
+    """
+    head, slash, _ = address.partition("/")
+    kind = "program" if slash else "sample"
+    sites = [s for s in prog.sites if s.kind == kind]
+    if any(s.dynamic for s in sites):
+        return
+    base, indices = _split(head)
+    named = [s for s in sites if s.name == base]
+    if not named:
+        known = ", ".join(dict.fromkeys(_known(prog.sites)))
+        raise ValueError(f"{prog.name} has no sample site {address!r}; it has {known or 'none'}")
+    if all(s.depth != indices for s in named):
+        example = base + "[0]" * named[0].depth
+        raise ValueError(
+            f"{base!r} in {prog.name} stands in {named[0].depth or 'no'} loop(s): its addresses look like {example!r}, "
+            f"not {head!r}"
+        )
+
+
+def _split(part: str) -> tuple[str, int]:
+    indices = re.search(r"(\[\d+\])*$", part)
+    assert indices is not None
+    return part[: indices.start()], indices.group().count("[")
+
+
+def _known(sites: tuple[Site, ...]) -> Iterator[str]:
+    for site in sites:
+        if site.kind == "sample":
+            yield site.pattern
+        elif site.kind == "program":
+            yield f"{site.pattern}/…"
+
+
+def _inside_a_program(frame: FrameType | None) -> bool:
+    """Whether a program is being run by the machine further up the stack, with no inference in between."""
+    while frame is not None:
+        if frame.f_code is Machine.run.__code__:
+            return True
+        frame = frame.f_back
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from .runtime.engines.prefix import Prefix
@@ -52,13 +53,14 @@ class Text(str):
         return self
 
     def tokens_for(self, lm: LM) -> tuple[int, ...] | None:
-        """The token ids if they are of the model of ``lm``, else ``None``."""
-        return self.tokens if self.lm is not None and self.lm.model is lm.model else None
+        """The token ids if there are any and they are of the model of ``lm``, else ``None``."""
+        return self.tokens if self.tokens and self.lm is not None and self.lm.model is lm.model else None
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Text cannot be changed, so its {name} cannot be set")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Text cannot be changed, so its {name} cannot be deleted")
 
     def __copy__(self) -> Text:
         return self
@@ -202,7 +204,8 @@ class Context:
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError("a Context cannot be changed; context + text is a new one")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("a Context cannot be changed; context + text is a new one")
 
     def __copy__(self) -> Context:
         return self
@@ -230,12 +233,11 @@ def _last_tokens(node: Prefix, count: int) -> list[int]:
 
 
 def _whole(name: str, value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    try:
-        return int(value.__index__())
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name}={value!r}: give an int or None") from None
+    if value is None:
+        return None
+    if not hasattr(value, "__index__") or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: give an int or None")
+    return index(value)
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,0 +1,89 @@
+"""Small distributions over plain Python values. Torch and pyro distributions are accepted everywhere too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .runtime.distributions import Distribution
+from .runtime.source import Key, Source
+
+
+class Finite(Distribution):
+    """A distribution over listed outcomes; see :func:`categorical`, :func:`uniform`, :func:`flip`, :func:`delta`."""
+
+    def __init__(self, outcomes: Sequence[Any], log_probs: Sequence[float]) -> None:
+        self.outcomes = tuple(outcomes)
+        self.log_probs = tuple(log_probs)
+
+    def draw(self, source: Source, key: Key) -> Any:
+        return self.outcomes[source.choose(self.log_probs, key)]
+
+    def log_prob(self, value: Any) -> float:
+        for outcome, log_prob in zip(self.outcomes, self.log_probs, strict=True):
+            if type(outcome) is type(value) and outcome == value:
+                return log_prob
+        for outcome, log_prob in zip(self.outcomes, self.log_probs, strict=True):
+            if outcome == value:
+                return log_prob
+        return -math.inf
+
+    def support(self) -> Sequence[tuple[Any, float]]:
+        pairs = zip(self.outcomes, self.log_probs, strict=True)
+        return [(outcome, log_prob) for outcome, log_prob in pairs if log_prob > -math.inf]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{o!r}: {math.exp(w):.4g}" for o, w in zip(self.outcomes[:6], self.log_probs, strict=False))
+        return f"categorical({{{shown}{', …' if len(self.outcomes) > 6 else ''}}})"
+
+
+def categorical(weights: Mapping[Any, float] | Sequence[float]) -> Finite:
+    """Outcomes in proportion to weights.
+
+    Args:
+        weights: outcome → weight, or a sequence of weights whose outcomes are 0, 1, 2, ... Weights are
+            normalised; they must be non-negative with a positive finite sum.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are zero.
+    """
+    pairs = list(weights.items()) if isinstance(weights, Mapping) else list(enumerate(weights))
+    numbers = [float(w) for _, w in pairs]
+    if not numbers or any(w < 0 or not math.isfinite(w) for w in numbers) or not sum(numbers) > 0:
+        raise ValueError(f"categorical() needs weights of zero or more, not all zero; got {weights!r}")
+    total = math.fsum(numbers)
+    return Finite([o for o, _ in pairs], [math.log(w / total) if w > 0 else -math.inf for w in numbers])
+
+
+def uniform(outcomes: Sequence[Any]) -> Finite:
+    """Each of the listed outcomes with the same probability. For an interval use ``torch.distributions.Uniform``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    listed = list(outcomes)
+    if not listed:
+        raise ValueError("uniform() needs at least one outcome")
+    return Finite(listed, [-math.log(len(listed))] * len(listed))
+
+
+def flip(p: float = 0.5) -> Finite:
+    """True with probability ``p``, else False.
+
+    Raises:
+        ValueError: ``p`` is no probability.
+    """
+    p = float(p)
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"flip() needs a probability from 0 to 1, got {p!r}")
+    return Finite([True, False], [_log(p), _log(1.0 - p)])
+
+
+def delta(value: Any) -> Finite:
+    """Always ``value``."""
+    return Finite([value], [0.0])
+
+
+def _log(p: float) -> float:
+    return math.log(p) if p > 0 else -math.inf

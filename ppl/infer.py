@@ -1,0 +1,188 @@
+"""``infer`` and ``infer_many``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .posterior import Posterior
+from .program import Program, check_address
+from .runtime.machine import Machine, Proposal
+from .runtime.methods import Method, make_method
+from .runtime.population import Population, World
+from .runtime.result import Cost, Death, Result
+from .runtime.scheduler import Scheduler, Task
+from .runtime.source import RandomSource, Source, derive, fresh_seed
+
+Progress = Callable[[int, Population], None]
+
+
+def infer(
+    program: Program,
+    *args: Any,
+    method: str | Method = "smc",
+    seed: int | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    proposals: Mapping[str, Proposal] | None = None,
+    on_error: str = "raise",
+    progress: bool | Progress = False,
+    **options: Any,
+) -> Posterior:
+    """The posterior of a program on these arguments.
+
+    Args:
+        program: a ``@program``.
+        args: its arguments.
+        method: a name (``"smc"``, ``"importance"``, ``"enumerate"``, ``"forward"``) or a method object.
+        seed: what makes the run reproducible; a fresh one by default (``posterior.seed`` tells which).
+        kwargs: the program's keyword arguments.
+        proposals: name or address of a sample site → a function from a ``ProposalSite`` to the distribution to draw
+            from instead; the weight accounts for it, so the posterior stays the same.
+        on_error: ``"raise"``, or ``"kill"``: a particle in which the program raises gets weight zero and is counted.
+        progress: show a live display, or call this after every step with the problem's number and its population.
+        options: the method's own, such as ``n=32``.
+
+    Returns:
+        The weighted posterior.
+
+    Raises:
+        ValueError, TypeError: an argument makes no sense.
+        ProgramError: the program asked for something meaningless; names its file and line.
+    """
+    call = (tuple(args), dict(kwargs or {}))
+    return _infer(program, [call], method, [seed], proposals, on_error, progress, 1, options)[0]
+
+
+def infer_many(
+    program: Program,
+    inputs: Iterable[Any],
+    *,
+    method: str | Method = "smc",
+    seed: int | Sequence[int] | None = None,
+    proposals: Mapping[str, Proposal] | None = None,
+    on_error: str = "raise",
+    progress: bool | Progress = False,
+    concurrency: int = 64,
+    **options: Any,
+) -> list[Posterior]:
+    """The posteriors of a program on many inputs; their model calls share batches.
+
+    Each posterior is the same as ``infer(program, input, seed=seed)`` would give by itself.
+
+    Args:
+        program: a ``@program``.
+        inputs: one entry a problem: a tuple of arguments, or a single argument that is no tuple.
+        method, proposals, on_error, progress, options: as for :func:`infer`.
+        seed: one for all problems, or one for each.
+        concurrency: how many problems to work on at a time.
+
+    Returns:
+        The posteriors, in the order of the inputs.
+    """
+    calls = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
+    seeds: list[int | None]
+    if seed is None or isinstance(seed, int):
+        seeds = [seed] * len(calls)
+    else:
+        seeds = list(seed)
+        if len(seeds) != len(calls):
+            raise ValueError(f"{len(seeds)} seeds for {len(calls)} inputs; give one seed for all, or one for each")
+    return _infer(program, calls, method, seeds, proposals, on_error, progress, concurrency, options)
+
+
+def _infer(
+    program: Program,
+    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+    method: str | Method,
+    seeds: Sequence[int | None],
+    proposals: Mapping[str, Proposal] | None,
+    on_error: str,
+    progress: bool | Progress,
+    concurrency: int,
+    options: dict[str, Any],
+) -> list[Posterior]:
+    if not isinstance(program, Program):
+        raise TypeError(f"infer takes a @program, got {type(program).__name__}: put @program above the function")
+    if on_error not in ("raise", "kill"):
+        raise ValueError(f"on_error is 'raise' or 'kill'; got {on_error!r}")
+    recipe = make_method(method, options)
+    for name in proposals or {}:
+        _check_proposal(program, name)
+    if progress is True:
+        from .progress import LiveProgress
+
+        with LiveProgress(len(calls), recipe) as live:
+            return run_problems(program, calls, recipe, seeds, proposals, on_error, live.report, concurrency)
+    report = progress if callable(progress) else None
+    return run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency)
+
+
+def run_problems(
+    program: Program,
+    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+    method: Method,
+    seeds: Sequence[int | None],
+    proposals: Mapping[str, Proposal] | None = None,
+    on_error: str = "raise",
+    report: Progress | None = None,
+    concurrency: int = 64,
+    source: Source | None = None,
+) -> list[Posterior]:
+    """Run a method on several problems, in shared batches. :func:`infer` and :func:`infer_many` are front ends of it.
+
+    Args:
+        source: where outcomes come from; random numbers by default, the exact source for certificates.
+    """
+    source = source or RandomSource()
+    machines: dict[int, Machine] = {}
+    chosen = [fresh_seed() if seed is None else seed for seed in seeds]
+    started: dict[int, float] = {}
+    scheduler = Scheduler(concurrency)
+
+    def tasks() -> Iterator[tuple[Task[Population], Source]]:
+        for number, (args, kwargs) in enumerate(calls):
+            machine = machines[number] = Machine(source, dict(proposals or {}), on_error=on_error)
+            started[number] = time.perf_counter()
+            key = derive(chosen[number] % 2**64, "infer")
+            told = None if report is None else _reporter(report, number)
+            yield method.run(World(program, args, kwargs, machine, key, told)), source
+
+    found: dict[int, Posterior] = {}
+    for number, population in scheduler.run(tasks()):
+        tally = machines[number].tally
+        used = scheduler.usage()
+        cost = Cost(
+            tally.tokens,
+            used.positions,
+            used.forwards,
+            tally.model_calls,
+            tally.calls,
+            time.perf_counter() - started[number],
+        )
+        deaths = tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common())
+        result = Result(
+            runs=population.runs(),
+            log_evidence=population.log_evidence if method.evidence else None,
+            guarantee=method.guarantee,
+            method=repr(method),
+            program=program.name,
+            particles=len(population.particles),
+            seed=chosen[number],
+            history=tuple(population.history),
+            deaths=deaths,
+            cost=cost,
+        )
+        found[number] = Posterior(result)
+    return [found[number] for number in range(len(calls))]
+
+
+def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
+    return lambda population: report(number, population)
+
+
+def _check_proposal(program: Program, name: str) -> None:
+    """A proposal may be given for a name (all its addresses) or one address."""
+    if any(site.name == name for site in program.sites) or any(site.kind == "program" for site in program.sites):
+        return
+    check_address(program, name)

@@ -1,0 +1,147 @@
+"""Copying a suspended run: share what can't change, copy each mutable container once, keep aliases."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import types
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from ..compiler.support import Cursor
+from .distributions import Distribution
+from .engines.base import ModelDistribution
+
+Memo = dict[int, Any]
+
+_SHARED: set[type] = {
+    *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
+    *(types.BuiltinFunctionType, types.ModuleType, types.CodeType, Fraction, property),
+}
+
+
+class CannotFork(TypeError):
+    """A run holds a value that Python can't copy, so it can't be continued in two ways."""
+
+
+def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
+    """A copy of a run's live values.
+
+    Args:
+        values: the live values of one block.
+        memo: ``id`` of an original → its copy; one for all values of a run, so that aliases stay aliases.
+
+    Returns:
+        ``values`` itself if nothing in it can change.
+
+    Raises:
+        CannotFork: a value can't be copied, a generator for one.
+    """
+    for value in values:
+        if type(value) not in _SHARED:
+            return tuple([fork(v, memo) for v in values])
+    return values
+
+
+def fork(value: Any, memo: Memo) -> Any:
+    """A copy of one value; see :func:`fork_values`."""
+    kind = type(value)
+    if kind in _SHARED:
+        return value
+    known = memo.get(id(value))
+    if known is not None:
+        return known
+    handler = _HANDLERS.get(kind)
+    if handler is not None:
+        return handler(value, memo)
+    if isinstance(value, (str, Distribution, ModelDistribution)) or _is_shared(value):
+        return value
+    return _by_protocol(value, memo)
+
+
+def _list(value: list[Any], memo: Memo) -> list[Any]:
+    new: list[Any] = []
+    memo[id(value)] = new
+    new.extend([fork(v, memo) for v in value])
+    return new
+
+
+def _tuple(value: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
+    new = tuple([fork(v, memo) for v in value])
+    if all(a is b for a, b in zip(value, new, strict=True)):
+        return value
+    memo[id(value)] = new
+    return new
+
+
+def _dict(value: dict[Any, Any], memo: Memo) -> dict[Any, Any]:
+    new: dict[Any, Any] = {}
+    memo[id(value)] = new
+    for key, item in value.items():
+        new[fork(key, memo)] = fork(item, memo)
+    return new
+
+
+def _set(value: set[Any], memo: Memo) -> set[Any]:
+    new = memo[id(value)] = {fork(v, memo) for v in value}
+    return new
+
+
+def _cursor(value: Cursor, memo: Memo) -> Cursor:
+    new = memo[id(value)] = Cursor(_by_protocol(value.iterator, memo))
+    return new
+
+
+def _function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
+    """A closure over something mutable gets cells of its own."""
+    if not value.__closure__:
+        return value
+    cells = tuple(types.CellType() for _ in value.__closure__)
+    new = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+    new.__kwdefaults__ = value.__kwdefaults__
+    memo[id(value)] = new  # first: a recursive function holds itself
+    changed = False
+    for cell, old in zip(cells, value.__closure__, strict=True):
+        try:
+            content = old.cell_contents
+        except ValueError:
+            continue
+        cell.cell_contents = fork(content, memo)
+        changed |= cell.cell_contents is not content and content is not value
+    if not changed:
+        memo[id(value)] = value
+        return value
+    return new
+
+
+_HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
+    list: _list,
+    tuple: _tuple,
+    dict: _dict,
+    set: _set,
+    Cursor: _cursor,
+    types.FunctionType: _function,
+}
+
+
+def _is_shared(value: Any) -> bool:
+    """Values that are not meant to change: distributions, modules of weights, programs."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, (torch.nn.Module, torch.distributions.Distribution)):
+        return True
+    return getattr(type(value), "__ppl_immutable__", False) is True
+
+
+def _by_protocol(value: Any, memo: Memo) -> Any:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        new = memo[id(value)] = value.clone()
+        return new
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, RecursionError, copy.Error) as error:
+        raise CannotFork(
+            f"a run holds a {type(value).__name__}, which can't be copied, so the run can't be continued in two ways "
+            f"({error}). Keep plain data in variables that live across an effect, for example a list."
+        ) from error

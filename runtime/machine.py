@@ -1,0 +1,415 @@
+"""The machine: runs one particle until it needs something, and gives each effect its meaning.
+
+This is the semantics of the language in one place. ``sample`` adds to the trace, ``observe``, ``factor`` and
+``condition`` multiply the weight, ``twist`` changes only by what the particle is selected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..compiler.errors import Span
+from ..compiler.requests import Ask, Block, Call, Condition, Factor, Invoke, Observe, Sample, Site, Twist
+from .distributions import Distribution, as_distribution
+from .engines.base import Completion, Engine, ModelDistribution, Request
+from .errors import ProgramError, WeightError
+from .particle import Fixed, Frame, Particle, Scope, Status, Trace
+from .result import Choice
+from .source import Source, derive
+
+
+class Runnable(Protocol):
+    """A program as the machine sees it (``ppl.Program`` is one)."""
+
+    @property
+    def entry(self) -> Block: ...
+
+    @property
+    def fixed(self) -> Mapping[str, Fixed] | None: ...
+
+
+@dataclass(slots=True)
+class Wait:
+    """A particle waits for an engine; ``then`` takes the completion and may ask for more."""
+
+    particle: Particle
+    engine: Engine | None
+    request: Request
+    then: Callable[[Completion], Wait | None]
+
+
+@dataclass(slots=True, eq=False)
+class CallRequest(Request):
+    """A row for a batched function."""
+
+    function: Callable[..., Sequence[Any]]
+    args: tuple[Any, ...]
+    site: Site
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSite:
+    """What a proposal may look at.
+
+    Attributes:
+        address: the site's address.
+        distribution: the site's own distribution.
+        variables: the program's variables that are needed after this site, by name.
+    """
+
+    address: str
+    distribution: Any
+    variables: Mapping[str, Any]
+
+
+Proposal = Callable[[ProposalSite], Any]
+
+
+@dataclass
+class Tally:
+    """What happened on the way: deaths by site, requests and tokens."""
+
+    deaths: Counter[tuple[Site, str | None]] = field(default_factory=Counter)
+    tokens: int = 0
+    model_calls: int = 0
+    calls: int = 0
+
+
+@dataclass
+class Machine:
+    """How particles of one problem are run.
+
+    Attributes:
+        source: where draws come from.
+        proposals: site name or address → what makes its proposal.
+        ignore_evidence: run the program forward, as if it had no evidence.
+        branch: stop at every random choice instead of drawing (exact enumeration).
+        on_error: ``raise`` an exception of the program, or ``kill`` the particle (weight zero) and count it.
+        tally: what happened.
+    """
+
+    source: Source
+    proposals: Mapping[str, Proposal] = field(default_factory=dict)
+    ignore_evidence: bool = False
+    branch: bool = False
+    on_error: str = "raise"
+    tally: Tally = field(default_factory=Tally)
+    used_proposals: set[str] = field(default_factory=set)
+
+    def run(self, particle: Particle, through: bool = False) -> Wait | None:
+        """Run until the particle has passed evidence, needs an engine, branches, or is finished.
+
+        Args:
+            particle: one that is ready.
+            through: do not stop after evidence.
+
+        Returns:
+            What it waits for, if it waits for an engine; else see ``particle.status``.
+        """
+        particle.status = Status.READY
+        block, live = particle.block, particle.live
+        while True:
+            try:
+                ask, block, live = block(*live)
+            except Exception as error:
+                self._failed(particle, error)
+                return None
+            if block is None:  # the program returned ``ask``
+                frame = particle.frame
+                if frame is None:
+                    particle.value, particle.live = ask, ()
+                    particle.log_twist = 0.0
+                    particle.status = Status.DONE
+                    return None
+                block, live = frame.block, (ask, *frame.live)
+                particle.scope, particle.frame = frame.scope, frame.parent
+                continue
+            if ask is None:  # the back edge of a loop
+                continue
+            if type(ask) is Invoke:
+                block, live = self._invoke(particle, ask, block, live)
+                continue
+            particle.asked += 1
+            particle.ask, particle.block, particle.live = ask, block, live
+            wait = self._answer(particle, ask)
+            if wait is not None:
+                particle.status = Status.WAITING
+                return wait
+            if particle.status is Status.READY or (particle.status is Status.SYNC and through):
+                particle.status = Status.READY
+                block, live = particle.block, particle.live
+                continue
+            return None
+
+    # --- effects ---
+
+    def _answer(self, particle: Particle, ask: Ask) -> Wait | None:
+        kind = type(ask)
+        if kind is Sample:
+            return self._sample(particle, ask)  # type: ignore[arg-type]
+        if kind is Observe:
+            return self._observe(particle, ask, ask.distribution, ask.value, "observe")  # type: ignore[attr-defined]
+        if kind is Call:
+            return self._call(particle, ask)  # type: ignore[arg-type]
+        if kind is Condition:
+            self._evidence(particle, ask, 0.0 if _truth(ask) else -math.inf)
+        elif kind is Factor:
+            self._evidence(particle, ask, _number(ask.log_weight, ask, "factor"))  # type: ignore[attr-defined]
+        elif kind is Twist:
+            self._twist(particle, ask)  # type: ignore[arg-type]
+        else:  # a barrier
+            particle.status = Status.SYNC
+        self.resume(particle, None)
+        return None
+
+    def resume(self, particle: Particle, answer: Any) -> None:
+        """Hand the program what it asked for."""
+        particle.live = (answer, *particle.live)
+
+    def _invoke(self, particle: Particle, ask: Invoke, block: Block, live: tuple[Any, ...]) -> tuple[Block, Any]:
+        prefix = f"{particle.scope.prefix}{ask.local_address}/"
+        local = f"{ask.local_address}/"
+        fixed: dict[str, Fixed] = {}
+        if particle.scope.fixed:
+            fixed = {a[len(local) :]: v for a, v in particle.scope.fixed.items() if a.startswith(local)}
+        fixed = {**(ask.program.fixed or {}), **fixed}
+        particle.frame = Frame(block, live, particle.scope, particle.frame)
+        particle.scope = Scope(prefix, fixed or None)
+        return _Entry(ask), ()
+
+    def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
+        local = ask.local_address
+        address = particle.scope.prefix + local
+        fixed = particle.scope.fixed.get(local) if particle.scope.fixed else None
+        if fixed is not None and not fixed.observed:
+            self._record(particle, ask, address, fixed.value, 0.0, True)
+            self.resume(particle, fixed.value)
+            return None
+        prior = self._distribution(ask, ask.distribution)
+        if fixed is not None:
+            return self._observe(particle, ask, prior, fixed.value, "given", fixed.value)
+        if self.branch:
+            particle.status = Status.BRANCH
+            return None
+        drawn_from = prior
+        if not self.ignore_evidence:
+            if ask.proposal is not None:
+                drawn_from = self._distribution(ask, ask.proposal)
+            maker = self._proposal(local, address, ask.site.name) if self.proposals else None
+            if maker is not None:
+                drawn_from = self._distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
+        key = derive(particle.key, address)
+        if isinstance(drawn_from, Distribution):
+            value = drawn_from.draw(self.source, key)
+            log_q = _density(drawn_from, value, ask)
+            if drawn_from is prior:
+                return self._drawn(particle, ask, address, value, log_q, log_q)
+            return self._weigh(particle, ask, address, prior, value, log_q)
+
+        def then(completion: Completion) -> Wait | None:
+            self.tally.tokens += completion.tokens
+            value = drawn_from.value(completion)
+            if drawn_from is prior:
+                return self._drawn(particle, ask, address, value, completion.log_prob, completion.log_prob)
+            return self._weigh(particle, ask, address, prior, value, completion.log_prob)
+
+        return self._wait(particle, drawn_from, drawn_from.draw(key), then)
+
+    def _weigh(
+        self, particle: Particle, ask: Sample, address: str, prior: Any, value: Any, log_q: float
+    ) -> Wait | None:
+        """Account for a value that was drawn from a proposal."""
+        if isinstance(prior, Distribution):
+            return self._drawn(particle, ask, address, value, _density(prior, value, ask), log_q)
+
+        def then(completion: Completion) -> Wait | None:
+            self.tally.tokens += completion.tokens
+            return self._drawn(particle, ask, address, value, completion.log_prob, log_q)
+
+        return self._wait(particle, prior, prior.score(value), then)
+
+    def _drawn(
+        self, particle: Particle, ask: Sample, address: str, value: Any, log_p: float, log_q: float
+    ) -> Wait | None:
+        self._record(particle, ask, address, value, log_p, False)
+        self.resume(particle, value)
+        if log_p != log_q:
+            self._add(particle, ask, log_p - log_q, log_p)
+        else:
+            particle.log_joint += log_p
+        return None
+
+    def _observe(
+        self, particle: Particle, ask: Ask, distribution: Any, value: Any, word: str, answer: Any = None
+    ) -> Wait | None:
+        address = particle.scope.prefix + ask.local_address
+        if self.ignore_evidence:
+            self.resume(particle, answer)
+            return None
+        dist = self._distribution(ask, distribution)
+
+        def weigh(log_p: float) -> None:
+            if word == "given":
+                self._record(particle, ask, address, value, log_p, True)
+            self.resume(particle, answer)
+            self._evidence(particle, ask, log_p)
+
+        if isinstance(dist, Distribution):
+            weigh(_density(dist, value, ask))
+            return None
+
+        def then(completion: Completion) -> Wait | None:
+            self.tally.tokens += completion.tokens
+            particle.status = Status.READY
+            weigh(completion.log_prob)
+            return None
+
+        return self._wait(particle, dist, dist.score(value), then)
+
+    def _call(self, particle: Particle, ask: Call) -> Wait:
+        def then(completion: Completion) -> Wait | None:
+            self.tally.calls += 1
+            self.resume(particle, completion.value)
+            return None
+
+        return Wait(particle, None, CallRequest(ask.function, tuple(ask.args), ask.site), then)
+
+    def _wait(
+        self, particle: Particle, dist: ModelDistribution, request: Request, then: Callable[[Completion], Wait | None]
+    ) -> Wait:
+        self.tally.model_calls += 1
+        return Wait(particle, dist.engine, request, then)
+
+    # --- weights ---
+
+    def _evidence(self, particle: Particle, ask: Ask, log_weight: float) -> None:
+        if self.ignore_evidence:
+            return
+        particle.status = Status.SYNC
+        self._add(particle, ask, log_weight, log_weight)
+
+    def _add(self, particle: Particle, ask: Ask, log_weight: float, log_joint: float) -> None:
+        if math.isnan(log_weight) or log_weight == math.inf:
+            shown = getattr(ask, "log_weight", getattr(ask, "value", None))
+            raise WeightError(
+                f"the weight at {ask.site.kind} {particle.scope.prefix}{ask.local_address!r} is {log_weight}"
+                + (f" (value {shown!r})" if shown is not None else ""),
+                ask.site.span,
+            )
+        particle.log_weight += log_weight
+        particle.log_joint += log_joint
+        if log_weight == -math.inf:
+            self.kill(particle, ask.site)
+
+    def _twist(self, particle: Particle, ask: Twist) -> None:
+        value = _number(ask.log_value, ask, "twist")
+        if not math.isfinite(value):
+            raise WeightError(
+                f"twist({value}) at {particle.scope.prefix}{ask.local_address!r}: a hint must be finite, since it is "
+                "divided out again; to rule a run out write condition(False)",
+                ask.site.span,
+            )
+        if not self.ignore_evidence:
+            particle.log_twist = value
+            particle.status = Status.SYNC
+
+    def kill(self, particle: Particle, site: Site, error: str | None = None) -> None:
+        """Give the particle weight zero and forget what it held."""
+        particle.status = Status.DEAD
+        particle.log_weight = -math.inf
+        particle.live, particle.frame = (), None
+        self.tally.deaths[site, error] += 1
+
+    def _failed(self, particle: Particle, error: Exception) -> None:
+        """An exception left the user's program."""
+        if self.on_error == "raise" or isinstance(error, (ProgramError, WeightError)):
+            raise error
+        last = particle.ask.site if particle.ask is not None else Site("start", "", 0, "", Span("", 0))
+        self.kill(particle, last, f"{type(error).__name__}: {error}")
+
+    # --- helpers ---
+
+    def _record(
+        self, particle: Particle, ask: Ask, address: str, value: Any, log_prob: float, observed: bool
+    ) -> None:
+        if ask.name is not None:
+            if not isinstance(ask.name, str):
+                raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
+            if address in particle.names:
+                known = ", ".join(c.address for c in (particle.trace.choices() if particle.trace else ()))
+                raise ProgramError(
+                    f"the name {address!r} was used before in this run; give each site its own name (so far: {known})",
+                    ask.site.span,
+                )
+            particle.names |= {address}
+        particle.trace = Trace(Choice(address, value, log_prob, observed), particle.trace)
+
+    def _distribution(self, ask: Ask, value: Any) -> Any:
+        if isinstance(value, ModelDistribution):
+            return value
+        found = as_distribution(value)
+        if found is None:
+            raise ProgramError(
+                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {_short(value)}; "
+                "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)",
+                ask.site.span,
+            )
+        return found
+
+    def _proposal(self, *names: str) -> Proposal | None:
+        for name in names:
+            if name in self.proposals:
+                self.used_proposals.add(name)
+                return self.proposals[name]
+        return None
+
+
+class _Entry:
+    """The first block of an invoked program, its arguments bound."""
+
+    def __init__(self, ask: Invoke) -> None:
+        self.ask = ask
+
+    def __call__(self) -> Any:
+        return self.ask.program.entry(*self.ask.args, **self.ask.kwargs)
+
+
+def variables(particle: Particle) -> Mapping[str, Any]:
+    """The program's variables that a suspended particle holds, by name."""
+    code = particle.block.__code__  # type: ignore[attr-defined]
+    names = code.co_varnames[: code.co_argcount][-len(particle.live) :] if particle.live else ()
+    return {n: v for n, v in zip(names, particle.live, strict=True) if not n.startswith("·")}
+
+
+def _density(distribution: Distribution, value: Any, ask: Ask) -> float:
+    try:
+        return distribution.log_prob(value)
+    except (TypeError, ValueError) as error:
+        raise ProgramError(
+            f"{ask.site.kind} {ask.local_address!r}: {_short(distribution)} has no density at {_short(value)} ({error})",
+            ask.site.span,
+        ) from error
+
+
+def _truth(ask: Ask) -> bool:
+    holds = ask.holds  # type: ignore[attr-defined]
+    try:
+        return bool(holds)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ProgramError(f"condition() needs true or false, got {_short(holds)} ({error})", ask.site.span) from None
+
+
+def _number(value: Any, ask: Ask, word: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ProgramError(f"{word}() needs a number, got {_short(value)}", ask.site.span) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

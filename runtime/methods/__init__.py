@@ -1,0 +1,39 @@
+"""The inference methods: one a file, and a row here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Method
+from .enumerate import Enumerate
+from .forward import Forward
+from .importance import Importance
+from .smc import SMC
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (SMC, Importance, Enumerate, Forward)}
+
+
+def make_method(method: str | Method, options: dict[str, Any]) -> Method:
+    """The method that a user named, with its options.
+
+    Raises:
+        ValueError: there is no such method, or it has no such option.
+    """
+    if isinstance(method, Method):
+        if options:
+            raise ValueError(
+                f"options go into the method object: write method={type(method).__name__}"
+                f"({', '.join(f'{k}={v!r}' for k, v in options.items())})"
+            )
+        return method
+    found = METHODS.get(method) if isinstance(method, str) else None
+    if found is None:
+        raise ValueError(f"no method {method!r}; there are {', '.join(map(repr, METHODS))}, or give a method object")
+    fields = list(found.__dataclass_fields__)
+    unknown = [o for o in options if o not in fields]
+    if unknown:
+        raise ValueError(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(fields)}")
+    return found(**options)
+
+
+__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "make_method"]

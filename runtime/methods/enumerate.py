@@ -1,0 +1,116 @@
+"""Exact enumeration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from ..distributions import Distribution
+from ..engines.base import Completion, ModelDistribution, SupportTooLarge
+from ..errors import ProgramError
+from ..machine import Wait
+from ..particle import Particle, Status, Trace
+from ..population import Population, World, record, run_particles, spawn
+from ..result import Choice
+from ..scheduler import Task
+from ..source import derive
+from .base import Method
+
+
+class TooManyRuns(Exception):
+    """A program has more runs than were allowed for."""
+
+
+@dataclass(frozen=True)
+class Enumerate(Method):
+    """Fork at every random choice, once for each outcome; branches of zero mass are dropped at once.
+
+    Law: exact. The population is the program's measure.
+
+    Attributes:
+        max_runs: the most runs to hold at a time.
+        max_outcomes: the most outcomes of one random choice.
+    """
+
+    name = "enumerate"
+    guarantee = "exact"
+
+    max_runs: int = 100_000
+    max_outcomes: int = 10_000
+
+    def run(self, world: World) -> Task[Population]:
+        world = replace(world, machine=replace(world.machine, branch=True))
+        population = spawn(world, 1)
+        while True:
+            yield from run_particles(world, [p for p in population.particles if p.running], through=True)
+            branching = [p for p in population.particles if p.status is Status.BRANCH]
+            if not branching:
+                break
+            outcomes = yield from self._outcomes(world, branching)
+            done = [p for p in population.particles if p.status is Status.DONE]
+            population.particles = done + [
+                child for p in branching for child in self._children(world, p, outcomes[id(p)])
+            ]
+            if len(population.particles) > self.max_runs:
+                raise TooManyRuns(
+                    f"more than {self.max_runs} runs, at the site {branching[0].ask.site.name!r} "  # type: ignore[union-attr]
+                    f"({branching[0].ask.site.span}); raise max_runs, shorten the program, or use "  # type: ignore[union-attr]
+                    "method='smc'"
+                )
+        record(population, None)
+        return population
+
+    def _outcomes(self, world: World, branching: list[Particle]) -> Task[dict[int, list[tuple[object, float]]]]:
+        """The outcomes of each particle's choice; those that a model must compute, in one batch."""
+        found: dict[int, list[tuple[object, float]]] = {}
+        waits = []
+        for particle in branching:
+            ask = particle.ask
+            assert ask is not None
+            dist = world.machine._distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+            if isinstance(dist, ModelDistribution):
+                waits.append(Wait(particle, dist.engine, dist.support(self.max_outcomes), _nothing))
+                world.machine.tally.model_calls += 1
+                continue
+            assert isinstance(dist, Distribution)
+            outcomes = dist.support()
+            if outcomes is None or len(outcomes) > self.max_outcomes:
+                raise ProgramError(
+                    f"method='enumerate' needs finitely many outcomes at {ask.site.name!r}, but "
+                    f"{type(getattr(dist, 'inner', dist)).__name__} can't be listed; use method='smc' or 'importance'",
+                    ask.site.span,
+                )
+            found[id(particle)] = list(outcomes)
+        left = len(waits)
+        while left:
+            try:
+                answered = yield waits
+            except SupportTooLarge as error:
+                raise TooManyRuns(f"{error}; lower max_tokens, or use method='smc'") from error
+            waits = []
+            left -= len(answered)
+            for wait, completion in answered:
+                found[id(wait.particle)] = list(completion.value)
+        return found
+
+    def _children(self, world: World, parent: Particle, outcomes: list[tuple[object, float]]) -> list[Particle]:
+        ask = parent.ask
+        assert ask is not None
+        address = parent.scope.prefix + ask.local_address
+        children = []
+        for i, (value, log_prob) in enumerate(outcomes):
+            if log_prob == -math.inf:
+                continue
+            child = parent if i == len(outcomes) - 1 else parent.fork(derive(parent.key, i))
+            children.append(child)
+        for child, (value, log_prob) in zip(children, (o for o in outcomes if o[1] > -math.inf), strict=True):
+            child.log_weight += log_prob
+            child.log_joint += log_prob
+            child.trace = Trace(Choice(address, value, log_prob), child.trace)
+            world.machine.resume(child, value)
+            child.status = Status.READY
+        return children
+
+
+def _nothing(completion: Completion) -> None:
+    return None

@@ -1,0 +1,37 @@
+"""Plain forward sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..population import Population, World, advance, record, spawn
+from ..scheduler import Task
+from .base import Method, at_least_one
+
+
+@dataclass(frozen=True)
+class Forward(Method):
+    """Run n particles as if the program held no evidence: independent draws from its prior.
+
+    Law: proper for the program without its evidence, whose total mass is 1.
+
+    Attributes:
+        n: the number of particles.
+    """
+
+    name = "forward"
+    guarantee = "proper"
+    evidence = False
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+
+    def run(self, world: World) -> Task[Population]:
+        machine = replace(world.machine, ignore_evidence=True)
+        world = replace(world, machine=machine)
+        population = spawn(world, self.n)
+        yield from advance(world, population, through=True)
+        record(population, None)
+        return population

@@ -1,0 +1,72 @@
+"""Sequential Monte Carlo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from ..particle import Particle, Status
+from ..population import Population, World, advance, record, resample, run_particles, spawn
+from ..resampling import SCHEMES
+from ..scheduler import Task
+from .base import Method, at_least_one
+
+
+@dataclass(frozen=True)
+class SMC(Method):
+    """Advance all particles to their next evidence, resample where the weights have grown uneven, repeat.
+
+    Law: proper. E[Ẑ f] = μ(f) for every scheme and threshold (Del Moral, 2004; Gordon, Salmond and Smith, 1993).
+    Finished particles keep their weight and stay in the resampling; they are never rescored. After the last step
+    there is no resampling: it could only lose samples.
+
+    Attributes:
+        n: the number of particles.
+        resampling: ``systematic``, ``stratified``, ``residual`` or ``multinomial``.
+        ess_threshold: resample when the effective sample size falls under this fraction of n; 1.0 resamples at
+            every step at which the weights differ, 0.0 never.
+        resample_at: names or patterns (``condition``, ``step*``) of the sites at which to wait and resample; by
+            default every ``observe``, ``factor``, ``condition``, ``twist`` and ``barrier``.
+    """
+
+    name = "smc"
+    guarantee = "proper"
+
+    n: int = 32
+    resampling: str = "systematic"
+    ess_threshold: float = 0.5
+    resample_at: tuple[str, ...] | str | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        if self.resampling not in SCHEMES:
+            raise ValueError(f"resampling is one of {', '.join(SCHEMES)}; got {self.resampling!r}")
+        if not 0.0 <= self.ess_threshold <= 1.0:
+            raise ValueError(f"ess_threshold is a fraction of n, from 0 to 1; got {self.ess_threshold!r}")
+
+    def run(self, world: World) -> Task[Population]:
+        population = spawn(world, self.n)
+        while population.running:
+            yield from self._advance(world, population)
+            if not population.running:
+                break
+            # Equal weights have ESS n up to rounding: nothing to gain.
+            if 0.0 < population.ess < self.ess_threshold * self.n * (1 - 1e-9):
+                resample(world, population, self.resampling)
+            else:
+                record(population, None)
+        record(population, None)
+        return population
+
+    def _advance(self, world: World, population: Population) -> Task[None]:
+        yield from advance(world, population)
+        while self.resample_at is not None:
+            passing = [p for p in population.particles if p.status is Status.SYNC and not self._stops(p)]
+            if not passing:
+                return
+            yield from run_particles(world, passing, through=False)
+
+    def _stops(self, particle: Particle) -> bool:
+        assert particle.ask is not None
+        patterns = (self.resample_at,) if isinstance(self.resample_at, str) else self.resample_at or ()
+        return any(fnmatchcase(particle.ask.site.name, pattern) for pattern in patterns)

@@ -1,0 +1,156 @@
+"""Particles: suspended runs of a program, with their trace and weight."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..compiler.requests import Ask, Block, Live
+from .fork import Memo, fork_values
+from .result import Choice
+from .source import Key
+
+
+class Status(enum.Enum):
+    """Where a particle stands."""
+
+    READY = "ready"
+    """It can run on."""
+    WAITING = "waiting"
+    """It waits for an answer from an engine."""
+    SYNC = "sync"
+    """It has passed evidence and waits for the population."""
+    BRANCH = "branch"
+    """It stands at a random choice that is to be explored, not drawn."""
+    DONE = "done"
+    """The program returned. The particle is absorbing: it keeps its weight and is never rescored."""
+    DEAD = "dead"
+    """Its weight is zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A site whose value was fixed from outside: ``given`` (evidence) or ``do`` (no evidence)."""
+
+    value: Any
+    observed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """An activation of a program: the prefix of its addresses and the sites fixed in it, by local address."""
+
+    prefix: str = ""
+    fixed: Mapping[str, Fixed] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A suspended caller: where it goes on when the program it called returns."""
+
+    block: Block
+    live: Live
+    scope: Scope
+    parent: Frame | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A run's choices so far, newest first. Forks share their common past."""
+
+    choice: Choice
+    before: Trace | None
+
+    def choices(self) -> tuple[Choice, ...]:
+        """The choices in the order in which they were made."""
+        found = []
+        node: Trace | None = self
+        while node is not None:
+            found.append(node.choice)
+            node = node.before
+        return tuple(reversed(found))
+
+
+class Particle:
+    """A run of a program, suspended between two blocks.
+
+    Attributes:
+        block, live: what to call to go on: ``block(*live)``.
+        frame: the suspended callers, innermost first.
+        scope: the activation that ``block`` belongs to.
+        trace: the choices so far.
+        names: computed addresses used so far, to find duplicates.
+        key: what its draws are derived from.
+        log_weight: log-weight since the last resampling, without the twist.
+        log_twist: the present hint, part of the weight by which particles are selected.
+        log_joint: log-density of all choices and evidence so far.
+        ask: the effect it stands at, while it is not ready.
+        value: what the program returned, once done.
+        asked: how many requests its program made, a measure of progress.
+    """
+
+    __slots__ = (
+        "ask",
+        "asked",
+        "block",
+        "frame",
+        "key",
+        "live",
+        "log_joint",
+        "log_twist",
+        "log_weight",
+        "names",
+        "scope",
+        "status",
+        "trace",
+        "value",
+    )
+
+    def __init__(self, block: Block, live: Live, scope: Scope, key: Key) -> None:
+        self.block = block
+        self.live = live
+        self.frame: Frame | None = None
+        self.scope = scope
+        self.trace: Trace | None = None
+        self.names: frozenset[str] = frozenset()
+        self.key = key
+        self.log_weight = 0.0
+        self.log_twist = 0.0
+        self.log_joint = 0.0
+        self.status = Status.READY
+        self.ask: Ask | None = None
+        self.value: Any = None
+        self.asked = 0
+
+    @property
+    def selection_weight(self) -> float:
+        """The log-weight by which it is resampled: its own, times the twist."""
+        return self.log_weight + self.log_twist
+
+    @property
+    def running(self) -> bool:
+        """Whether the program may still go on."""
+        return self.status is not Status.DONE and self.status is not Status.DEAD
+
+    def fork(self, key: Key) -> Particle:
+        """Another particle with the same past and a future of its own."""
+        new = Particle.__new__(Particle)
+        for slot in Particle.__slots__:
+            setattr(new, slot, getattr(self, slot))
+        new.key = key
+        if self.running:
+            memo: Memo = {}
+            new.live = fork_values(self.live, memo)
+            new.frame = _fork_frames(self.frame, memo)
+        return new
+
+
+def _fork_frames(frame: Frame | None, memo: Memo) -> Frame | None:
+    if frame is None:
+        return None
+    live, parent = fork_values(frame.live, memo), _fork_frames(frame.parent, memo)
+    if live is frame.live and parent is frame.parent:
+        return frame
+    return Frame(frame.block, live, frame.scope, parent)

@@ -1,0 +1,195 @@
+"""Operations on populations of particles. Each keeps a law; methods are compositions of them.
+
+- :func:`spawn`: n particles, each carrying 1/n of the measure.
+- :func:`advance`: run every particle to its next evidence, or to its end. finish ∘ advance = finish.
+- :func:`resample`: E[Σ w′ f(x′) | population] = Σ w f(x), whatever computed from the population triggered it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .fork import fork_values
+from .machine import Machine, Runnable, Wait, _Entry
+from .particle import Particle, Scope, Status
+from .resampling import SCHEMES, normalise
+from .result import Generation, Run, effective_sample_size, log_sum_exp
+from .scheduler import Task
+from .source import Key, derive
+
+
+@dataclass
+class Population:
+    """Weighted particles: together the measure Σ exp(log_scale + log_weight) δ_particle.
+
+    Attributes:
+        particles: the particles, dead ones included.
+        log_scale: the common factor: 1/n, times the mean weight at each resampling so far.
+        key: what the population's own draws are derived from.
+        history: its past.
+    """
+
+    particles: list[Particle]
+    log_scale: float
+    key: Key
+    history: list[Generation] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        """Whether any program may still go on."""
+        return any(p.running for p in self.particles)
+
+    @property
+    def log_evidence(self) -> float:
+        """The estimate of log Z so far, without twists."""
+        return self.log_scale + log_sum_exp([p.log_weight for p in self.particles])
+
+    @property
+    def selection_weights(self) -> list[float]:
+        """The log-weights by which particles are selected: twists included."""
+        return [p.selection_weight for p in self.particles]
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the selection weights."""
+        return effective_sample_size(self.selection_weights)
+
+    def runs(self) -> list[Run]:
+        """The finished runs of positive weight."""
+        return [
+            Run(p.value, self.log_scale + p.log_weight, p.trace.choices() if p.trace else (), p.log_joint)
+            for p in self.particles
+            if p.status is Status.DONE and p.log_weight > -math.inf
+        ]
+
+
+@dataclass
+class World:
+    """One problem: a program with its arguments, and how its particles are run.
+
+    Attributes:
+        program: the program.
+        args, kwargs: its arguments.
+        machine: the semantics, the source and the proposals.
+        key: everything random in this problem is derived from it.
+        report: called with the population at each step, for progress displays.
+    """
+
+    program: Runnable
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    machine: Machine
+    key: Key
+    report: Callable[[Population], None] | None = None
+
+
+@dataclass(frozen=True)
+class _Invocation:
+    program: Runnable
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def spawn(world: World, n: int) -> Population:
+    """n particles at the start of the program."""
+    particles = []
+    for i in range(n):
+        # Each has arguments of its own to change.
+        forked = fork_values((world.args, dict(world.kwargs)), {})
+        start = _Entry(_Invocation(world.program, forked[0], forked[1]))  # type: ignore[arg-type]
+        scope = Scope("", world.program.fixed)
+        particles.append(Particle(start, (), scope, derive(world.key, "particle", i)))
+    return Population(particles, -math.log(n), world.key)
+
+
+def advance(world: World, population: Population, through: bool = False) -> Task[None]:
+    """Run every particle to its next evidence, or to its end.
+
+    Args:
+        world: the problem.
+        population: changed in place.
+        through: do not stop at evidence.
+    """
+    yield from run_particles(world, [p for p in population.particles if p.running], through)
+    if world.report is not None:
+        world.report(population)
+
+
+def run_particles(world: World, particles: Sequence[Particle], through: bool) -> Task[None]:
+    """Run particles until each is finished, branches, or (unless ``through``) has passed evidence."""
+    machine = world.machine
+    ready = list(particles)
+    waits: list[Wait] = []
+    outstanding = 0
+    while True:
+        for particle in ready:
+            wait = machine.run(particle, through)
+            if wait is not None:
+                waits.append(wait)
+        outstanding += len(waits)
+        if not outstanding:
+            return
+        answered = yield waits
+        outstanding -= len(answered)
+        waits, ready = [], []
+        for wait, completion in answered:
+            particle = wait.particle
+            particle.status = Status.READY
+            more = wait.then(completion)
+            if more is not None:
+                particle.status = Status.WAITING
+                waits.append(more)
+            elif particle.status is Status.READY or (through and particle.status is Status.SYNC):
+                ready.append(particle)
+
+
+def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
+    """Note the population as it is, before ``ancestors`` replace it."""
+    sites = Counter(p.ask.site.name for p in population.particles if p.running and p.ask is not None)
+    site = sites.most_common(1)[0][0] if sites else ""
+    weights = population.selection_weights
+    population.history.append(
+        Generation(
+            len(population.history),
+            site,
+            tuple(weights),
+            ancestors,
+            effective_sample_size(weights),
+            population.log_evidence,
+        )
+    )
+
+
+def resample(world: World, population: Population, scheme: str) -> None:
+    """Replace the particles by draws from among them, each then carrying the mean weight.
+
+    Selection goes by weight times twist; a child's weight is divided by its twist, so the twist stays a hint.
+
+    Args:
+        world: the problem.
+        population: changed in place; at least one weight must be positive.
+        scheme: a key of ``resampling.SCHEMES``.
+    """
+    log_weights = population.selection_weights
+    n = len(population.particles)
+    key = derive(world.key, "resample", len(population.history))
+    ancestors = SCHEMES[scheme](normalise(log_weights), n, world.machine.source, key)
+    record(population, tuple(ancestors))
+    population.log_scale += log_sum_exp(log_weights) - math.log(n)
+    taken: set[int] = set()
+    parents, population.particles = population.particles, []
+    for i, ancestor in enumerate(ancestors):
+        child_key = derive(key, "child", i)
+        parent = parents[ancestor]
+        if ancestor in taken:
+            child = parent.fork(child_key)
+        else:  # the first child goes on in its parent's place
+            taken.add(ancestor)
+            child = parent
+            child.key = child_key
+        child.log_weight = -child.log_twist
+        population.particles.append(child)

@@ -1,0 +1,164 @@
+"""The scheduler: many tasks, shared batches.
+
+A task is a generator that yields the waits of its particles and is sent those that were answered. The scheduler runs
+every task as far as it goes, and only when none can go on does it let an engine do one step. So batches are as full
+as they can be, nothing ever idles on a timer, and requests of all particles of all problems meet in one batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from .engines.base import Completion, Engine
+from .engines.model import Usage
+from .errors import ProgramError
+from .machine import CallRequest, Wait
+from .source import Source
+
+T = TypeVar("T")
+Answered = list[tuple[Wait, Completion]]
+Task = Generator[list[Wait], Answered, T]
+
+
+class Scheduler:
+    """Runs tasks to their end.
+
+    Args:
+        concurrency: how many tasks may be under way at once; the next starts when one ends.
+        on_step: called after each step of an engine, for progress displays.
+    """
+
+    def __init__(self, concurrency: int = 64, on_step: Callable[[], None] | None = None) -> None:
+        self.concurrency = max(1, concurrency)
+        self.on_step = on_step
+        self._owner: dict[int, tuple[int, Wait]] = {}
+        self._engines: list[Engine] = []
+        self._before: list[Usage] = []
+        self._calls: list[Wait] = []
+        self._tasks: dict[int, tuple[Task[Any], Source]] = {}
+
+    def run(self, tasks: Iterable[tuple[Task[T], Source]]) -> Iterator[tuple[int, T]]:
+        """Run tasks, in batches shared between them.
+
+        Args:
+            tasks: each with the source that its model draws come from; taken lazily.
+
+        Yields:
+            The number of a task and its result, in order of completion.
+        """
+        waiting = iter(enumerate(tasks))
+        ready: deque[tuple[int, Answered | None]] = deque()
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and len(self._tasks) < self.concurrency:
+                    entry = next(waiting, None)
+                    if entry is None:
+                        exhausted = True
+                        break
+                    number, task = entry
+                    self._tasks[number] = task
+                    ready.append((number, None))
+                while ready:
+                    number, answered = ready.popleft()
+                    try:
+                        self._resume(number, answered)
+                    except StopIteration as stop:
+                        del self._tasks[number]
+                        yield number, stop.value
+                if not self._tasks:
+                    if exhausted:
+                        return
+                    continue
+                ready.extend(self._step())
+        finally:
+            for engine in self._engines:
+                engine.cancel()
+            for task, _ in self._tasks.values():
+                task.close()
+
+    def usage(self) -> Usage:
+        """What the engines have computed since this scheduler first used them."""
+        total = Usage()
+        for engine, before in zip(self._engines, self._before, strict=True):
+            used = engine.usage.since(before)
+            total.positions += used.positions
+            total.forwards += used.forwards
+            total.copied_positions += used.copied_positions
+        return total
+
+    def _resume(self, number: int, answered: Answered | None) -> None:
+        """Let a task go on, and submit what its particles wait for."""
+        task, source = self._tasks[number]
+        waits = next(task) if answered is None else task.send(answered)
+        for wait in waits:
+            self._owner[id(wait.request)] = (number, wait)
+            if wait.engine is None:
+                self._calls.append(wait)
+                continue
+            if not any(engine is wait.engine for engine in self._engines):
+                self._engines.append(wait.engine)
+                self._before.append(wait.engine.usage.snapshot())
+            wait.engine.submit(wait.request, source)
+
+    def _step(self) -> list[tuple[int, Answered | None]]:
+        """One batch of work; the tasks that can go on, with their answers."""
+        completions: list[Completion] = []
+        busy = [engine for engine in self._engines if engine.pending]
+        if busy:
+            # Engines first: particles that they release may join a batch of calls.
+            for engine in busy:
+                completions += engine.step()
+        elif self._calls:
+            completions = self._flush_calls()
+        else:
+            raise RuntimeError("no task can go on and nothing is pending")
+        if self.on_step is not None:
+            self.on_step()
+        answers: dict[int, Answered] = {}
+        for completion in completions:
+            number, wait = self._owner.pop(id(completion.request))
+            answers.setdefault(number, []).append((wait, completion))
+        return list(answers.items())
+
+    def _flush_calls(self) -> list[Completion]:
+        """Run each batched function once, on all rows that wait for it."""
+        by_function: dict[Any, list[CallRequest]] = {}
+        for wait in self._calls:
+            assert isinstance(wait.request, CallRequest)
+            by_function.setdefault(wait.request.function, []).append(wait.request)
+        self._calls = []
+        completions = []
+        for function, requests in by_function.items():
+            results = run_batched(function, requests)
+            completions += [Completion(r, value) for r, value in zip(requests, results, strict=True)]
+        return completions
+
+
+def run_batched(function: Callable[..., Sequence[Any]], requests: Sequence[CallRequest]) -> Sequence[Any]:
+    """The results of a batched function, one a row.
+
+    Raises:
+        ProgramError: the rows do not fit together, or the function returned another number of results.
+    """
+    site = requests[0].site
+    widths = {len(r.args) for r in requests}
+    if len(widths) != 1:
+        raise ProgramError("call() was given different numbers of arguments for one function", site.span)
+    columns = [list(column) for column in zip(*(r.args for r in requests), strict=True)]
+    results = function(*columns)
+    name = getattr(function, "__name__", repr(function))
+    try:
+        count = len(results)
+    except TypeError:
+        count = -1
+    if count != len(requests) or isinstance(results, (str, bytes)):
+        shown = f"{count} results" if count >= 0 else f"a {type(results).__name__}"
+        raise ProgramError(
+            f"call({name}, ...): {name} was given {len(requests)} rows, one list an argument, and must return a list "
+            f"of {len(requests)} results; it returned {shown}. For a function of one row write it without call()",
+            site.span,
+        )
+    return list(results)
