@@ -1,7 +1,10 @@
 """Generated code → function objects that share the user function's globals and closure."""
 
 from __future__ import annotations
+import __future__
 
+import functools
+import operator
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +14,10 @@ from . import ir, requests, support
 from .codegen import Generated, generate
 from .lower import Lowerer
 from .requests import Block, Site
-from .source import is_program
+from .source import Resolver, is_program
 from .verify import verify
+
+_FUTURES = functools.reduce(operator.or_, (getattr(__future__, f).compiler_flag for f in __future__.all_feature_names))
 
 HELPERS: dict[str, Any] = {
     "·Sample": requests.Sample,
@@ -29,6 +34,10 @@ HELPERS: dict[str, Any] = {
     "·items": support.items,
     "·is_program": is_program,
     "·NameError": NameError,
+    "·enumerate": support.Enumerated,
+    "·zip": support.Zipped,
+    "·keywords": support.keywords,
+    "·slice": slice,
 }
 
 
@@ -41,16 +50,29 @@ class Compiled:
         entry: takes the user's arguments and runs to the first effect (see ``requests``).
         ir: what it was generated from.
         sites: every effect's site, in source order.
+        unresolved: called names that meant nothing yet. Calls of them work, but not inside ``try`` and ``with``, if
+            they turn out to be programs; compile again when they have been defined.
     """
 
     name: str
     entry: Block
     ir: ir.Program
     sites: tuple[Site, ...] = field(default=())
+    unresolved: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What functions with the same code share, as long as the names in them mean the same."""
+
+    program: ir.Program
+    generated: Generated
+    codes: dict[str, types.CodeType]
+    resolver: Resolver
 
 
 # A nested @program is compiled once, however often the definition around it runs.
-_cache: dict[types.CodeType, tuple[ir.Program, Generated, dict[str, types.CodeType]]] = {}
+_cache: dict[types.CodeType, _Unit] = {}
 
 
 def compile_function(fn: Callable[..., Any]) -> Compiled:
@@ -64,19 +86,21 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
     """
     if not isinstance(fn, types.FunctionType):
         raise TypeError(f"@program takes a function written with def, not {type(fn).__name__}")
-    known = _cache.get(fn.__code__)
-    if known is None:
-        program = Lowerer(fn).lower()
+    unit = _cache.get(fn.__code__)
+    if unit is None or not unit.resolver.same_answers(fn):
+        lowerer = Lowerer(fn)
+        program = lowerer.lower()
         verify(program)
         generated = generate(program, list(HELPERS))
-        known = _cache[fn.__code__] = (program, generated, _code_objects(generated, fn))
-    program, generated, codes = known
-    return Compiled(fn.__name__, _link(fn, generated, codes), program, program.sites)
+        unit = _cache[fn.__code__] = _Unit(program, generated, _code_objects(generated, fn), lowerer.resolver)
+    entry = _link(fn, unit.generated, unit.codes)
+    return Compiled(fn.__name__, entry, unit.program, unit.program.sites, frozenset(unit.resolver.unresolved))
 
 
 def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, types.CodeType]:
     """The code object of each block, as if it were a piece of ``fn``."""
-    module = compile(generated.module, fn.__code__.co_filename, "exec", dont_inherit=True)
+    futures = fn.__code__.co_flags & _FUTURES
+    module = compile(generated.module, fn.__code__.co_filename, "exec", futures, dont_inherit=True)
     factory = next(c for c in module.co_consts if isinstance(c, types.CodeType))
     found: dict[str, types.CodeType] = {}
     for code in factory.co_consts:
@@ -99,5 +123,6 @@ def _link(fn: types.FunctionType, generated: Generated, codes: dict[str, types.C
         block = types.FunctionType(code, fn.__globals__, fn.__name__, None, closure)
         cells[name].cell_contents = block
     entry = cells[generated.blocks[0]].cell_contents
+    entry.__qualname__ = fn.__qualname__
     entry.__defaults__, entry.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
     return entry  # type: ignore[no-any-return]

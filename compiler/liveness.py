@@ -130,11 +130,12 @@ def _region(region: ir.Region, exits: Exits, result: Liveness) -> Values:
 
 def _loop(node: ir.Loop, leaving: Way, exits: Exits, result: Liveness) -> Values:
     """The values that a loop, or what follows it, needs from before it."""
-    kept = free_values(*node.regions) | leaving.others
+    orelse = _region(node.orelse, Exits(leaving, exits.on_break, exits.on_continue), result)
+    # The end of the loop may leave or go round a loop further out, and that loop has needs of its own.
+    kept = free_values(*node.regions) | leaving.others | (orelse - frozenset(node.orelse.params))
     counter = EMPTY if node.counter is None else frozenset({node.counter})
     kept -= counter
     around = kept | counter
-    orelse = _region(node.orelse, Exits(leaving, exits.on_break, exits.on_continue), result)
     slots = (False,) * len(node.initial)
     while True:  # which carried values the next iteration needs depends on which it passes on: a fixed point
         again = Way(slots, around)

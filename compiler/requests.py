@@ -150,12 +150,14 @@ class Call(Ask):
 
     __slots__ = ("args", "function")
 
-    def __init__(self, site: Site, index: tuple[int, ...], function: Callable[..., Any], args: Live) -> None:
+    def __init__(
+        self, site: Site, index: tuple[int, ...], function: Callable[..., Any], args: Live, name: str | None = None
+    ) -> None:
         self.site = site
         self.index = index
         self.function = function
         self.args = args
-        self.name = None
+        self.name = name
 
 
 class Invoke(Ask):

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-Scope = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+Function = (ast.FunctionDef, ast.AsyncFunctionDef)
+Scope = (*Function, ast.Lambda, ast.ClassDef)
 
 
 def own_nodes(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -14,17 +15,17 @@ def own_nodes(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     for node in nodes:
         yield node
         if isinstance(node, Scope):
-            yield from own_nodes(_evaluated_outside(node))
+            yield from own_nodes(evaluated_outside(node))
         else:
             yield from own_nodes(ast.iter_child_nodes(node))
 
 
-def _evaluated_outside(node: ast.AST) -> Iterator[ast.AST]:
+def evaluated_outside(node: ast.AST) -> Iterator[ast.AST]:
     """The parts of a nested scope that the enclosing scope evaluates: defaults, decorators, base classes."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+    if isinstance(node, (*Function, ast.Lambda)):
         yield from node.args.defaults
         yield from (d for d in node.args.kw_defaults if d is not None)
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    if isinstance(node, (*Function, ast.ClassDef)):
         yield from node.decorator_list
     if isinstance(node, ast.ClassDef):
         yield from node.bases
@@ -39,9 +40,7 @@ def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
 def _bound(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
         yield node.id
-    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-    elif isinstance(node, ast.ExceptHandler) and node.name:
+    elif isinstance(node, (*Function, ast.ClassDef)) or (isinstance(node, ast.ExceptHandler) and node.name):
         yield node.name
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from ((a.asname or a.name.split(".")[0]) for a in node.names)
@@ -55,11 +54,53 @@ def _bound(node: ast.AST) -> Iterator[str]:
             if isinstance(inner, ast.NamedExpr):
                 yield inner.target.id
     elif isinstance(node, Scope):
-        for part in _evaluated_outside(node):
+        for part in evaluated_outside(node):
             yield from _bound(part)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _bound(child)
+
+
+def deleted_names(nodes: Iterable[ast.AST]) -> set[str]:
+    """The variables of this scope that ``nodes`` may unbind: by ``del``, and at the end of ``except … as name``."""
+    found: set[str] = set()
+    for node in own_nodes(nodes):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del):
+            found.add(node.id)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
+
+
+def skippable_names(node: ast.AST, skipped: bool = False) -> set[str]:
+    """The targets of walrus assignments that evaluating ``node`` may leave out, e.g. ``y`` in ``x and (y := 1)``."""
+    if isinstance(node, ast.NamedExpr):
+        return skippable_names(node.value, skipped) | ({node.target.id} if skipped else set())
+    always: list[ast.AST]
+    sometimes: list[ast.AST] = []
+    if isinstance(node, ast.BoolOp):
+        always, sometimes = [node.values[0]], list(node.values[1:])
+    elif isinstance(node, ast.IfExp):
+        always, sometimes = [node.test], [node.body, node.orelse]
+    elif isinstance(node, ast.Compare):
+        always, sometimes = [node.left, node.comparators[0]], list(node.comparators[1:])
+    elif isinstance(node, ast.Assert):
+        always, sometimes = [node.test], [node.msg] if node.msg else []
+    elif isinstance(node, Comprehension):
+        always = [node.generators[0].iter]
+        sometimes = [c for c in ast.iter_child_nodes(node) if not isinstance(c, ast.comprehension)]
+        for i, generator in enumerate(node.generators):
+            sometimes += [*generator.ifs, *([generator.iter] if i else [])]
+    elif isinstance(node, Scope):
+        always = list(evaluated_outside(node))
+    else:
+        always = list(ast.iter_child_nodes(node))
+    found: set[str] = set()
+    for child in always:
+        found |= skippable_names(child, skipped)
+    for child in sometimes:
+        found |= skippable_names(child, True)
+    return found
 
 
 def parameters(args: ast.arguments) -> list[str]:
@@ -96,7 +137,7 @@ def _read(node: ast.AST) -> Iterator[str]:
         yield from read_names(inner) - own
     elif isinstance(node, Scope):
         yield from captured_names(node)
-        for part in _evaluated_outside(node):
+        for part in evaluated_outside(node):
             yield from _read(part)
     else:
         for child in ast.iter_child_nodes(node):
@@ -107,7 +148,7 @@ def captured_names(node: ast.AST) -> set[str]:
     """The names that a nested function, lambda or class reads from the scopes around it."""
     if isinstance(node, ast.Lambda):
         return read_names([node.body]) - set(parameters(node.args))
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    if isinstance(node, Function):
         declared = {n for s in own_nodes(node.body) if isinstance(s, (ast.Global, ast.Nonlocal)) for n in s.names}
         return (read_names(node.body) - set(parameters(node.args)) - (bound_names(node.body) - declared)) | declared
     if isinstance(node, ast.ClassDef):

@@ -26,6 +26,12 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
         raise TypeError(f"@program takes a function written with def, not {type(fn).__name__}")
     file = fn.__code__.co_filename
     first = Span(file, fn.__code__.co_firstlineno)
+    if hasattr(fn, "__wrapped__"):
+        raise CompileError(
+            f"{fn.__name__!r} is wrapped by another decorator, and a wrapper can't be compiled",
+            "Put @program directly above def, or write the wrapper as a @program of its own.",
+            first,
+        )
     try:
         lines, start = inspect.getsourcelines(fn)
     except (OSError, TypeError):
@@ -65,14 +71,25 @@ class Resolver:
     """Looks names of a function up as Python would when it runs: closure, globals, builtins.
 
     Attributes:
-        unresolved: called names that meant nothing yet; compile again when they may have been defined.
+        local_names: names that are the function's own variables; what they hold is not known before it runs.
+        local_programs: those of them that can only hold a nested program.
+        unresolved: called names that meant nothing yet.
+        answers: each question that was put to it, and the answer. Another function object with the same code may be
+            compiled to the same result if it gives the same answers.
     """
 
     def __init__(self, fn: types.FunctionType, local_names: set[str]) -> None:
         self.fn = fn
         self.local_names = local_names
+        self.local_programs: set[str] = set()
         self.unresolved: set[str] = set()
+        self.answers: dict[tuple[str, ...], object] = {}
         self._cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+
+    @property
+    def free_names(self) -> tuple[str, ...]:
+        """The variables of enclosing functions that the function reads."""
+        return tuple(sorted(self._cells))
 
     def lookup(self, name: str) -> Any:
         """The object that a global or enclosing name stands for, or ``MISSING``."""
@@ -87,13 +104,32 @@ class Resolver:
 
     def resolve(self, node: ast.expr) -> Any:
         """The object that an expression ``name`` or ``module.name`` stands for, or ``MISSING``."""
-        if isinstance(node, ast.Name):
-            return MISSING if node.id in self.local_names else self.lookup(node.id)
-        if isinstance(node, ast.Attribute):
-            base = self.resolve(node.value)
-            if isinstance(base, types.ModuleType):
-                return getattr(base, node.attr, MISSING)
-        return MISSING
+        path: list[str] = []
+        while isinstance(node, ast.Attribute):
+            path.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id in self.local_names:
+            return MISSING
+        question = (node.id, *path)
+        found = self._follow(question)
+        self.answers[question] = meaning(found)
+        return found
+
+    def _follow(self, path: tuple[str, ...]) -> Any:
+        found = self.lookup(path[0])
+        for attribute in path[1:]:
+            # Only modules: what an object's attribute is may change while the program runs.
+            found = getattr(found, attribute, MISSING) if isinstance(found, types.ModuleType) else MISSING
+        return found
+
+    def same_answers(self, fn: types.FunctionType) -> bool:
+        """Whether the names of ``fn``, a function with the same code, mean the same as this one's."""
+        other = Resolver(fn, set())
+        return all(meaning(other._follow(path)) == answer for path, answer in self.answers.items())
+
+    def is_builtin(self, node: ast.expr, word: str) -> bool:
+        """Whether ``node`` is the name of a builtin and means it."""
+        return isinstance(node, ast.Name) and node.id == word and self.resolve(node) is getattr(builtins, word)
 
     def effect(self, node: ast.expr) -> EffectSpec | None:
         """The effect that ``node``, the function part of a call, stands for."""
@@ -105,11 +141,12 @@ class Resolver:
         """What calling ``node`` means: ``program``, ``python``, or ``unknown`` until it runs."""
         if isinstance(node, ast.Name):
             if node.id in self.local_names:
-                return "unknown"
-            found = self.lookup(node.id)
+                return "program" if node.id in self.local_programs else "unknown"
+            found = self.resolve(node)
             if found is MISSING:
                 self.unresolved.add(node.id)
-                return "unknown"
+                # @program on a recursive function compiles it before its name is bound.
+                return "program" if node.id == self.fn.__name__ else "unknown"
         else:
             found = self.resolve(node)
             if found is MISSING:
@@ -122,8 +159,27 @@ class Resolver:
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
             and node.func.attr in ("given", "do")
-            and is_program(self.resolve(node.func.value))
+            and self.callee(node.func.value) != "python"
         )
+
+
+def meaning(found: Any) -> object:
+    """All that the compiler wants to know about an object that a name stands for."""
+    if found is MISSING:
+        return "missing"
+    spec = getattr(found, "__ppl_effect__", None)
+    if isinstance(spec, EffectSpec):
+        return spec
+    if is_program(found):
+        return "program"
+    if is_decorator(found):
+        return "decorator"
+    return found if any(found is b for b in (enumerate, zip, locals, super)) else "python"
+
+
+def is_decorator(value: Any) -> bool:
+    """Whether ``value`` is ``@program``."""
+    return getattr(value, "__ppl_decorator__", False) is True
 
 
 def is_program(value: Any) -> bool:

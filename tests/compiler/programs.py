@@ -1,0 +1,378 @@
+"""A generator of random programs: Python of the subset, with effects wherever they may stand.
+
+Everything is decided by ``pick(n)``, which returns a number below ``n``, so that both hypothesis (which shrinks) and
+a plain random generator (which is fast) can drive it. Programs end: every loop calls ``tick()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+INTS = ["a", "b", "c", "d"]
+LISTS = ["xs", "ys"]
+MAX_STATEMENTS = 28
+
+
+class Programs:
+    """Generates one program; ``source`` is its text. The function is called ``f`` and takes two numbers."""
+
+    def __init__(self, pick: Callable[[int], int]) -> None:
+        self.pick = pick
+        self.lines: list[str] = []
+        self.indent = 0
+        self.fresh = 0
+        self.statements = 0
+        self.loops = 0
+        self.functions: list[str] = []
+        self.inner = 0
+        self.unbound = False
+        self.source = self._module()
+
+    # --- choices ---
+
+    def chance(self, percent: int) -> bool:
+        # The low numbers are the simple choices, so that shrinking goes towards them.
+        return self.pick(100) >= 100 - percent
+
+    def one_of(self, options: list[str]) -> str:
+        return options[self.pick(len(options))]
+
+    def new(self, stem: str) -> str:
+        self.fresh += 1
+        return f"{stem}{self.fresh}"
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    # --- the whole ---
+
+    def _module(self) -> str:
+        helper = self.chance(40)
+        if helper:
+            self.line("@program")
+            self.line("def helper(v, w=2, *rest, k=3):")
+            self.indent = 1
+            self.line(self.one_of(["r = sample(v)", "r = v", "if v > 3: return sample(w)\n    r = v * w"]))
+            self.line("observe(r, (w, rest))")
+            self.line("if v > 0 and k > 0: return helper(v - 1, r, k=k - 1) + r")
+            self.line("return r + k")
+            self.indent = 0
+        self.helpers = ["helper"] if helper else []
+        self.line("@program")
+        self.line("def f(a, b=2, *args, k=3, **kw):")
+        self.indent = 1
+        self.line("c0 = a")
+        if not self.chance(30):
+            self.line("c = d = 0")
+        else:
+            self.unbound = True
+        self.line("xs = [1, 2]; ys = [a]; m = {0: 1}; s = 'ab'; o = Box(q=1)")
+        if self.chance(30):
+            self.line("g = lambda v, q=b: show(v, q) + c0")
+            self.functions.append("g")
+        if self.chance(25):
+            self.line("@program")
+            self.line("def h(v, t=xs):")
+            self.line("    t.append(sample(v))")
+            self.line("    return len(t) + c0")
+            self.functions.append("h")
+        self.block(3)
+        self.line(self.one_of(["return a, b, xs, ys, m", "return (a, b, c, d, xs, ys, m, s)", "return a", "pass"]))
+        return "\n".join(self.lines) + "\n"
+
+    # --- expressions ---
+
+    def integer(self, depth: int, pure: bool = False) -> str:
+        """An expression that is a number, most of the time."""
+        if depth <= 0:
+            if not pure and self.chance(35):
+                return self.one_of(["sample(1)", "sample('d')", "note(sample(2))"])
+            return self.one_of(["1", "2", *self.names(), "note(4)"])
+        e = lambda: self.integer(depth - 1, pure)  # noqa: E731
+        t = lambda: self.test(depth - 1, pure)  # noqa: E731
+        z = lambda: self.integer(0, pure).replace("'d'", "k")  # noqa: E731
+        options: list[Callable[[], str]] = [
+            lambda: self.integer(0, pure),
+            lambda: f"({e()} {self.one_of(['+', '-', '*', '//', '|'])} {e()})",
+            lambda: f"note({e()})",
+            lambda: f"({e()} if {t()} else {e()})",
+            lambda: f"({e()} {self.one_of(['and', 'or'])} {e()})",
+            lambda: f"({e()} and {e()} or {e()})",
+            lambda: f"({self.one_of(INTS)} := {e()})",
+            lambda: f"len({self.sequence(depth - 1, pure)})",
+            lambda: f"{self.one_of(LISTS)}[{e()} % 2]",
+            lambda: f"m.get({e()}, {e()})",
+            lambda: f"({e()}, {e()})[{e()} % 2]",
+            lambda: f"sum({self.sequence(depth - 1, pure)})",
+            lambda: f"show({self.arguments(depth - 1, pure)})",
+            lambda: f"len(f'{{{z()}}}:{{{z()}!r:>{{{z()}}}}}{{o:{{{z()}}}}}')",
+            lambda: f"o[{e()}]",
+            lambda: f"o.method({e()}, {e()})",
+            lambda: f"-{e()}",
+            lambda: f"int({t()})",
+            lambda: f"max({e()}, {e()})",
+            lambda: f"{{{e()}: {e()}, **{self.mapping(depth - 1, pure)}}}.get({e()}, 5)",
+            lambda: f"len({{{e()}, {e()}}})",
+            lambda: f"xs[{e()}:{e()}][0]",
+            lambda: f"sum(v + {self.integer(0, True)} for v in {self.sequence(depth - 1, pure)})",
+        ]
+        if not pure:
+            options += [
+                lambda: f"sample({e()})",
+                lambda: f"sample(({e()}, {self.one_of(LISTS)}))",
+                lambda: f"call(double, {e()})",
+                lambda: f"len([{e()}, observe({e()}, {e()}), factor({e()})])",
+                lambda: f"xs.append({e()}) or {e()}",
+                lambda: f"xs.pop({e()} % 2)",
+                lambda: f"m.setdefault({e()}, {e()})",
+            ]
+            if self.functions and not self.inner:
+                options.append(lambda: f"{self.one_of(self.functions)}({e()})")
+            if self.helpers:
+                options.append(lambda: f"helper({self.arguments(depth - 1, pure)})")
+        return options[self.pick(len(options))]()
+
+    def names(self) -> list[str]:
+        return [*INTS, "c0", "k"]
+
+    def arguments(self, depth: int, pure: bool) -> str:
+        """The arguments of a call."""
+        e = lambda: self.integer(depth, pure)  # noqa: E731
+        forms: list[Callable[[], str]] = [
+            lambda: f"{e()} % 4",
+            lambda: f"{e()} % 4, {e()}",
+            lambda: f"{e()} % 4, *{self.sequence(depth, pure)}, {e()}",
+            lambda: f"{e()} % 4, k={e()} % 3",
+            lambda: f"{e()} % 4, k={e()} % 3, *{self.sequence(depth, pure)}",
+            lambda: f"{e()} % 4, **{{'k': {e()} % 3}}",
+        ]
+        return forms[self.pick(len(forms))]()
+
+    def test(self, depth: int, pure: bool = False) -> str:
+        """A condition."""
+        e = lambda: self.integer(depth, pure)  # noqa: E731
+        forms: list[Callable[[], str]] = [
+            lambda: f"{e()} > 2",
+            lambda: f"{e()} % 2",
+            lambda: f"{e()} < {e()} <= {e()}",
+            lambda: f"{e()} in {self.sequence(max(depth - 1, 0), pure)}",
+            lambda: f"not {e()} % 3",
+            lambda: f"({e()} > 1 and {e()} < 5)",
+            lambda: f"({e()} > 4 or {e()} < {e()} < {e()} or {e()})",
+            lambda: f"any(v > {self.integer(0, True)} for v in {self.one_of(LISTS)})",
+        ]
+        return forms[self.pick(len(forms))]()
+
+    def sequence(self, depth: int, pure: bool = False) -> str:
+        """A list."""
+        if depth <= 0:
+            return self.one_of([*LISTS, "[1, 2]", "args"])
+        e = lambda: self.integer(depth - 1, pure)  # noqa: E731
+        s = lambda: self.sequence(depth - 1, pure)  # noqa: E731
+        forms: list[Callable[[], str]] = [
+            lambda: self.one_of(LISTS),
+            lambda: f"[{e()}, {e()}]",
+            lambda: f"[{e()}, *{s()}, {e()}]",
+            lambda: f"{s()}[{e()}:{e()}]",
+            lambda: f"({s()} + {s()})",
+            lambda: f"list({self.mapping(depth - 1, pure)})",
+            lambda: f"sorted({s()}, key=lambda v: (v % 3, v))",
+            lambda: self.comprehension(depth, pure),
+            lambda: f"({s()} if {self.test(depth - 1, pure)} else {s()})",
+        ]
+        return forms[self.pick(len(forms))]()
+
+    def comprehension(self, depth: int, pure: bool) -> str:
+        """A list comprehension; its variables often share their names with the function's."""
+        self.inner += 1
+        first = self.sequence(depth - 1, pure)
+        v, w = self.one_of(["a", "v", "xs"]), self.one_of(["b", "w"])
+        iterable = self.one_of([first, f"enumerate({first})", f"zip({first}, ys)", f"range({v if v == 'a' else 2})"])
+        pair = iterable.startswith(("enumerate", "zip"))
+        target = f"({v}, {w})" if pair else v
+        old, self.names = self.names, lambda: [v, v, "c", "c0"] if v != "xs" else ["c", "c0"]  # type: ignore
+        saved, LISTS_ = list(LISTS), LISTS
+        if v == "xs":
+            LISTS_.remove("xs")
+        e = self.integer(depth - 1, pure)
+        if ":=" in e:
+            e = note_free(e)
+        more = self.one_of(["", f" if {self.integer(0, pure)} != 2", " if tick()"])
+        if self.chance(25):
+            more += f" for {w} in {self.one_of(['ys', 'range(2)'])} if {self.integer(0, pure)}"
+        LISTS_[:] = saved
+        self.names = old  # type: ignore[method-assign]
+        self.inner -= 1
+        kind = self.pick(4)
+        if kind == 3:
+            return f"list({{{v if v != 'xs' else w if pair else 'c'}: {e} for {target} in {iterable}{more}}}.values())"
+        if kind == 2:
+            return f"sorted({{{e} for {target} in {iterable}{more}}})"
+        return f"[{e} for {target} in {iterable}{more}]"
+
+    def mapping(self, depth: int, pure: bool) -> str:
+        """A dictionary."""
+        if depth <= 0:
+            return "m"
+        e = lambda: self.integer(depth - 1, pure)  # noqa: E731
+        return self.one_of(["m", f"{{{e()}: {e()}}}", f"{{{e()}: {e()}, **m, {e()}: {e()}}}"])
+
+    # --- statements ---
+
+    def block(self, depth: int, pure: bool = False, in_loop: bool = False) -> None:
+        """One statement or more."""
+        for _ in range(1 + self.pick(4)):
+            self.statement(depth, pure, in_loop)
+
+    def body(self, depth: int, pure: bool, in_loop: bool, *first: str) -> None:
+        self.indent += 1
+        for text in first:
+            self.line(text)
+        self.block(depth, pure, in_loop)
+        self.indent -= 1
+
+    def statement(self, depth: int, pure: bool, in_loop: bool) -> None:
+        self.statements += 1
+        if self.statements > MAX_STATEMENTS:
+            self.line("pass")
+            return
+        if depth > 0 and self.chance(45):
+            [self.if_, self.for_, self.while_, self.try_, self.with_, self.match_][self.pick(6)](depth, pure, in_loop)
+            return
+        e = lambda: self.integer(1 + self.pick(2), pure)  # noqa: E731
+        name = self.one_of(INTS)
+        forms: list[Callable[[], str]] = [
+            lambda: f"{name} = {e()}",
+            lambda: f"{name} {self.one_of(['+=', '-=', '|='])} {self.unwalrus(name, e())}",
+            lambda: f"{name}, {self.one_of(INTS)} = {e()}, {e()}",
+            lambda: f"{name} = {self.one_of(INTS)} = {e()}",
+            lambda: f"{name}, *ys = {self.sequence(2, pure)}",
+            lambda: f"{self.one_of(LISTS)} = {self.sequence(2, pure)}",
+            lambda: f"if len(xs) < 8: xs.append({e()})",
+            lambda: f"xs += [{e()}]" if self.chance(60) else "xs = list(xs)",
+            lambda: f"xs[{e()} % 2] = {e()}",
+            lambda: f"xs[{e()} % 2] += {e()}",
+            lambda: f"m[{e()}] = {e()}",
+            lambda: f"o[{e()}] += {e()}",
+            lambda: f"o[{e()}:{e()}] = {e()}",
+            lambda: f"o[{e()}:{e()}, {e()}] += {e()}",
+            lambda: f"o.q, {name} = {e()}, {e()}",
+            lambda: f"o.q += {e()}",
+            lambda: f"show({e()}, {e()})",
+            lambda: f"{e()}",
+            lambda: f"assert {self.test(1, pure)} or 1",
+            lambda: f"{name}: int = {e()}",
+            lambda: f"del {name}" if self.chance(30) else "pass",
+            lambda: f"del o[{e()}], o[{e()}]",
+            lambda: f"m = {self.mapping(2, pure)}",
+            lambda: f"if {self.test(1, pure)}: return {e()}, {self.one_of(LISTS)}",
+        ]
+        if in_loop:
+            forms += [lambda: f"if {self.test(1, pure)}: {self.one_of(['break', 'continue'])}"] * 3
+            forms.append(lambda: self.one_of(["break", "continue"]))
+        if not pure:
+            forms += [
+                lambda: f"{name} = sample({e()})",
+                lambda: f"observe({e()}, {e()})",
+                lambda: f"factor({e()})",
+                lambda: f"condition({self.test(1)})",
+                lambda: f"twist(log_value={e()})",
+                lambda: "barrier()",
+                lambda: f"ys = {self.comprehension(2, False)}",
+                lambda: f"observe(value={e()}, distribution={e()})",
+                lambda: f"{name} = sample({e()}, name=f'{self.new('n')}{{note(1)}}')" if not self.loops else "pass",
+            ]
+        self.line(forms[self.pick(len(forms))]())
+
+    @staticmethod
+    def unwalrus(name: str, expression: str) -> str:
+        """``x += … (x := …) …`` is refused."""
+        return expression.replace(f"({name} := ", "(c := " if name != "c" else "(d := ")
+
+    def if_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        self.line(f"if {self.test(2, pure)}:")
+        self.body(depth - 1, pure, in_loop)
+        if self.chance(30):
+            self.line(f"elif {self.test(1, pure)}:")
+            self.body(depth - 1, pure, in_loop)
+        if self.chance(50):
+            self.line("else:")
+            self.body(depth - 1, pure, in_loop)
+
+    def for_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        name = self.one_of([*INTS, "i", "j"])
+        target, iterable = self.one_of(
+            [
+                f"{name} in range({self.integer(0, pure)} % 4)",
+                f"{name} in xs",
+                f"{name} in {self.sequence(2, pure)}",
+                f"i, {name} in enumerate(xs)",
+                f"i, {name} in zip(xs, ys)",
+                f"{name}, j in m.items()",
+                f"{name} in m",
+                f"i, ({name}, j) in enumerate(m.items())",
+                "ch in s",
+                f"xs[0] in range(3)",
+                f"{name} in [4, 5, 6]",
+                f"o[{self.integer(1, pure)}] in [4, 5]",
+            ]
+        ).split(" in ", 1)
+        self.loops += 1
+        self.line(f"for {target} in {iterable}:")
+        self.body(depth - 1, pure, True, "tick()")
+        self.loops -= 1
+        if self.chance(30):
+            self.line("else:")
+            self.body(depth - 1, pure, in_loop)
+
+    def while_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        count = self.new("w")
+        self.line(f"{count} = 0")
+        test = self.one_of([f"{count} < 3", f"{count} < 3 and {self.test(1, pure)}", "True", self.test(2, pure)])
+        self.loops += 1
+        self.line(f"while {test}:")
+        first = [f"{count} += 1", "tick()"]
+        if not self.chance(20):
+            first.append(f"if {count} > 3: break")
+        self.body(depth - 1, pure, True, *first)
+        self.loops -= 1
+        if self.chance(30):
+            self.line("else:")
+            self.body(depth - 1, pure, in_loop)
+
+    def try_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        self.line("try:")
+        self.body(depth - 1, True, in_loop)
+        if self.chance(30):
+            self.line("except (ZeroDivisionError, TypeError):")
+            self.body(depth - 1, True, in_loop)
+        self.line(self.one_of(["except Exception:", "except NameError as a:", "except Exception as e:"]))
+        self.body(depth - 1, True, in_loop)
+        if self.chance(20):
+            self.line("else:")
+            self.body(depth - 1, True, in_loop)
+        if self.chance(25):
+            self.line("finally:")
+            self.body(depth - 1, True, in_loop)
+
+    def with_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        item = self.one_of(["contextlib.suppress(Exception)", "contextlib.nullcontext(3) as b"])
+        self.line(f"with {item}:")
+        self.body(depth - 1, True, in_loop)
+
+    def match_(self, depth: int, pure: bool, in_loop: bool) -> None:
+        self.line(f"match {self.one_of(['xs', '(a, b)', 'm', self.integer(1, True)])}:")
+        self.indent += 1
+        for pattern in self.one_of(
+            ["[a, *ys]|(1, 2)", "{0: c}|_", "[1, b] as xs|int(c) if c > 2|_", "(a, 1 | 2)|d"]
+        ).replace("|(1", ";(1").replace("1 | 2", "1 ! 2").split("|"):
+            self.line(f"case {pattern.replace('!', '|').split(';')[0]}:")
+            self.body(depth - 1, True, in_loop)
+        self.indent -= 1
+
+
+def note_free(expression: str) -> str:
+    """``expression`` without walrus: those may not bind a comprehension's variable."""
+    for name in INTS:
+        expression = expression.replace(f"({name} := ", "(0 + ")
+    return expression
