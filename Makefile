@@ -1,0 +1,64 @@
+# Everything from a bare checkout: `make demo`, `make test`. Needs Python 3.10 or newer and make, nothing else.
+#
+#   PYTHON=python3.12 make test     the interpreter to build .venv with
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu make demo
+#                                   where to look for torch besides the usual place. The usual place, PyPI, has a build
+#                                   for NVIDIA GPUs on Linux; this index has a much smaller one for machines without.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+MODEL_DIR ?= out/model
+# Two processes with a thread each are faster for many small models than one process with all threads.
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench bench-reasoning train clean
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv with everything at the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; say which: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what constraints.txt pins; the first time takes some minutes ..."
+	@$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## solve held-out problems three ways, draw a posterior into out/
+	@$(BIN)/python -m ppl demo
+
+test: $(STAMP)  ## the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## the tests that take long
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy ppl tests examples
+
+format: $(STAMP)  ## let ruff fix and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: bench-reasoning  ## all benchmarks
+
+bench-reasoning: $(STAMP)  ## accuracy of sampling, majority vote and SMC; writes benchmarks/RESULTS.md
+	@$(BIN)/python benchmarks/reasoning.py
+
+train: $(STAMP)  ## train the small model anew, into out/model (MODEL_DIR=ppl/bundled/model replaces the bundled one)
+	@$(BIN)/python -m ppl.bundled.train --out $(MODEL_DIR)
+
+clean:  ## remove .venv and everything made
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
