@@ -151,17 +151,15 @@ class Builder(Classifier):
         read = (read_names([statement]) & self.locals) - {exits.CODE, exits.VALUE}
         reads = tuple((n, env.get(n, ir.UNDEFINED)) for n in sorted(read | tied))
         self.note_captures(statement)
+        deleted = deleted_names([statement])
+        gone = deleted if isinstance(statement, ast.Delete) else set()
         writes = []
-        if not isinstance(statement, ast.Delete):
-            deleted = deleted_names([statement])
-            for name in sorted(written):
-                old = env.get(name, ir.UNDEFINED)
-                unbound = name in deleted or (name in optional and old.maybe_unbound)
-                writes.append((name, self.define(name, unbound)))
+        for name in sorted(written - gone):
+            old = env.get(name, ir.UNDEFINED)
+            unbound = name in deleted or (name in optional and old.maybe_unbound)
+            writes.append((name, self.define(name, unbound)))
         self.emit(ir.Py(span=self.span(statement), code=statement, reads=reads, writes=tuple(writes), tied=tied))
-        if isinstance(statement, ast.Delete):
-            for name in written:
-                env[name] = ir.UNDEFINED
+        env.update((name, ir.UNDEFINED) for name in gone)
 
     def temporary(self, expression: ast.expr, hint: str | None = None) -> ir.Value:
         """The value of an expression without effects, as a new temporary."""

@@ -407,6 +407,8 @@ class _Generator:
     def keep(self, loop: ir.Loop, hidden: Sequence[ir.Value]) -> None:
         """Note that a loop's hidden variables are needed at every cut inside it."""
         for region in loop.regions:
+            if region is loop.orelse:
+                continue  # the loop is over
             for node in ir.walk(region):
                 if node in self.live.after:
                     self.live.after[node] |= set(hidden)

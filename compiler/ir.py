@@ -298,4 +298,6 @@ def walk(region: Region) -> Iterator[Node]:
 
 def has_effects(node: Node) -> bool:
     """Whether execution may be cut inside ``node``."""
-    return isinstance(node, Effect) or any(has_effects(n) for region in node.regions for n in walk(region))
+    return isinstance(node, Effect) or any(
+        isinstance(inner, Effect) for region in node.regions for inner in walk(region)
+    )

@@ -71,8 +71,8 @@ class _Unit:
     resolver: Resolver
 
 
-# A nested @program is compiled once, however often the definition around it runs.
-_cache: dict[types.CodeType, _Unit] = {}
+# A nested @program is compiled once, however often the definition around it runs. Equal code may stand in two files.
+_cache: dict[tuple[types.CodeType, str], _Unit] = {}
 
 
 def compile_function(fn: Callable[..., Any]) -> Compiled:
@@ -86,13 +86,14 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
     """
     if not isinstance(fn, types.FunctionType):
         raise TypeError(f"@program takes a function written with def, not {type(fn).__name__}")
-    unit = _cache.get(fn.__code__)
+    key = (fn.__code__, fn.__code__.co_filename)
+    unit = _cache.get(key)
     if unit is None or not unit.resolver.same_answers(fn):
         lowerer = Lowerer(fn)
         program = lowerer.lower()
         verify(program)
         generated = generate(program, list(HELPERS))
-        unit = _cache[fn.__code__] = _Unit(program, generated, _code_objects(generated, fn), lowerer.resolver)
+        unit = _cache[key] = _Unit(program, generated, _code_objects(generated, fn), lowerer.resolver)
     entry = _link(fn, unit.generated, unit.codes)
     return Compiled(fn.__name__, entry, unit.program, unit.program.sites, frozenset(unit.resolver.unresolved))
 

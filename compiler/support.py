@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import operator
 import types
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -83,6 +85,9 @@ class Enumerated:
         self.items = items(iterable)
         self.start = operator.index(start)
 
+    def __iter__(self) -> Iterator[Any]:
+        return iterated(self)
+
     def at(self, index: int) -> Any:
         """The item at a place, with its number."""
         found = item(self.items, index)
@@ -97,6 +102,9 @@ class Zipped:
     def __init__(self, *iterables: Any, strict: bool = False) -> None:
         self.parts = tuple(items(i) for i in iterables)
         self.strict = strict
+
+    def __iter__(self) -> Iterator[Any]:
+        return iterated(self)
 
     def at(self, index: int) -> Any:
         """The items at a place, or ``END`` where the first of them ends."""
@@ -120,6 +128,15 @@ class Zipped:
 
 def _up_to(count: int) -> str:
     return " 1" if count == 1 else f"s 1-{count}"
+
+
+def iterated(sequence: Enumerated | Zipped) -> Iterator[Any]:
+    """The items one after the other, for a loop that turned out not to be cut."""
+    for index in itertools.count():
+        found = sequence.at(index)
+        if found is END:
+            return
+        yield found
 
 
 def items(iterable: Any) -> Any:
