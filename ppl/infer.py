@@ -16,6 +16,7 @@ from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive, fresh_seed
 
 Progress = Callable[[int, Population], None]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def infer(
@@ -80,7 +81,7 @@ def infer_many(
     Returns:
         The posteriors, in the order of the inputs.
     """
-    calls = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
+    calls: list[Arguments] = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
     seeds: list[int | None]
     if seed is None or isinstance(seed, int):
         seeds = [seed] * len(calls)
@@ -93,7 +94,7 @@ def infer_many(
 
 def _infer(
     program: Program,
-    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+    calls: Sequence[Arguments],
     method: str | Method,
     seeds: Sequence[int | None],
     proposals: Mapping[str, Proposal] | None,
@@ -120,7 +121,7 @@ def _infer(
 
 def run_problems(
     program: Program,
-    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+    calls: Sequence[Arguments],
     method: Method,
     seeds: Sequence[int | None],
     proposals: Mapping[str, Proposal] | None = None,

@@ -27,20 +27,15 @@ class Program:
     __ppl_immutable__ = True
     __name__: str
 
-    def __init__(
-        self, compiled: Compiled, fixed: Mapping[str, Fixed] | None = None, bound: tuple[Any, ...] = ()
-    ) -> None:
+    def __init__(self, compiled: Compiled, fixed: Mapping[str, Fixed] | None = None) -> None:
         self._compiled = compiled
         self._fixed = dict(fixed or {})
-        self._bound = bound
 
     # --- what the runtime uses ---
 
     @property
     def entry(self) -> Block:
         """Takes the program's arguments and runs to its first effect."""
-        if self._bound:
-            return functools.partial(self._compiled.entry, *self._bound)
         return self._compiled.entry
 
     @property
@@ -106,16 +101,9 @@ class Program:
         for address in values:
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        return self._copy(fixed, self._bound)
-
-    def _copy(self, fixed: Mapping[str, Fixed], bound: tuple[Any, ...]) -> Program:
-        new = type(self)(self._compiled, fixed, bound)
+        new = type(self)(self._compiled, fixed)
         functools.update_wrapper(new, self, updated=())
         return new
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Program:
-        """A program defined in a class is a method."""
-        return self if instance is None else self._copy(self._fixed, (*self._bound, instance))
 
     def __repr__(self) -> str:
         changes = "".join(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .source import Key, Source
@@ -62,7 +63,7 @@ class ExactSource(Source):
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         cuts = [0.0, *sorted({b for b in breaks() if 0.0 < b < 1.0}), 1.0]
-        cells = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b - a > 1e-12]
+        cells = [(a, b) for a, b in pairwise(cuts) if b - a > 1e-12]
         a, b = cells[self.choose([math.log(b - a) for a, b in cells], key)]
         return (a + b) / 2
 

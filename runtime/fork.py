@@ -17,7 +17,7 @@ Memo = dict[int, Any]
 
 _SHARED: set[type] = {
     *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
-    *(types.BuiltinFunctionType, types.ModuleType, types.CodeType, Fraction, property),
+    *(types.ModuleType, types.CodeType, Fraction, property),
 }
 
 
@@ -115,6 +115,15 @@ def _function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
     return new
 
 
+def _builtin(value: Any, memo: Memo) -> Any:
+    """``xs.append``, held while its argument is drawn, belongs to the copy of ``xs``."""
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return value
+    new = fork(owner, memo)
+    return value if new is owner else getattr(new, value.__name__)
+
+
 _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     list: _list,
     tuple: _tuple,
@@ -122,6 +131,8 @@ _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     set: _set,
     Cursor: _cursor,
     types.FunctionType: _function,
+    types.BuiltinMethodType: _builtin,
+    types.MethodWrapperType: _builtin,
 }
 
 

@@ -189,7 +189,7 @@ class Machine:
             self._record(particle, ask, address, fixed.value, 0.0, True)
             self.resume(particle, fixed.value)
             return None
-        prior = self._distribution(ask, ask.distribution)
+        prior = self.distribution(ask, ask.distribution)
         if fixed is not None:
             return self._observe(particle, ask, prior, fixed.value, "given", fixed.value)
         if self.branch:
@@ -198,10 +198,10 @@ class Machine:
         drawn_from = prior
         if not self.ignore_evidence:
             if ask.proposal is not None:
-                drawn_from = self._distribution(ask, ask.proposal)
-            maker = self._proposal(local, address, ask.site.name) if self.proposals else None
+                drawn_from = self.distribution(ask, ask.proposal)
+            maker = self._proposal(address, local, ask.site.name) if self.proposals else None
             if maker is not None:
-                drawn_from = self._distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
+                drawn_from = self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
         key = derive(particle.key, address)
         if isinstance(drawn_from, Distribution):
             value = drawn_from.draw(self.source, key)
@@ -250,7 +250,7 @@ class Machine:
         if self.ignore_evidence:
             self.resume(particle, answer)
             return None
-        dist = self._distribution(ask, distribution)
+        dist = self.distribution(ask, distribution)
 
         def weigh(log_p: float) -> None:
             if word == "given":
@@ -348,7 +348,12 @@ class Machine:
             particle.names |= {address}
         particle.trace = Trace(Choice(address, value, log_prob, observed), particle.trace)
 
-    def _distribution(self, ask: Ask, value: Any) -> Any:
+    def distribution(self, ask: Ask, value: Any) -> Any:
+        """``value`` as a local or model distribution.
+
+        Raises:
+            ProgramError: it is none.
+        """
         if isinstance(value, ModelDistribution):
             return value
         found = as_distribution(value)
@@ -380,7 +385,7 @@ class _Entry:
 
 def variables(particle: Particle) -> Mapping[str, Any]:
     """The program's variables that a suspended particle holds, by name."""
-    code = particle.block.__code__  # type: ignore[attr-defined]
+    code = particle.block.__code__
     names = code.co_varnames[: code.co_argcount][-len(particle.live) :] if particle.live else ()
     return {n: v for n, v in zip(names, particle.live, strict=True) if not n.startswith("·")}
 
@@ -390,7 +395,7 @@ def _density(distribution: Distribution, value: Any, ask: Ask) -> float:
         return distribution.log_prob(value)
     except (TypeError, ValueError) as error:
         raise ProgramError(
-            f"{ask.site.kind} {ask.local_address!r}: {_short(distribution)} has no density at {_short(value)} ({error})",
+            f"{ask.site.kind} {ask.local_address!r}: no density of {_short(distribution)} at {_short(value)} ({error})",
             ask.site.span,
         ) from error
 

@@ -1,8 +1,8 @@
 """Resampling schemes: from weights to ancestors.
 
 Each takes normalised weights and returns ``n`` indices such that index i appears n·w_i times in expectation, which is
-all that unbiasedness asks (Douc, Cappé and Moulines, 2005, compare their variances). Adding one is a function and a row in
-``SCHEMES``.
+all that unbiasedness asks (Douc, Cappé and Moulines, 2005, compare their variances). Adding one is a function and a row
+in ``SCHEMES``.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class Scheduler:
                     if entry is None:
                         exhausted = True
                         break
-                    number, task = entry
-                    self._tasks[number] = task
+                    number, started = entry
+                    self._tasks[number] = started
                     ready.append((number, None))
                 while ready:
                     number, answered = ready.popleft()

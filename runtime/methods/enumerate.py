@@ -67,7 +67,7 @@ class Enumerate(Method):
         for particle in branching:
             ask = particle.ask
             assert ask is not None
-            dist = world.machine._distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+            dist = world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
             if isinstance(dist, ModelDistribution):
                 waits.append(Wait(particle, dist.engine, dist.support(self.max_outcomes), _nothing))
                 world.machine.tally.model_calls += 1
@@ -97,13 +97,10 @@ class Enumerate(Method):
         ask = parent.ask
         assert ask is not None
         address = parent.scope.prefix + ask.local_address
-        children = []
-        for i, (value, log_prob) in enumerate(outcomes):
-            if log_prob == -math.inf:
-                continue
-            child = parent if i == len(outcomes) - 1 else parent.fork(derive(parent.key, i))
-            children.append(child)
-        for child, (value, log_prob) in zip(children, (o for o in outcomes if o[1] > -math.inf), strict=True):
+        outcomes = [(value, log_prob) for value, log_prob in outcomes if log_prob > -math.inf]
+        children = [parent.fork(derive(parent.key, i)) for i in range(len(outcomes) - 1)]
+        children.append(parent)
+        for child, (value, log_prob) in zip(children, outcomes, strict=False):
             child.log_weight += log_prob
             child.log_joint += log_prob
             child.trace = Trace(Choice(address, value, log_prob), child.trace)

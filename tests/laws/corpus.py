@@ -1,0 +1,168 @@
+"""Small finite programs that between them use every statement of the language."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ppl import Program, call, condition, dist, factor, observe, program, sample, table_lm, twist
+from ppl import barrier as barrier_
+from ppl.text import Text
+
+flip, categorical = dist.flip, dist.categorical
+
+
+@program
+def hidden_markov(observations: list[bool]) -> tuple[bool, ...]:
+    state = sample(flip(0.4), name="start")
+    states = []
+    for seen in observations:
+        state = sample(flip(0.7 if state else 0.2))
+        observe(flip(0.9 if state else 0.25), seen)
+        states.append(state)
+    return tuple(states)
+
+
+@program
+def ends_early() -> int:
+    """Runs of different lengths: finished ones must be absorbing."""
+    steps = 0
+    while steps < 3:
+        steps += 1
+        if sample(flip(0.5), name="stop"):
+            break
+        factor(math.log(0.6 + 0.2 * steps))
+    return steps
+
+
+@program
+def soft_and_hard() -> tuple[int, bool]:
+    x = sample(categorical([0.2, 0.3, 0.5]))
+    factor(0.5 * x)
+    condition(x != 1)
+    y = sample(flip(0.3 if x else 0.8))
+    factor(-1.0 if y else 0.25)
+    return x, y
+
+
+@program
+def twisted() -> tuple[bool, bool]:
+    a = sample(flip(0.5))
+    twist(2.0 if a else -1.0)
+    b = sample(flip(0.3 if a else 0.6))
+    twist(-3.0 if b else 0.5)
+    observe(flip(0.9 if a == b else 0.2), True)
+    return a, b
+
+
+@program
+def twisted_and_early() -> int:
+    """A hint that is still set when a run ends must be divided out."""
+    a = sample(categorical([0.5, 0.3, 0.2]))
+    twist(1.5 * a)
+    if a == 1:
+        return a
+    b = sample(flip(0.5))
+    factor(0.7 if b else -0.2)
+    return a + 10 * b
+
+
+@program
+def proposed() -> tuple[int, bool]:
+    x = sample(categorical([0.7, 0.2, 0.1]), proposal=categorical([0.2, 0.3, 0.5]))
+    observe(flip(0.1 + 0.4 * x), True)
+    y = sample(flip(0.5), proposal=flip(0.9 if x else 0.4))
+    return x, y
+
+
+@program
+def coin(bias: float) -> bool:
+    side = sample(flip(bias))
+    factor(0.3 if side else -0.3)
+    return side
+
+
+@program
+def nested(depth: int) -> int:
+    first = coin(0.3)
+    if depth == 0 or not first:
+        return int(first)
+    rest = nested(depth - 1)
+    return 1 + rest
+
+
+@program
+def mutable() -> tuple[int, ...]:
+    """A mutable local that forks must not share."""
+    seen: list[int] = []
+    for _ in range(2):
+        seen.append(sample(categorical([0.5, 0.25, 0.25]), name="x"))
+        factor(0.4 * sum(seen))
+    return tuple(seen)
+
+
+def doubled(xs: list[int]) -> list[int]:
+    return [2 * x for x in xs]
+
+
+@program
+def uses_tools() -> int:
+    x = sample(categorical([0.5, 0.5]))
+    barrier_()
+    y = call(doubled, x)
+    factor(0.8 * y)
+    z = [sample(flip(0.5 + 0.2 * y - 0.1 * i)) for i in range(2)]
+    condition(any(z) or x)
+    return y + sum(z)
+
+
+@program
+def impossible() -> bool:
+    x = sample(flip(0.5))
+    condition(False)
+    return x
+
+
+lm = table_lm(["a", "b", "ab", "."], eos=None, seed=11)
+ended = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+
+
+@program
+def writes(steps: int) -> tuple[Text, ...]:
+    context = lm.context("a")
+    lines: list[Text] = []
+    for _ in range(steps):
+        line = sample(context.text(stop=".", max_tokens=2))
+        context = context + line
+        lines.append(line)
+        condition(line != "b.")
+        if line.endswith("."):
+            break
+    return tuple(lines)
+
+
+@program
+def judges() -> tuple[str, str]:
+    text = sample(ended.context("b").text(max_tokens=2, temperature=0.7, top_k=2))
+    observe(ended.context("a").choice(["a", "b"]), "a" if "a" in text else "b")
+    verdict = sample(ended.context("ab").choice(["a", "ba"]), name="verdict")
+    observe(ended.context("").token(top_p=0.9), "b" if verdict == "a" else "a")
+    return str(text), str(verdict)
+
+
+CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {
+    "hidden_markov": (hidden_markov, ([True, False],)),
+    "ends_early": (ends_early, ()),
+    "soft_and_hard": (soft_and_hard, ()),
+    "twisted": (twisted, ()),
+    "twisted_and_early": (twisted_and_early, ()),
+    "proposed": (proposed, ()),
+    "nested": (nested, (1,)),
+    "mutable": (mutable, ()),
+    "uses_tools": (uses_tools, ()),
+    "impossible": (impossible, ()),
+    "given": (hidden_markov.given({"state[0]": True}), ([True, False],)),
+    "do": (hidden_markov.do({"state[0]": True}), ([True, False],)),
+    "writes": (writes, (2,)),
+    "judges": (judges, ()),
+}

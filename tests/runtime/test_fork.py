@@ -1,0 +1,115 @@
+"""Forking shares what can't change, copies what can, and keeps aliases."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppl.compiler.support import Cursor
+from ppl.runtime.fork import CannotFork, fork, fork_values
+
+atoms = st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none(), st.floats(allow_nan=False))
+values = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.sets(st.integers(), max_size=3),
+    ),
+    max_leaves=20,
+)
+
+
+@given(values)
+def test_a_copy_is_equal_and_shares_no_container(value: Any) -> None:
+    new = fork(value, {})
+    assert new == value
+    assert not set(map(id, _containers(new))) & set(map(id, _containers(value)))
+
+
+def _containers(value: Any) -> list[Any]:
+    if isinstance(value, (list, set)):
+        return [value, *(c for v in value for c in _containers(v))]
+    if isinstance(value, dict):
+        return [value, *(c for v in value.values() for c in _containers(v))]
+    if isinstance(value, tuple):
+        return [c for v in value for c in _containers(v)]
+    return []
+
+
+def test_aliases_stay_aliases() -> None:
+    shared = [1]
+    a, b, c = fork_values((shared, {"s": shared}, (shared, 2)), {})
+    assert a is b["s"] is c[0]
+    assert a is not shared
+
+
+def test_cycles() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    new = fork(loop, {})
+    assert new[0] is new and new is not loop
+
+
+def test_immutable_values_are_shared() -> None:
+    live = (1, "a", (2, ("b",)), None, frozenset({1}))
+    assert fork_values(live[:2], {}) is not None
+    assert fork(live[2], {}) is live[2]
+    assert fork_values((1, "a", None), {}) == (1, "a", None)
+
+
+def test_iterators_keep_their_place_and_their_list() -> None:
+    items = [1, 2, 3, 4]
+    cursor = Cursor(enumerate(items))
+    next(cursor.iterator)
+    new_items, new_cursor = fork_values((items, cursor), {})
+    new_items.append(5)
+    assert list(new_cursor.iterator) == [(1, 2), (2, 3), (3, 4), (4, 5)]
+    assert list(cursor.iterator) == [(1, 2), (2, 3), (3, 4)]
+
+
+def test_closures_over_mutable_locals() -> None:
+    seen: list[int] = []
+
+    def add(x: int) -> None:
+        seen.append(x)
+
+    new_seen, new_add = fork_values((seen, add), {})
+    new_add(1)
+    assert new_seen == [1] and seen == []
+    plain = lambda x: x  # noqa: E731
+    assert fork(plain, {}) is plain
+
+
+def test_bound_methods_belong_to_the_copy() -> None:
+    items: list[int] = []
+    new_items, append, length = fork_values((items, items.append, len), {})
+    append(1)
+    assert new_items == [1] and items == [] and length is len
+
+
+def test_tensors_and_objects() -> None:
+    @dataclasses.dataclass
+    class Box:
+        items: list[int]
+
+    tensor, box = torch.zeros(2), Box([1])
+    new_tensor, new_box = fork_values((tensor, box), {})
+    new_tensor[0] = 1
+    new_box.items.append(2)
+    assert tensor[0] == 0 and box.items == [1]
+    module = torch.nn.Linear(2, 2)
+    assert fork(module, {}) is module
+    assert fork(torch.distributions.Normal(0.0, 1.0), {}) is not None
+
+
+def test_what_can_not_be_copied_says_so() -> None:
+    with pytest.raises(CannotFork, match="generator"):
+        fork_values((1, (i for i in itertools.count())), {})
