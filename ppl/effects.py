@@ -65,7 +65,7 @@ def condition(holds: Any, *, name: str | None = None) -> None:
 
 @_effect(EffectSpec("twist", ("log_value",), ("name",), usage="twist(log_value)"))
 def twist(log_value: Any, *, name: str | None = None) -> None:
-    """A hint for the inference: how promising this run looks. Divided out at the end, so the posterior stays the same."""
+    """A hint for the inference: how promising this run looks. Divided out at the end: the posterior stays the same."""
     _refuse("twist")
 
 

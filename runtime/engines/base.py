@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..source import Key, Source
+from .model import Usage
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +51,11 @@ class Engine(ABC):
     @abstractmethod
     def pending(self) -> int:
         """How many requests are not finished yet."""
+
+    @property
+    def usage(self) -> Usage:
+        """What this engine has computed so far."""
+        return Usage()
 
     def cancel(self) -> None:
         """Drop everything pending (a run was interrupted)."""
