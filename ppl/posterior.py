@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from .posterior_distribution import Distribution, WeightedRuns
-from .posterior_values import freeze, to_jsonable
-from .runtime.result import Cost, Death, Generation, Guarantee, Result, Run, effective_sample_size
+from .posterior_distribution import Distribution
+from .posterior_record import NoEvidence, Record
+from .runtime.result import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
     from rich.console import Console, ConsoleOptions, RenderResult
+
+__all__ = ["Distribution", "EmptyPosterior", "NoEvidence", "Posterior"]
 
 PlotKind = Literal["answers", "genealogy", "evidence", "all"]
 
@@ -31,142 +33,12 @@ class EmptyPosterior(ValueError):
     """A question was put to a posterior without mass: every run was ruled out. The text tells where."""
 
 
-class NoEvidence(ValueError):
-    """The evidence was asked of a method that does not estimate it."""
-
-
-class Posterior:
+class Posterior(Record):
     """The distribution over a program's return values and choices, given its evidence: weighted runs.
 
     Iterating gives pairs of distinct value and probability, the most probable first. ``len`` is the number of distinct
-    runs; an empty posterior is false.
-
-    Attributes:
-        result: what the inference method handed back.
-        runs: the runs with positive weight.
+    runs; an empty posterior is false. How it came about, and how far to trust it, is in :class:`Record`.
     """
-
-    def __init__(self, result: Result) -> None:
-        """Read a result.
-
-        Args:
-            result: what the inference method handed back.
-
-        Raises:
-            ValueError: a run's weight is NaN or infinite.
-        """
-        for run in result.runs:
-            if math.isnan(run.log_weight) or run.log_weight == math.inf:
-                raise ValueError(f"a run of {result.program} has log-weight {run.log_weight}; see its factors")
-        alive = [run for run in result.runs if run.log_weight > -math.inf]
-        top = max((run.log_weight for run in alive), default=0.0)
-        scaled = [math.exp(run.log_weight - top) for run in alive]
-        total = math.fsum(scaled)
-        self.result = result
-        self.runs = WeightedRuns(alive, [w / total for w in scaled])
-        self._scaled = scaled  # the largest is 1, so that sums over all runs come out as exactly 1
-
-    # ---- What was run
-
-    @property
-    def program(self) -> str:
-        """The program's name."""
-        return self.result.program
-
-    @property
-    def method(self) -> str:
-        """The method as one would write it, e.g. ``SMC(n=32)``."""
-        return self.result.method
-
-    @property
-    def guarantee(self) -> Guarantee:
-        """The law that the method obeys: ``proper``, ``stationary``, ``exact`` or ``heuristic``."""
-        return self.result.guarantee
-
-    @property
-    def seed(self) -> int:
-        """What reproduces the run."""
-        return self.result.seed
-
-    @property
-    def n(self) -> int:
-        """How many particles there were, dead ones included."""
-        return self.result.particles
-
-    @property
-    def cost(self) -> Cost:
-        """Tokens, model calls and seconds."""
-        return self.result.cost
-
-    @property
-    def history(self) -> Sequence[Generation]:
-        """The populations over time."""
-        return self.result.history
-
-    @property
-    def deaths(self) -> tuple[Death, ...]:
-        """Where particles were lost, the most first."""
-        return tuple(sorted(self.result.deaths, key=lambda death: -death.count))
-
-    # ---- How far to trust it
-
-    @property
-    def empty(self) -> bool:
-        """No run has positive weight."""
-        return not self.runs
-
-    @property
-    def log_evidence(self) -> float:
-        """The estimate of log Z; ``-inf`` if nothing survived.
-
-        Raises:
-            NoEvidence: the method has no estimate of it.
-        """
-        if self.result.log_evidence is None:
-            reason = {
-                "heuristic": "it is a search, which keeps what scores well and does not account for what it drops",
-                "stationary": "a Markov chain visits runs in proportion to their mass and never sees the total",
-            }.get(self.guarantee, "the method gave none")
-            raise NoEvidence(
-                f"{self.method} has no estimate of the evidence: {reason}. "
-                'method="smc" and method="importance" estimate it.'
-            )
-        return self.result.log_evidence
-
-    @cached_property
-    def ess(self) -> float:
-        """The effective sample size (Σw)² / Σw² of the final weights, between 0 and the number of runs.
-
-        It does not see that particles share ancestors, so look at :attr:`distinct` beside it.
-        """
-        return effective_sample_size([run.log_weight for run in self.runs])
-
-    @cached_property
-    def distinct(self) -> int:
-        """The number of distinct runs: those that differ in a choice or in what they returned."""
-        return len({(freeze(r.value), tuple((c.address, freeze(c.value)) for c in r.trace)) for r in self.runs})
-
-    @property
-    def ancestry(self) -> list[tuple[int, ...]]:
-        """For each resampling, in order: the index of each particle's parent."""
-        return [generation.ancestors for generation in self.history if generation.ancestors is not None]
-
-    def ancestor_lines(self) -> list[tuple[int, ...]]:
-        """For each particle at the end, dead ones included: its index in every generation of :attr:`history`.
-
-        Lines with the same first index descend from one particle. Empty if the method kept no history.
-        """
-        if not self.history:
-            return []
-        last = self.history[-1]
-        lines = []
-        for particle in range(len(last.log_weights if last.ancestors is None else last.ancestors)):
-            line = []
-            for generation in reversed(self.history):
-                particle = particle if generation.ancestors is None else generation.ancestors[particle]
-                line.append(particle)
-            lines.append(tuple(reversed(line)))
-        return lines
 
     # ---- Questions
 
@@ -264,6 +136,8 @@ class Posterior:
             LookupError: no run has the address.
             EmptyPosterior: there is no mass.
         """
+        from .posterior_report import unknown_address
+
         self._need_mass()
         found = [
             (choice.value, w)
@@ -274,7 +148,7 @@ class Posterior:
         weights = [w for _, w in found]
         inside = math.fsum(weights)
         if not inside > 0.0:
-            raise LookupError(self._no_address(address, bool(found)))
+            raise LookupError(unknown_address(address, self.addresses()))
         mass = inside / math.fsum(self._scaled)
         return Distribution([value for value, _ in found], weights, self._exact, mass)
 
@@ -344,7 +218,7 @@ class Posterior:
         return self.distinct
 
     def __repr__(self) -> str:
-        from .posterior_views import one_line
+        from .posterior_report import one_line
 
         return one_line(self)
 
@@ -367,23 +241,8 @@ class Posterior:
 
     # ---- Private
 
-    @property
-    def _exact(self) -> bool:
-        return self.guarantee == "exact"
-
     def _need_mass(self) -> None:
         if self.empty:
-            from .posterior_views import empty_report
+            from .posterior_report import empty_report
 
             raise EmptyPosterior(empty_report(self))
-
-    def _no_address(self, address: str, underflow: bool) -> str:
-        if underflow:
-            return f"the runs that have {address!r} have so little weight that it rounds to zero"
-        from difflib import get_close_matches
-
-        known = self.addresses()
-        close = get_close_matches(address, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")
-        return f"no run has the address {address!r}{hint} The addresses are: {shown or 'none'}"

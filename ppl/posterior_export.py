@@ -41,7 +41,12 @@ def posterior_dict(posterior: Posterior) -> dict[str, Any]:
 def _answers(posterior: Posterior) -> list[dict[str, Any]]:
     found = posterior.distribution()
     return [
-        {"value": value, "probability": p, "standard_error": found.standard_errors[value], "runs": found.counts[value]}
+        {
+            "value": to_jsonable(value),
+            "probability": p,
+            "standard_error": found.standard_errors[value],
+            "runs": found.counts[value],
+        }
         for value, p in found.items()
     ]
 
@@ -51,10 +56,13 @@ def _run(run: Run, weight: float) -> dict[str, Any]:
         {"address": c.address, "value": to_jsonable(c.value), "log_prob": c.log_prob, "observed": c.observed}
         for c in run.trace
     ]
-    value = to_jsonable(run.value)
     return {
-        "value": value, "weight": weight, "log_weight": run.log_weight, "log_joint": run.log_joint, "trace": trace
-    }  # fmt: skip
+        "value": to_jsonable(run.value),
+        "weight": weight,
+        "log_weight": run.log_weight,
+        "log_joint": run.log_joint,
+        "trace": trace,
+    }
 
 
 def _generation(generation: Generation) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""What a posterior was made of, and how far to trust it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+from .posterior_distribution import WeightedRuns
+from .posterior_values import freeze
+from .runtime.result import Cost, Death, Generation, Guarantee, Result, effective_sample_size
+
+
+class NoEvidence(ValueError):
+    """The evidence was asked of a method that does not estimate it."""
+
+
+class Record:
+    """The account that a :class:`~ppl.posterior.Posterior` gives of itself.
+
+    Attributes:
+        result: what the inference method handed back.
+        runs: the runs with positive weight.
+    """
+
+    def __init__(self, result: Result) -> None:
+        """Read a result.
+
+        Args:
+            result: what the inference method handed back.
+
+        Raises:
+            ValueError: a run's weight is NaN or infinite.
+        """
+        for run in result.runs:
+            if math.isnan(run.log_weight) or run.log_weight == math.inf:
+                raise ValueError(f"a run of {result.program} has log-weight {run.log_weight}; see its factors")
+        alive = [run for run in result.runs if run.log_weight > -math.inf]
+        top = max((run.log_weight for run in alive), default=0.0)
+        scaled = [math.exp(run.log_weight - top) for run in alive]
+        total = math.fsum(scaled)
+        self.result = result
+        self.runs = WeightedRuns(alive, [w / total for w in scaled])
+        self._scaled = scaled  # the largest is 1, so that sums over all runs come out as exactly 1
+        self._exact = result.guarantee == "exact"
+
+    # ---- What was run
+
+    @property
+    def program(self) -> str:
+        """The program's name."""
+        return self.result.program
+
+    @property
+    def method(self) -> str:
+        """The method as one would write it, e.g. ``SMC(n=32)``."""
+        return self.result.method
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """The law that the method obeys: ``proper``, ``stationary``, ``exact`` or ``heuristic``."""
+        return self.result.guarantee
+
+    @property
+    def seed(self) -> int:
+        """What reproduces the run."""
+        return self.result.seed
+
+    @property
+    def n(self) -> int:
+        """How many particles there were, dead ones included."""
+        return self.result.particles
+
+    @property
+    def cost(self) -> Cost:
+        """Tokens, model calls and seconds."""
+        return self.result.cost
+
+    @property
+    def history(self) -> Sequence[Generation]:
+        """The populations over time."""
+        return self.result.history
+
+    @property
+    def deaths(self) -> tuple[Death, ...]:
+        """Where particles were lost, the most first."""
+        return tuple(sorted(self.result.deaths, key=lambda death: -death.count))
+
+    # ---- How far to trust it
+
+    @property
+    def empty(self) -> bool:
+        """No run has positive weight."""
+        return not self.runs
+
+    @property
+    def log_evidence(self) -> float:
+        """The estimate of log Z; ``-inf`` if nothing survived.
+
+        Raises:
+            NoEvidence: the method has no estimate of it.
+        """
+        if self.result.log_evidence is None:
+            reason = {
+                "heuristic": "it is a search, which keeps what scores well and does not account for what it drops",
+                "stationary": "a Markov chain visits runs in proportion to their mass and never sees the total",
+            }.get(self.guarantee, "the method gave none")
+            raise NoEvidence(
+                f"{self.method} has no estimate of the evidence: {reason}. "
+                'method="smc" and method="importance" estimate it.'
+            )
+        return self.result.log_evidence
+
+    @cached_property
+    def ess(self) -> float:
+        """The effective sample size (Σw)² / Σw² of the final weights, between 0 and the number of runs.
+
+        It does not see that particles share ancestors, so look at :attr:`distinct` beside it.
+        """
+        return effective_sample_size([run.log_weight for run in self.runs])
+
+    @cached_property
+    def distinct(self) -> int:
+        """The number of distinct runs: those that differ in a choice or in what they returned."""
+        return len({(freeze(r.value), tuple((c.address, freeze(c.value)) for c in r.trace)) for r in self.runs})
+
+    @property
+    def ancestry(self) -> list[tuple[int, ...]]:
+        """For each resampling, in order: the index of each particle's parent."""
+        return [generation.ancestors for generation in self.history if generation.ancestors is not None]
+
+    def ancestor_lines(self) -> list[tuple[int, ...]]:
+        """For each particle at the end, dead ones included: its index in every generation of :attr:`history`.
+
+        Lines with the same first index descend from one particle. Empty if the method kept no history.
+        """
+        if not self.history:
+            return []
+        last = self.history[-1]
+        lines = []
+        for particle in range(len(last.log_weights if last.ancestors is None else last.ancestors)):
+            line = []
+            for generation in reversed(self.history):
+                particle = particle if generation.ancestors is None else generation.ancestors[particle]
+                line.append(particle)
+            lines.append(tuple(reversed(line)))
+        return lines
