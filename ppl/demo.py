@@ -1,0 +1,210 @@
+"""``ppl demo``: problems of several steps, solved by one sample, by majority vote, and by inference."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from . import Posterior, condition, infer_many, load_lm, program, sample
+from .bundled.problems import Problem, arithmetic_holds, problems
+
+PICTURE = Path("out/demo-posterior.png")
+
+
+@program
+def solve(question):  # type: ignore[no-untyped-def]
+    thought = load_lm().context(f"Q: {question}\n")
+    for _ in range(13):
+        line = sample(thought.line())  # one step of reasoning, a random variable
+        thought = thought + line
+        if line.startswith("A:"):
+            break
+        condition(arithmetic_holds(line))  # evidence: what breaks a law of arithmetic is ruled out
+    return line.removeprefix("A:").strip()
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Three ways to answer the same problems.
+
+    Attributes:
+        problems: what was asked.
+        one: one forward run each.
+        vote: ``n`` forward runs each.
+        smc: inference with ``n`` particles each.
+        seconds: how long each way took, in that order.
+    """
+
+    problems: Sequence[Problem]
+    one: Sequence[Posterior]
+    vote: Sequence[Posterior]
+    smc: Sequence[Posterior]
+    n: int
+
+    @property
+    def ways(self) -> list[tuple[str, Sequence[Posterior]]]:
+        """The three, by name."""
+        return [("one sample", self.one), (f"majority of {self.n}", self.vote), (f"SMC, n={self.n}", self.smc)]
+
+
+def answer(posterior: Posterior) -> str | None:
+    """The most probable answer, or ``None`` where everything was ruled out."""
+    return None if posterior.empty else str(posterior.mode())
+
+
+def hold_contest(asked: Sequence[Problem], n: int, seed: int, progress: bool = True) -> Contest:
+    """Answer problems in three ways.
+
+    Args:
+        asked: the problems.
+        n: particles, and samples to vote.
+        seed: what makes it reproducible.
+        progress: show a live display.
+    """
+    questions = [p.question for p in asked]
+    one = infer_many(solve, questions, method="forward", n=1, seed=seed, progress=progress)
+    vote = infer_many(solve, questions, method="forward", n=n, seed=seed, progress=progress)
+    smc = infer_many(solve, questions, method="smc", n=n, seed=seed, progress=progress)
+    return Contest(asked, one, vote, smc, n)
+
+
+def run_demo(
+    count: int = 6, n: int = 32, seed: int = 0, console: Console | None = None, picture: Path = PICTURE
+) -> Contest:
+    """Run the demo and print what comes of it.
+
+    Args:
+        count: how many problems.
+        n: particles, and samples to vote, a problem.
+        seed: what makes it reproducible; it selects the problems too.
+        console: where to print; by default stdout.
+        picture: where to save the picture of a posterior.
+
+    Returns:
+        The answers.
+    """
+    console = Console() if console is None else console
+    lm = load_lm()
+    console.print(
+        Text.assemble("\n", ("Reasoning as inference", "bold"), "\n\nThe model: ", (lm.describe(), "cyan"), ".")
+    )
+    console.print(
+        "It adds, subtracts and multiplies a line at a time, and now and then gets a line wrong. The whole program:\n"
+    )
+    console.print(Padding(Syntax(_source(), "python", theme="ansi_dark", background_color="default"), (0, 2)))
+    contest = hold_contest(problems(count, (6, 10), seed=seed), n, seed)
+    console.print()
+    console.print(answers_table(contest, console.width))
+    console.print()
+    console.print(totals_table(contest))
+    console.print(_closing(contest))
+    _draw(contest, picture, console)
+    return contest
+
+
+def _source() -> str:
+    text = inspect.getsource(inspect.unwrap(solve))
+    return re.sub(r"  # type: ignore\[.*?\]", "", text).rstrip()
+
+
+def chain(problem: Problem) -> str:
+    """The problem as one writes it on paper: ``17 +25 ×3 −40``."""
+    short = problem.question.replace("Start with ", "").replace(".", "")
+    return short.replace("Add ", "+").replace("Subtract ", "−").replace("Multiply by ", "×")
+
+
+def answers_table(contest: Contest, width: int = 80) -> Table:
+    """A line a problem: what is right, and what each way said."""
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 1), pad_edge=False, row_styles=["", ""])
+    table.add_column("problem", max_width=max(20, width - 62), overflow="fold")
+    table.add_column("truth", justify="right", style="bold")
+    for name in ("sample", "vote", "SMC"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("P", "log Z", "ESS", "tokens"):
+        table.add_column(name, justify="right", style="dim" if name != "P" else "", no_wrap=True)
+    for problem, one, vote, smc in zip(contest.problems, contest.one, contest.vote, contest.smc, strict=True):
+        table.add_row(
+            chain(problem),
+            problem.answer,
+            *(_marked(answer(p), problem.answer) for p in (one, vote, smc)),
+            "" if smc.empty else f"{smc.probability(smc.mode()):.2f}",
+            f"{smc.log_evidence:.2f}",
+            f"{smc.ess:.1f}",
+            f"{smc.cost.tokens:,}",
+        )
+    return table
+
+
+def _marked(said: str | None, truth: str) -> Text:
+    if said is None:
+        return Text("ruled out ✗", "yellow")
+    shown = said if len(said) <= 8 else said[:7] + "…"
+    return Text(f"{shown} ✓", "green") if said == truth else Text(f"{shown} ✗", "red")
+
+
+def right(contest: Contest, posteriors: Sequence[Posterior]) -> int:
+    """How many answers are right."""
+    return sum(answer(p) == problem.answer for p, problem in zip(posteriors, contest.problems, strict=True))
+
+
+def totals_table(contest: Contest) -> Table:
+    """A line a way: how many are right, and what it cost."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    for name in ("right", "tokens", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    total = len(contest.problems)
+    best = max(right(contest, posteriors) for _, posteriors in contest.ways)
+    for name, posteriors in contest.ways:
+        hits = right(contest, posteriors)
+        bar = Text.assemble(("■" * hits, "green"), ("■" * (total - hits), "red"))
+        table.add_row(
+            name,
+            Text(f"{hits} of {total}", "bold green" if hits == best else ""),
+            f"{sum(p.cost.tokens for p in posteriors):,}",
+            f"{max(p.cost.seconds for p in posteriors):.1f}",
+            bar,
+        )
+    return table
+
+
+def _closing(contest: Contest) -> Text:
+    return Text.assemble(
+        "\n",
+        ("P", "bold"),
+        " is the posterior probability of SMC's answer, ",
+        ("log Z", "bold"),
+        " the log-probability that a run keeps to the rules,\n",
+        ("ESS", "bold"),
+        f" how many equally weighted particles of {contest.n} the posterior is worth.",
+        style="dim",
+    )
+
+
+def _draw(contest: Contest, picture: Path, console: Console) -> None:
+    """Save a picture of the posterior that had most to sort out."""
+    drawable = [(p, q) for p, q in zip(contest.smc, contest.problems, strict=True) if not p.empty]
+    if not drawable:
+        return
+    posterior, problem = max(drawable, key=lambda pair: (pair[0].distinct, len(pair[0].ancestry)))
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        posterior.plot(picture)
+    except ImportError as error:
+        console.print(Text(f"\nNo picture: {error}", "yellow"))
+        return
+    shown: Any = Text.assemble(
+        "\nThe posterior of ", (chain(problem), "bold"), " and who descends from whom: ", (str(picture), "cyan")
+    )
+    console.print(shown)
