@@ -17,13 +17,11 @@ class Finite(Distribution):
         self.outcomes = tuple(outcomes)
         self.log_probs = tuple(log_probs)
 
-    def draw(self, source: Source, key: Key) -> Any:
-        return self.outcomes[source.choose(self.log_probs, key)]
+    def draw(self, source: Source, key: Key) -> tuple[Any, float]:
+        chosen = source.choose(self.log_probs, key)
+        return self.outcomes[chosen], self.log_probs[chosen]
 
     def log_prob(self, value: Any) -> float:
-        for outcome, log_prob in zip(self.outcomes, self.log_probs, strict=True):
-            if type(outcome) is type(value) and outcome == value:
-                return log_prob
         for outcome, log_prob in zip(self.outcomes, self.log_probs, strict=True):
             if outcome == value:
                 return log_prob
@@ -65,7 +63,16 @@ def uniform(outcomes: Sequence[Any]) -> Finite:
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")
-    return Finite(listed, [-math.log(len(listed))] * len(listed))
+    # An outcome listed twice is one outcome with twice the probability.
+    distinct: list[Any] = []
+    counts: list[int] = []
+    for outcome in listed:
+        if outcome in distinct:
+            counts[distinct.index(outcome)] += 1
+        else:
+            distinct.append(outcome)
+            counts.append(1)
+    return Finite(distinct, [math.log(c / len(listed)) for c in counts])
 
 
 def flip(p: float = 0.5) -> Finite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .runtime.engines.base import Completion, ModelDistribution, SupportTooLarge
+from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
 from .runtime.source import Key, derive, fresh_seed
 from .text import Context, Text, tokens_of
@@ -192,22 +192,16 @@ class ChoiceDistribution(_OfContext):
         return self._request(index=self._index.get(str(value), -1))
 
     def support(self, limit: int) -> Choose:
-        """The request for all options of positive mass, as :class:`Text`, with their log-probabilities.
-
-        Raises:
-            SupportTooLarge: there are more than ``limit`` options.
-        """
-        if len(self.options) > limit:
-            raise SupportTooLarge(f"a choice has {len(self.options)} options, more than {limit}; raise the limit")
-        return self._request()
+        """The request for all options of positive mass, as :class:`Text`, with their log-probabilities."""
+        return self._request(limit=limit)
 
     def value(self, completion: Completion) -> Text:
         """The option that was drawn."""
         return self.options[completion.value]
 
-    def _request(self, key: Key | None = None, index: int | None = None) -> Choose:
+    def _request(self, key: Key | None = None, index: int | None = None, limit: int | None = None) -> Choose:
         tokens = tuple(option.tokens for option in self.options)
-        return Choose(self.context.node, tokens, key, index, self.temperature, self.options.__getitem__)
+        return Choose(self.context.node, tokens, key, index, self.temperature, self.options.__getitem__, limit)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChoiceDistribution):

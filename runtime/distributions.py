@@ -15,8 +15,8 @@ class Distribution(ABC):
     """A normalised distribution over Python values, computed in this process."""
 
     @abstractmethod
-    def draw(self, source: Source, key: Key) -> Any:
-        """A value, a pure function of ``source`` and ``key``."""
+    def draw(self, source: Source, key: Key) -> tuple[Any, float]:
+        """A value, a pure function of ``source`` and ``key``, and its log-density."""
 
     @abstractmethod
     def log_prob(self, value: Any) -> float:
@@ -33,11 +33,12 @@ class Torch(Distribution):
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    def draw(self, source: Source, key: Key) -> Any:
+    def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         outcomes = self.support()
         if outcomes is not None:
-            return outcomes[source.choose([w for _, w in outcomes], key)][0]
-        return source.draw(self.inner, key)
+            return outcomes[source.choose([w for _, w in outcomes], key)]
+        value = source.draw(self.inner, key)
+        return value, float(self.inner.log_prob(value).sum())
 
     def log_prob(self, value: Any) -> float:
         import torch

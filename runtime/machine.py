@@ -204,8 +204,7 @@ class Machine:
                 drawn_from = self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
         key = derive(particle.key, address)
         if isinstance(drawn_from, Distribution):
-            value = drawn_from.draw(self.source, key)
-            log_q = _density(drawn_from, value, ask)
+            value, log_q = drawn_from.draw(self.source, key)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, log_q, log_q)
             return self._weigh(particle, ask, address, prior, value, log_q)

@@ -7,7 +7,7 @@ once", and a copy of a context is a reference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from weakref import WeakValueDictionary
+from weakref import ref
 
 
 class Prefix:
@@ -31,16 +31,18 @@ class Prefix:
         self.parent = parent
         self.token = token
         self.length = 0 if parent is None else parent.length + 1
-        self._children: WeakValueDictionary[int, Prefix] | None = None
+        self._children: dict[int, _Child] | None = None
 
     def child(self, token: int) -> Prefix:
         """The interned node for this sequence followed by ``token``."""
         children = self._children
         if children is None:
-            children = self._children = WeakValueDictionary()
-        node = children.get(token)
+            children = self._children = {}
+        known = children.get(token)
+        node = None if known is None else known()
         if node is None:
-            node = children[token] = Prefix(self, token)
+            node = Prefix(self, token)
+            children[token] = _Child(node, children, token)
         return node
 
     def extend(self, tokens: Iterable[int]) -> Prefix:
@@ -75,3 +77,28 @@ class Prefix:
 
     def __repr__(self) -> str:
         return f"Prefix({list(self.tokens())})"
+
+
+class _Child(ref["Prefix"]):
+    """A weak reference that takes itself out of its parent's table when its node is freed.
+
+    A ``WeakValueDictionary`` a node would do the same at three times the memory, and memory is what nodes are made of.
+    """
+
+    __slots__ = ("home", "token")
+
+    home: dict[int, _Child]
+    token: int
+
+    def __new__(cls, node: Prefix, home: dict[int, _Child], token: int) -> _Child:
+        self = super().__new__(cls, node, _forget)
+        self.home, self.token = home, token
+        return self
+
+    def __init__(self, node: Prefix, home: dict[int, _Child], token: int) -> None:
+        super().__init__(node, _forget)
+
+
+def _forget(child: _Child) -> None:
+    if child.home.get(child.token) is child:
+        del child.home[child.token]

@@ -1,0 +1,104 @@
+"""One model call in the making: the distinct nodes it computes, and what is asked at each of them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..source import Source
+from .prefix import Prefix
+from .requests import Law
+
+if TYPE_CHECKING:
+    from .jobs import Leaf, Reading, Spreading, Writing
+
+
+class Draws:
+    """Tokens to be drawn from one source: for each, its row and who asked.
+
+    Lists side by side, not a list of pairs: a pair for each token of each particle would be work for the garbage
+    collector, which scans the whole trie whenever enough was allocated.
+    """
+
+    __slots__ = ("jobs", "rows", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.rows: list[int] = []
+        self.jobs: list[Writing] = []
+
+
+class Look(NamedTuple):
+    """The log-probability wanted of one token at a row."""
+
+    row: int
+    token: int
+    job: Reading
+    slot: int
+
+
+class Spread(NamedTuple):
+    """All tokens of positive mass wanted at a row."""
+
+    row: int
+    job: Spreading
+    leaf: Leaf
+
+
+class Wanted:
+    """What a batch is asked for under one law."""
+
+    __slots__ = ("draws", "looks", "spreads")
+
+    def __init__(self) -> None:
+        self.draws: dict[int, Draws] = {}
+        self.looks: list[Look] = []
+        self.spreads: list[Spread] = []
+
+    def draw(self, row: int, job: Writing, source: Source) -> None:
+        """Ask for a token at ``row``."""
+        draws = self.draws.get(id(source))
+        if draws is None:
+            draws = self.draws[id(source)] = Draws(source)
+        draws.rows.append(row)
+        draws.jobs.append(job)
+
+    def rows(self) -> list[int]:
+        """The distinct rows concerned, in order."""
+        found = {row for draws in self.draws.values() for row in draws.rows}
+        found.update(ask.row for ask in self.looks)
+        found.update(ask.row for ask in self.spreads)
+        return sorted(found)
+
+
+class Batch:
+    """The distinct nodes of one model call, and what is asked at each.
+
+    Attributes:
+        rows: the row of each node.
+        wanted: what is asked, by law.
+    """
+
+    __slots__ = ("_limit", "rows", "wanted")
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = math.inf if limit is None else limit
+        self.rows: dict[Prefix, int] = {}
+        self.wanted: dict[Law, Wanted] = {}
+
+    def row(self, node: Prefix) -> int:
+        """The row of ``node``, shared by all who ask for it; -1 where the batch has no room for it."""
+        row = self.rows.get(node)
+        if row is None:
+            row = len(self.rows)
+            if row >= self._limit:
+                return -1
+            self.rows[node] = row
+        return row
+
+    def under(self, law: Law) -> Wanted:
+        """Where to leave what is asked under ``law``."""
+        wanted = self.wanted.get(law)
+        if wanted is None:
+            wanted = self.wanted[law] = Wanted()
+        return wanted

@@ -1,0 +1,268 @@
+"""Requests in progress: which rows of logits each still needs, and what it does with the answers.
+
+A job asks a :class:`Batch` for rows and is told what was found there; it never sees a tensor. A batch may be too small
+for all that a job needs: what was not granted is asked for again in the next.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from ..source import Source
+from .base import Completion, Request, SupportTooLarge
+from .batch import Batch, Look, Spread
+from .prefix import Prefix
+from .requests import PLAIN, Choose, Ending, Generate, Generated, Law, Score, Support
+
+
+class Job(ABC):
+    """A request in progress.
+
+    Attributes:
+        request: what was asked.
+        completion: the answer, once there is one.
+        error: why there will be none.
+    """
+
+    __slots__ = ("completion", "error", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.completion: Completion | None = None
+        self.error: Exception | None = None
+
+    @abstractmethod
+    def plan(self, batch: Batch) -> None:
+        """Ask ``batch`` for what is needed next, as far as it has room. Changes nothing here."""
+
+
+class Writing(Job):
+    """A text being drawn: one row a step.
+
+    Attributes:
+        key: the key of its draws, of which the next has the counter ``len(tokens)``.
+        node: where its next token is to be drawn.
+        tokens: what was drawn so far.
+    """
+
+    __slots__ = ("_end", "_law", "_log_prob", "_source", "_tail", "key", "node", "tokens")
+
+    def __init__(self, request: Generate, source: Source, ending: Ending) -> None:
+        super().__init__(request)
+        self._source = source
+        self._end = ending
+        self.key = request.key
+        self._law = request.spec.law
+        self._log_prob = 0.0
+        self._tail = b""
+        self.node = request.context
+        self.tokens: list[int] = []
+
+    def plan(self, batch: Batch) -> None:
+        row = batch.row(self.node)
+        if row >= 0:
+            batch.under(self._law).draw(row, self, self._source)
+
+    def drawn(self, token: int, log_prob: float) -> None:
+        """Take the token that was drawn."""
+        tokens = self.tokens
+        tokens.append(token)
+        self._log_prob += log_prob
+        self._tail, finish = self._end.after(self._tail, token, len(tokens))
+        if finish is None:
+            self.node = self.node.child(token)
+        else:
+            self.completion = Completion(self.request, Generated(tuple(tokens), finish), self._log_prob, len(tokens))
+
+
+class Reading(Job):
+    """Given tokens being scored, each at its own node: everything can be asked for at once."""
+
+    __slots__ = ("_asks", "_found", "_law", "_todo")
+
+    def __init__(self, request: Request, law: Law, asks: Sequence[tuple[Prefix, int]]) -> None:
+        super().__init__(request)
+        self._law = law
+        self._asks = asks
+        self._found = [math.nan] * len(asks)
+        self._todo: Sequence[int] = range(len(asks))
+
+    def plan(self, batch: Batch) -> None:
+        looks = None
+        for slot in self._todo:
+            node, token = self._asks[slot]
+            row = batch.row(node)
+            if row >= 0:
+                if looks is None:
+                    looks = batch.under(self._law).looks
+                looks.append(Look(row, token, self, slot))
+
+    def found(self, slot: int, log_prob: float) -> None:
+        """Take the log-probability of one token."""
+        self._found[slot] = log_prob
+
+    def settle(self) -> None:
+        """Finish if everything was found."""
+        self._todo = [slot for slot in self._todo if math.isnan(self._found[slot])]
+        if not self._todo:
+            self.finish()
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Set the completion from what was found."""
+
+
+class Scoring(Reading):
+    """The log-probability of one given text."""
+
+    __slots__ = ()
+
+    def __init__(self, request: Score, vocab_size: int, ending: Ending) -> None:
+        tokens = request.tokens
+        known = all(0 <= token < vocab_size for token in tokens)
+        possible = known and ending.completes(tokens)
+        super().__init__(request, request.spec.law, _path(request.context, tokens) if possible else ())
+        if not possible:
+            self.completion = Completion(request, tokens, -math.inf, 0)
+
+    def finish(self) -> None:
+        assert isinstance(self.request, Score)
+        tokens = self.request.tokens
+        self.completion = Completion(self.request, tokens, _total(self._found), len(tokens))
+
+
+class Choosing(Reading):
+    """One of several given continuations; their common beginnings are looked up once."""
+
+    __slots__ = ("_slots", "_source")
+
+    def __init__(self, request: Choose, source: Source) -> None:
+        self._source = source
+        slots: dict[tuple[Prefix, int], int] = {}
+        self._slots = [
+            [slots.setdefault(ask, len(slots)) for ask in _path(request.context, option)] for option in request.options
+        ]
+        super().__init__(request, PLAIN, list(slots))
+        if not slots:
+            self.finish()
+
+    def finish(self) -> None:
+        request = self.request
+        assert isinstance(request, Choose)
+        totals = [_total([self._found[slot] for slot in slots]) for slots in self._slots]
+        top = max(totals, default=-math.inf)
+        if top == -math.inf:
+            self.error = ValueError(
+                f"none of the {len(totals)} options of a choice has positive probability after its context"
+            )
+            return
+        log_probs = _tempered(totals, top, request.temperature)
+        count = len(self._asks)
+        if request.key is not None:
+            index = self._source.choose(log_probs, request.key)
+            self.completion = Completion(request, index, log_probs[index], count)
+        elif request.index is not None:
+            log_prob = log_probs[request.index] if request.index >= 0 else -math.inf
+            self.completion = Completion(request, request.index, log_prob, count)
+        else:
+            outcome = request.outcome or int
+            law = [(outcome(i), log_prob) for i, log_prob in enumerate(log_probs) if log_prob > -math.inf]
+            if request.limit is not None and len(law) > request.limit:
+                self.error = SupportTooLarge(f"a choice has {len(law)} outcomes, more than {request.limit}")
+                return
+            self.completion = Completion(request, law, 0.0, count)
+
+
+class Leaf:
+    """An unfinished text of a support."""
+
+    __slots__ = ("log_prob", "node", "open", "tail")
+
+    def __init__(self, node: Prefix, tail: bytes, log_prob: float) -> None:
+        self.node = node
+        self.tail = tail
+        self.log_prob = log_prob
+        self.open = True
+
+
+class Spreading(Job):
+    """Every complete text of positive mass, by breadth-first search."""
+
+    __slots__ = ("_computed", "_end", "_law", "_leaves", "_outcomes", "_too_many", "limit")
+
+    def __init__(self, request: Support, ending: Ending) -> None:
+        super().__init__(request)
+        self.limit = request.limit
+        self._end = ending
+        self._law = request.spec.law
+        self._leaves = [Leaf(request.context, b"", 0.0)]
+        self._outcomes: list[tuple[Generated, float]] = []
+        self._computed = 0
+        self._too_many = False
+
+    def plan(self, batch: Batch) -> None:
+        for leaf in self._leaves:
+            row = batch.row(leaf.node)
+            if row >= 0:
+                batch.under(self._law).spreads.append(Spread(row, self, leaf))
+
+    def spread(self, leaf: Leaf, tokens: Sequence[int], log_probs: Sequence[float]) -> None:
+        """Take the tokens that may follow ``leaf`` (only one more than ``limit`` of them, if there are that many)."""
+        leaf.open = False
+        self._computed += 1
+        if len(tokens) + len(self._outcomes) > self.limit:
+            self._too_many = True
+            return
+        assert isinstance(self.request, Support)
+        before = leaf.node.tokens(since=self.request.context)
+        for token, log_prob in zip(tokens, log_probs, strict=True):
+            tail, finish = self._end.after(leaf.tail, token, len(before) + 1)
+            total = leaf.log_prob + log_prob
+            if finish is None:
+                self._leaves.append(Leaf(leaf.node.child(token), tail, total))
+            else:
+                self._outcomes.append((Generated((*before, token), finish), total))
+
+    def settle(self) -> None:
+        """Finish if nothing is open, or give up: each open leaf leads to at least one text of its own."""
+        request = self.request
+        assert isinstance(request, Support)
+        self._leaves = [leaf for leaf in self._leaves if leaf.open]
+        if self._too_many or len(self._leaves) + len(self._outcomes) > self.limit:
+            self.error = SupportTooLarge(f"a text distribution has more than {self.limit} outcomes; raise the limit")
+        elif not self._leaves:
+            self._outcomes.sort(key=lambda pair: (len(pair[0].tokens), pair[0].tokens))
+            outcome = request.outcome or (lambda generated: generated)
+            law = [(outcome(generated), log_prob) for generated, log_prob in self._outcomes]
+            self.completion = Completion(request, law, 0.0, self._computed)
+
+
+def _path(node: Prefix, tokens: Sequence[int]) -> list[tuple[Prefix, int]]:
+    """Each token with the node it follows."""
+    asks = []
+    last = len(tokens) - 1
+    for i, token in enumerate(tokens):
+        asks.append((node, token))
+        if i < last:
+            node = node.child(token)
+    return asks
+
+
+def _total(log_probs: Sequence[float]) -> float:
+    """Their sum from left to right, as drawing adds them (``sum`` compensates in newer Pythons)."""
+    total = 0.0
+    for log_prob in log_probs:
+        total += log_prob
+    return total
+
+
+def _tempered(totals: Sequence[float], top: float, temperature: float) -> list[float]:
+    """Log-probabilities in proportion to exp(total / temperature); ``top`` is the largest total, and finite."""
+    if temperature == 0.0:
+        best = totals.index(top)
+        return [0.0 if i == best else -math.inf for i in range(len(totals))]
+    scaled = [(total - top) / temperature for total in totals]
+    log_mass = math.log(math.fsum(math.exp(x) for x in scaled))
+    return [x - log_mass for x in scaled]
