@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import ir, requests, support
-from .codegen import Generated, generate
+from .blocks import Generated
+from .codegen import generate
 from .lower import Lowerer
 from .requests import Block, Site
 from .source import Resolver, is_program

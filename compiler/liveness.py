@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import ir
+from .rename import pinned_names
 
 Values = frozenset[ir.Value]
 EMPTY: Values = frozenset()
@@ -164,10 +165,18 @@ def check_names(program: ir.Program, live: Liveness) -> dict[ir.Value, str]:
     """
     names = {value: value.name for value in live.order}
     taken = set(names.values())
+    # Where one of two has to give way, it is not the name of a function, a class or a module.
+    pinned = {
+        value
+        for node in ir.walk(program.body)
+        if isinstance(node, ir.Py)
+        for name, value in node.writes
+        if name in pinned_names(node.code)
+    }
 
     def separate(values: Values | set[ir.Value]) -> None:
         owner: dict[str, ir.Value] = {}
-        for value in live.sorted(set(values)):
+        for value in sorted(values, key=lambda v: (v not in pinned, live.order[v])):
             if names[value] in owner:
                 fresh, n = names[value], 1
                 while fresh in taken:
