@@ -1,7 +1,8 @@
 """Seeing is not doing: a small Bayesian network with `given` and `do`.
 
 A sprinkler with a rain sensor: it seldom runs when it rains. *Seeing* it run is therefore evidence against rain.
-*Switching it on* says nothing about the rain. `given` conditions, `do` intervenes; both take a program and return one.
+*Switching it on* says nothing about the rain. `given` conditions, `do` intervenes; each returns a new program. Sites
+are called by the variable that they are assigned to (`rain`) or by `name=` (`wet`).
 
 Every number is computed twice: by enumeration of the program, and by hand from the tables, as a fraction.
 """
@@ -11,9 +12,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from ppl import Posterior, infer, program, sample
+from ppl import Posterior, Program, infer, program, sample
 from ppl.dist import flip
-from ppl.program import Program
 
 RAIN = Fraction(1, 5)
 SPRINKLER = {True: Fraction(1, 100), False: Fraction(2, 5)}  # given rain
@@ -29,7 +29,7 @@ WET = {  # given sprinkler, rain
 def garden() -> bool:
     rain = sample(flip(float(RAIN)))
     sprinkler = sample(flip(float(SPRINKLER[rain])))
-    wet = sample(flip(float(WET[sprinkler, rain])))  # noqa: F841  (named so that it can be observed)
+    sample(flip(float(WET[sprinkler, rain])), name="wet")
     return rain
 
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from ppl import Posterior, condition, infer, program, sample, table_lm
 
-WORDS = (
-    "sun moon star rain snow leaf tree rose lily moss pine pond pool lark swan seal lion loon lamp lane lost mist "
-    "spin span plan plum port past pale palm rest real rail root song sail salt sand soil tale tall tone nest noon north "
-    "april primrose summer rustle petal lantern"
-).split()
+TEXT = """
+sun moon star rain snow leaf tree rose lily moss pine pond pool lark swan seal lion loon lamp lane lost mist spin span
+plan plum port past pale palm rest real rail root song sail salt sand soil tale tall tone nest noon north april
+primrose summer rustle petal lantern
+"""
+WORDS = TEXT.split()
 INITIALS, LENGTHS = "psl", (3, 4, 5)
 LETTERS = sorted(set("".join(WORDS)))
 COUNTS = {a: dict.fromkeys([*LETTERS, "\n"], 0) for a in [*LETTERS, "\n"]}
@@ -59,8 +60,8 @@ def run(method: str, initials: str = INITIALS, n: int = 1000, seed: int = 0) -> 
 def main() -> None:
     exact = exact_log_evidence(INITIALS)
     print(f"The model writes such a poem once in {math.exp(-exact):,.0f} times (log evidence {exact:.3f}, exact).\n")
-    for method in ("importance", "smc"):
-        posterior = run(method)
+    for method, n in (("importance", 3000), ("smc", 1000)):
+        posterior = run(method, n=n)
         print(f"{method}: {len(posterior.runs)} of {posterior.n} runs obey, log evidence {posterior.log_evidence:.3f}")
     print("\nThe most probable poems by SMC:\n")
     for poem, probability in list(posterior)[:3]:

@@ -1,0 +1,363 @@
+"""Every example runs as it stands, and its numbers are right.
+
+The oracles are computed here, in another way than in the examples: by listing every outcome, by matrices, or by the
+model itself without this package. What is exact must agree to rounding. What is random has a fixed seed, and a
+tolerance of so many standard errors, estimated from independent repetitions, that a right program with another seed
+would fail a check less often than once in 10,000 (|z| < 4; Student's t with 15 or more degrees of freedom: < 5).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ppl import Posterior
+from ppl.bundled import model_path
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+MODEL_FREE = {"bayes_net", "constrained_writing", "custom_proposal", "hmm", "recursion", "state_space"}
+WITH_MODEL = {"arithmetic", "judge", "tools"}
+REPEATS = 16
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """One thread, for small tensors on a busy machine; examples may set the default type."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """An example's names, without its main()."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="example")
+
+
+def agrees(estimates: Sequence[float], truth: float) -> None:
+    """The mean of independent estimates is `truth`, but for chance: |t| < 5, missed once in 6,000 at 15 d.o.f."""
+    error = float(np.std(estimates, ddof=1)) / math.sqrt(len(estimates))
+    assert abs(float(np.mean(estimates)) - truth) < 5.0 * error, (np.mean(estimates), truth, error)
+
+
+def unbiased(
+    run: Callable[[int], Posterior], log_z: float, f: Callable[[Posterior], float], mean: float, repeats: int = REPEATS
+) -> None:
+    """E[Ẑ] = Z and E[Ẑ f] = Z E[f], over independent seeds."""
+    posteriors = [run(seed) for seed in range(repeats)]
+    ratios = [math.exp(p.log_evidence - log_z) for p in posteriors]
+    agrees(ratios, 1.0)
+    agrees([0.0 if p.empty else ratio * f(p) for ratio, p in zip(ratios, posteriors, strict=True)], mean)
+
+
+# ---- As they stand
+
+
+def test_every_example_is_covered() -> None:
+    files = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert files == MODEL_FREE | WITH_MODEL
+    here = Path(__file__).read_text(encoding="utf-8")
+    for name in files:
+        assert f'load("{name}")' in here, f"no test looks at the numbers of {name}.py"
+
+
+@pytest.mark.parametrize("name", sorted(MODEL_FREE | WITH_MODEL))
+def test_runs_as_it_stands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) >= 5
+    assert not re.search(r"\bnan\b|Traceback|object at 0x", printed)
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_runs_as_a_script() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "bayes_net.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0.006211   1/161" in done.stdout  # 0.2 * 0.01 / (0.2 * 0.01 + 0.8 * 0.4)
+
+
+@pytest.mark.parametrize("name", sorted(MODEL_FREE | WITH_MODEL))
+def test_reads_well(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert len(text.splitlines()) <= 110
+
+
+# ---- Without a model
+
+
+def test_hmm() -> None:
+    example = load("hmm")
+    states, record, steps, seen = (example[k] for k in ("STATES", "RECORD", "NEXT", "SEEN"))
+    mass: dict[tuple[str, ...], float] = {}
+    for path in itertools.product(states, repeat=len(record)):
+        pairs = zip(("start", *path), path, record, strict=False)
+        mass[path] = math.prod(steps[a][b] * seen[b][activity] for a, b, activity in pairs)
+    z = math.fsum(mass.values())
+    sun = [math.fsum(m for p, m in mass.items() if p[t] == "sun") / z for t in range(len(record))]
+
+    log_evidence, smoothed = example["forward_backward"](record)
+    assert log_evidence == pytest.approx(math.log(z), abs=1e-12)
+    assert smoothed[:, 0] == pytest.approx(sun, abs=1e-12)
+    exact = example["run"]("enumerate")
+    assert exact.log_evidence == pytest.approx(math.log(z), abs=1e-9)
+    for t, truth in enumerate(sun):
+        assert exact.marginal(f"state[{t}]")["sun"] == pytest.approx(truth, abs=1e-9)
+    for t in (0, len(record) - 1):
+        unbiased(
+            lambda seed: example["run"]("smc", n=40, seed=seed),
+            math.log(z),
+            lambda p, t=t: p.marginal(f"state[{t}]")["sun"],  # type: ignore[misc]
+            sun[t],
+        )
+
+
+def test_bayes_net() -> None:
+    example = load("bayes_net")
+    rain_p, sprinkler_p, wet_p = (example[k] for k in ("RAIN", "SPRINKLER", "WET"))
+
+    def joint(do: bool) -> dict[tuple[bool, bool, bool], Any]:
+        """P(rain, sprinkler, wet), the sprinkler switched on if `do`."""
+        found = {}
+        for rain, sprinkler, wet in itertools.product((True, False), repeat=3):
+            p = rain_p if rain else 1 - rain_p
+            p *= int(sprinkler) if do else sprinkler_p[rain] if sprinkler else 1 - sprinkler_p[rain]
+            p *= wet_p[sprinkler, rain] if wet else 1 - wet_p[sprinkler, rain]
+            found[rain, sprinkler, wet] = p
+        return found
+
+    for question, (prog, (by_hand, evidence)) in example["QUESTIONS"].items():
+        table = joint(do="switched" in question)
+        kept = {
+            world: p
+            for world, p in table.items()
+            if (world[1] or "on" not in question.split()) and (world[2] or "wet" not in question)
+        }
+        z = sum(kept.values())
+        rain = sum(p for world, p in kept.items() if world[0]) / z
+        assert (by_hand, evidence) == (rain, z), question
+        posterior = example["run"](prog)
+        assert posterior.probability(True) == pytest.approx(float(rain), abs=1e-9)
+        assert posterior.log_evidence == pytest.approx(math.log(z), abs=1e-9)
+    seen, switched = (example["run"](prog, "smc", n=2000) for prog, _ in list(example["QUESTIONS"].values())[2:4])
+    assert seen.probability(True) == pytest.approx(1 / 161, abs=0.008)  # 4 s.e., of 2,000 runs weighted 0.01 or 0.4
+    assert switched.probability(True) == pytest.approx(0.2, abs=0.036)  # 4 s.e.
+
+
+def test_constrained_writing() -> None:
+    example = load("constrained_writing")
+    counts, initials, lengths = (example[k] for k in ("COUNTS", "INITIALS", "LENGTHS"))
+
+    def mass(text: str, letters: int) -> float:
+        """The probability of all lines that go on from `text` with so many more letters."""
+        row = counts[text[-1]]
+        total = sum(row.values())
+        if letters == 0:
+            return float(row["\n"] / total)
+        return math.fsum(n / total * mass(b, letters - 1) for b, n in row.items() if n and b != "\n")
+
+    first = sum(counts["\n"].values())
+    log_z = math.fsum(
+        math.log(counts["\n"][i] / first) + math.log(math.fsum(mass(i, length - 1) for length in lengths))
+        for i in initials
+    )
+    assert example["exact_log_evidence"](initials) == pytest.approx(log_z, abs=1e-12)
+    unbiased(
+        lambda seed: example["run"]("smc", n=150, seed=seed),
+        log_z,
+        lambda p: p.probability(lambda poem: poem.splitlines()[0][1] == "a"),
+        math.fsum(
+            counts[initials[0]]["a"] / sum(counts[initials[0]].values()) * mass("a", length - 2) for length in lengths
+        )
+        / math.fsum(mass(initials[0], length - 1) for length in lengths),
+        repeats=24,
+    )
+    for poem, _ in example["run"]("smc", n=150):
+        lines = poem.splitlines()
+        assert "".join(line[0] for line in lines) == initials
+        assert all(len(line) in lengths for line in lines)
+
+
+def test_recursion() -> None:
+    example = load("recursion")
+    branch, numbers = example["BRANCH"], example["NUMBERS"]
+
+    def trees(depth: int) -> Iterator[tuple[str, float]]:
+        leaf = (1.0 - branch if depth else 1.0) / len(numbers)
+        yield from ((str(n), leaf) for n in numbers)
+        if depth:
+            for (a, p), (b, q) in itertools.product(list(trees(depth - 1)), repeat=2):
+                yield from ((f"({a}{sign}{b})", branch * p * q / 2) for sign in "+*")
+
+    for target in (4, 7):
+        found = {text: p for text, p in trees(2) if eval(text) == target}
+        z = math.fsum(found.values())
+        exact = example["run"](target, 2, "enumerate")
+        assert example["values_by_hand"](2)[target] == pytest.approx(z, rel=1e-12)
+        assert exact.log_evidence == pytest.approx(math.log(z), abs=1e-9)
+        assert len(exact.distribution()) == len(found)
+        for text, p in found.items():
+            assert exact.probability(text) == pytest.approx(p / z, abs=1e-9)
+    assert "found/left/right/number" in exact.addresses()
+    deep = example["values_by_hand"](30)[4]
+    leaf = (1.0 - branch) / len(numbers)
+    unbiased(
+        lambda seed: example["run"](4, math.inf, "importance", n=500, seed=seed),
+        math.log(deep),
+        lambda p: p.probability("(1+3)"),
+        branch / 2 * leaf**2 / deep,
+    )
+
+
+def test_custom_proposal() -> None:
+    torch.set_default_dtype(torch.float64)
+    example = load("custom_proposal")
+    data, prior_sd, noise_sd = (example[k] for k in ("DATA", "PRIOR_SD", "NOISE_SD"))
+    mean, sd, log_z = example["closed_form"](data)
+    # The data are jointly normal; so are they with the mean, whose posterior is a regression on them.
+    covariance = prior_sd**2 * np.ones((len(data), len(data))) + noise_sd**2 * np.eye(len(data))
+    jointly = torch.distributions.MultivariateNormal(torch.zeros(len(data)), torch.as_tensor(covariance))
+    weights = np.linalg.solve(covariance, prior_sd**2 * np.ones(len(data)))
+    assert log_z == pytest.approx(float(jointly.log_prob(torch.tensor(data))), abs=1e-9)
+    assert mean == pytest.approx(float(weights @ np.array(data)), abs=1e-9)
+    assert sd == pytest.approx(math.sqrt(prior_sd**2 - prior_sd**2 * weights.sum()), abs=1e-9)
+
+    plain = example["run"]("none", n=200)
+    for way in ("in the program", "from outside"):
+        unbiased(lambda seed, way=way: example["run"](way, n=60, seed=seed), log_z, Posterior.expectation, mean)  # type: ignore[misc]
+        assert example["run"](way, n=200).ess > 100 > 10 * plain.ess
+
+
+def test_state_space() -> None:
+    torch.set_default_dtype(torch.float64)
+    example = load("state_space")
+    readings = example["READINGS"][:5]
+    n = len(readings)
+    # Levels and readings are jointly normal: their covariances, and conditioning, all at once.
+    shared = np.minimum.outer(np.arange(1, n + 1), np.arange(1, n + 1))
+    levels = example["START_SD"] ** 2 + example["STEP_SD"] ** 2 * shared
+    covariance = levels + example["NOISE_SD"] ** 2 * np.eye(n)
+    jointly = torch.distributions.MultivariateNormal(torch.zeros(n), torch.as_tensor(covariance))
+    log_z = float(jointly.log_prob(torch.tensor(readings)))
+    weights = np.linalg.solve(covariance, levels[-1])
+    mean, variance = weights @ np.array(readings), levels[-1, -1] - weights @ levels[-1]
+    assert example["kalman"](readings) == pytest.approx((mean, math.sqrt(variance), log_z), abs=1e-9)
+    unbiased(lambda seed: example["run"](readings, n=60, seed=seed), log_z, lambda p: p.expectation(), float(mean))
+
+
+# ---- With the bundled model
+
+
+@cache
+def plain_model() -> tuple[Any, Any]:
+    """The model and its tokenizer, as transformers has them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(model_path())
+
+
+def log_prob_of(text: str, after: str) -> float:
+    """log P(the tokens of `text` | `after`) by one forward pass."""
+    model, tokenizer = plain_model()
+    before = tokenizer.encode(after, add_special_tokens=False)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    with torch.no_grad():
+        logits = model(torch.tensor([before + tokens])).logits[0].double().log_softmax(-1)
+    return math.fsum(float(logits[len(before) + i - 1, token]) for i, token in enumerate(tokens))
+
+
+def test_arithmetic() -> None:
+    from ppl.bundled.problems import arithmetic_holds, solve
+
+    example = load("arithmetic")
+    lines = [f"{line}\n" for line in solve(example["QUESTION"])]
+    truth = math.exp(log_prob_of("".join(lines), f"Q: {example['QUESTION']}\n"))
+
+    def share(posterior: Posterior) -> float:
+        """The posterior probability of exactly the right solution."""
+        right = [[str(c.value) for c in run.trace] == lines for run in posterior.runs]
+        return math.fsum(w for w, r in zip(posterior.runs.weights, right, strict=True) if r)
+
+    posteriors = [example["run"]("smc", n=12, seed=seed) for seed in range(REPEATS)]
+    # E[Ẑ 1(right solution)] is the probability that the model alone writes it: it passes every condition.
+    agrees([0.0 if p.empty else math.exp(p.log_evidence) * share(p) for p in posteriors], truth)
+    forward = example["run"]("forward", n=200)
+    assert abs(share(forward) - truth) < 4.0 * math.sqrt(truth * (1.0 - truth) / 200)
+    for run in posteriors[0].runs:
+        *steps, last = (str(choice.value) for choice in run.trace)
+        assert all(map(arithmetic_holds, steps))
+        assert last == f"A: {run.value}\n"
+    best = next(p for p in posteriors if not p.empty and share(p) > 0)
+    run = next(run for run in best.runs if [str(c.value) for c in run.trace] == lines)
+    written = f"Q: {example['QUESTION']}\n"
+    for choice in run.trace:
+        assert choice.log_prob == pytest.approx(log_prob_of(choice.value, written), abs=1e-3)
+        written += choice.value
+
+
+def test_judge() -> None:
+    example = load("judge")
+    prior = {step: math.exp(log_prob_of(step, example["WRITTEN"])) for step in example["CANDIDATES"]}
+    yes = {}
+    for step in prior:
+        verdicts = [math.exp(log_prob_of(word, f"Check: {step}")) for word in ("yes\n", "no\n")]
+        yes[step] = verdicts[0] / sum(verdicts)
+    z = sum(prior[s] * yes[s] for s in prior) / sum(prior.values())
+    unjudged, judged = (example["run"](example[name], "enumerate") for name in ("unjudged", "judged"))
+    assert judged.log_evidence == pytest.approx(math.log(z), abs=1e-4)
+    assert unjudged.log_evidence == pytest.approx(0.0, abs=1e-9)
+    by_hand = example["by_hand"]()
+    for step in prior:
+        before = prior[step] / sum(prior.values())
+        after = before * yes[step] / z
+        assert by_hand[step.strip()] == pytest.approx((before, yes[step], after), abs=1e-4)
+        assert unjudged.probability(step.strip()) == pytest.approx(before, abs=1e-4)
+        assert judged.probability(step.strip()) == pytest.approx(after, abs=1e-4)
+    # The hint leaves the posterior as it was, and the evidence 1, at any number of particles.
+    first = example["CANDIDATES"][0].strip()
+    for name, mean, log_z in (("hinted", unjudged, 0.0), ("judged", judged, math.log(z))):
+        hits, ratios = [], []
+        for seed in range(REPEATS):
+            posterior = example["run"](example[name], n=8, seed=seed, ess_threshold=1.0)
+            ratios.append(math.exp(posterior.log_evidence - log_z))
+            hits.append(ratios[-1] * posterior.probability(first))
+        agrees(hits, mean.probability(first))
+        assert np.mean(ratios) == pytest.approx(1.0, abs=5.0 * np.std(ratios, ddof=1) / math.sqrt(REPEATS) + 1e-9)
+
+
+def test_tools() -> None:
+    example = load("tools")
+    right = "864"  # 99 - 6 = 93, * 6 = 558, + 684 = 1242, - 378 = 864
+    batches = example["batches"]
+    batches.clear()
+    posterior = example["run"](True, n=24)
+    assert posterior.probability(right) > 0.5
+    assert batches[0] == 24, "the first calculation of all particles is one batch"
+    assert sum(batches) == posterior.cost.calls
+    assert len(batches) <= 12
+    for run in posterior.runs:
+        assert [c.address for c in run.trace] == [f"part[{i}]" for i in range(len(run.trace))]
+    assert example["calculator"](["2+3=", "7-9=", "12*12=", "A: 3\n"]) == ["5", "-2", "144", "?"]
+    alone = example["run"](False, n=24)
+    assert alone.probability(right) < posterior.probability(right)
