@@ -48,10 +48,10 @@ def load(name: str) -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="example")
 
 
-def agrees(estimates: Sequence[float], truth: float) -> None:
+def agrees(estimates: Sequence[float], truth: float, rounding: float = 1e-9) -> None:
     """The mean of independent estimates is `truth`, but for chance: |t| < 5, missed once in 6,000 at 15 d.o.f."""
     error = float(np.std(estimates, ddof=1)) / math.sqrt(len(estimates))
-    assert abs(float(np.mean(estimates)) - truth) < 5.0 * error, (np.mean(estimates), truth, error)
+    assert abs(float(np.mean(estimates)) - truth) < 5.0 * error + rounding, (np.mean(estimates), truth, error)
 
 
 def unbiased(
@@ -151,7 +151,7 @@ def test_bayes_net() -> None:
         kept = {
             world: p
             for world, p in table.items()
-            if (world[1] or "on" not in question.split()) and (world[2] or "wet" not in question)
+            if (world[1] or not re.search(r"\bon\b", question)) and (world[2] or "wet" not in question)
         }
         z = sum(kept.values())
         rain = sum(p for world, p in kept.items() if world[0]) / z
@@ -244,14 +244,14 @@ def test_custom_proposal() -> None:
 
     plain = example["run"]("none", n=200)
     for way in ("in the program", "from outside"):
-        unbiased(lambda seed, way=way: example["run"](way, n=60, seed=seed), log_z, Posterior.expectation, mean)  # type: ignore[misc]
+        unbiased(lambda seed, way=way: example["run"](way, n=25, seed=seed), log_z, Posterior.expectation, mean)  # type: ignore[misc]
         assert example["run"](way, n=200).ess > 100 > 10 * plain.ess
 
 
 def test_state_space() -> None:
     torch.set_default_dtype(torch.float64)
     example = load("state_space")
-    readings = example["READINGS"][:5]
+    readings = example["READINGS"][:4]
     n = len(readings)
     # Levels and readings are jointly normal: their covariances, and conditioning, all at once.
     shared = np.minimum.outer(np.arange(1, n + 1), np.arange(1, n + 1))
@@ -262,7 +262,7 @@ def test_state_space() -> None:
     weights = np.linalg.solve(covariance, levels[-1])
     mean, variance = weights @ np.array(readings), levels[-1, -1] - weights @ levels[-1]
     assert example["kalman"](readings) == pytest.approx((mean, math.sqrt(variance), log_z), abs=1e-9)
-    unbiased(lambda seed: example["run"](readings, n=60, seed=seed), log_z, lambda p: p.expectation(), float(mean))
+    unbiased(lambda seed: example["run"](readings, n=30, seed=seed), log_z, lambda p: p.expectation(), float(mean))
 
 
 # ---- With the bundled model
@@ -342,8 +342,8 @@ def test_judge() -> None:
             posterior = example["run"](example[name], n=8, seed=seed, ess_threshold=1.0)
             ratios.append(math.exp(posterior.log_evidence - log_z))
             hits.append(ratios[-1] * posterior.probability(first))
-        agrees(hits, mean.probability(first))
-        assert np.mean(ratios) == pytest.approx(1.0, abs=5.0 * np.std(ratios, ddof=1) / math.sqrt(REPEATS) + 1e-9)
+        agrees(hits, mean.probability(first), rounding=1e-4)
+        agrees(ratios, 1.0, rounding=1e-4)
 
 
 def test_tools() -> None:
