@@ -22,10 +22,12 @@ class Edge:
     Attributes:
         here: the code in the function that the edge was made in, where native ``continue`` may do.
         elsewhere: the code in any other block; ``None`` if it is the same.
+        long: the code is so long, or cut by effects, that it must not be made twice.
     """
 
     here: Code
     elsewhere: Code | None = None
+    long: bool = False
 
     def __call__(self, values: tuple[ir.Value, ...], span: Span) -> list[ast.stmt]:
         return [position(s, span) for s in self.here(values, span)]
@@ -33,7 +35,7 @@ class Edge:
     @property
     def detached(self) -> Edge:
         """The edge as seen from another block."""
-        return self if self.elsewhere is None else Edge(self.elsewhere)
+        return self if self.elsewhere is None else Edge(self.elsewhere, None, self.long)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ class _Generator(Loops):
 
         following = region.nodes[i + 1 :]
         size = sum(1 + sum(1 for r in n.regions for _ in ir.walk(r)) for n in following)
-        short = size <= SHORT and self.with_effects.isdisjoint(following)
+        onward = context.on_yield if isinstance(region.end, ir.Yield) else None
+        short = size <= SHORT and self.with_effects.isdisjoint(following) and not (onward and onward.long)
         return Edge(repeat, enter) if short else Edge(enter)
 
     # --- nodes ---

@@ -169,7 +169,7 @@ class Loops(Blocks):
 
             return code
 
-        return self.sequence(node.test, 0, Context(Edge(decide(inside), decide(inside.detached))))
+        return self.sequence(node.test, 0, Context(Edge(decide(inside), decide(inside.detached), True)))
 
 
 def _negated(test: ast.expr) -> ast.expr:

@@ -228,8 +228,9 @@ def _ended(run: Run, error: BaseException | None, value: Any = None) -> Outcome:
     if error is None:
         shown = repr(value)
     else:
-        message = "" if isinstance(error, NameError) else str(error)
-        shown = f"{type(error).__name__}: {message}"
+        # A comprehension's own scope turns UnboundLocalError into NameError, depending on the version of Python.
+        named = isinstance(error, NameError)
+        shown = "NameError" if named else f"{type(error).__name__}: {error}"
     return Outcome(shown, list(run.log), run.ticks)
 
 
