@@ -78,6 +78,7 @@ class Blocks:
         self.functions: list[ast.FunctionDef] = []
         self.sites: dict[str, Site] = {}
         self.flags = 0
+        self.unfinished: list[Callable[[], None]] = []
         self.with_effects = {n for n in ir.walk(program.body) if ir.has_effects(n)}
 
     def sequence(self, region: ir.Region, start: int, context: Context) -> list[ast.stmt]:
@@ -142,6 +143,14 @@ class Blocks:
         new = function(name, [*first, *(self.names[p] for p in params)], body)
         self.functions.append(new)
         return new
+
+    def later(self, block: ast.FunctionDef, body: Callable[[], list[ast.stmt]]) -> None:
+        """Fill in a block's body when those begun before are done, so that long programs don't nest deeply."""
+
+        def finish() -> None:
+            block.body += body()
+
+        self.unfinished.append(finish)
 
     def call_edge(self, name: str, params: Sequence[ir.Value], mapped: Sequence[ir.Value]) -> Code:
         """Go forward into block ``name``; of its ``params``, those in ``mapped`` take the edge's values."""

@@ -17,7 +17,7 @@ from .blocks import Context, Edge, Generated
 from .codegen_loops import Loops
 from .errors import Span
 from .rename import renamed
-from .syntax import assign, bare, block_or_pass, call, function, load, pack, position, unbind
+from .syntax import bare, block_or_pass, call, function, load, outer, pack, position, unbind
 
 REQUESTS = {
     "sample": "·Sample",
@@ -55,7 +55,9 @@ class _Generator(Loops):
         entry = function(f"{program.name}·0", bare(program.signature), [])
         self.functions.append(entry)
         entry.body = self.sequence(program.body, 0, Context())
-        names = [*program.free, *helpers, *self.sites, *(f.name for f in self.functions)]
+        while self.unfinished:
+            self.unfinished.pop()()
+        names = [*program.free, *map(outer, program.free), *helpers, *self.sites, *(f.name for f in self.functions)]
         module = ast.Module([function("·factory", names, self.functions)], [])
         for node in ast.walk(module):
             if "lineno" in node._attributes and not hasattr(node, "lineno"):
@@ -157,7 +159,7 @@ class _Generator(Loops):
             if not made:
                 function = self.block((), params)
                 made.append(function.name)
-                function.body += self.sequence(region, i + 1, context.detached)
+                self.later(function, lambda: self.sequence(region, i + 1, context.detached))
             return self.call_edge(made[0], params, mapped)(tuple(values[j] for j in slots), span)
 
         def repeat(values: tuple[ir.Value, ...], span: Span) -> list[ast.stmt]:
@@ -202,7 +204,7 @@ class _Generator(Loops):
         assert isinstance(node, ir.Effect)
         params = [p for p in self.live.sorted(self.live.after[node]) if p is not node.result]
         block = self.block((self.names[node.result],), params)
-        block.body += self.sequence(region, i + 1, context.detached)
+        self.later(block, lambda: self.sequence(region, i + 1, context.detached))
         before, args = self.passed(params)
         site = f"·site{len(self.sites)}"
         self.sites[site] = node.site

@@ -16,6 +16,7 @@ from .codegen import generate
 from .lower import Lowerer
 from .requests import Block, Site
 from .source import Resolver, is_program
+from .syntax import outer
 from .verify import verify
 
 _FUTURES = functools.reduce(operator.or_, (getattr(__future__, f).compiler_flag for f in __future__.all_feature_names))
@@ -107,17 +108,32 @@ def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, typ
     found: dict[str, types.CodeType] = {}
     for code in factory.co_consts:
         if isinstance(code, types.CodeType):
-            shown = {"co_name": fn.__name__}
-            if hasattr(code, "co_qualname"):
-                shown["co_qualname"] = fn.__qualname__
-            found[code.co_name] = code.replace(**shown)  # type: ignore[arg-type]
+            prefix = f"{factory.co_name}.<locals>.{code.co_name}"
+            found[code.co_name] = _inside(code, prefix, fn.__qualname__).replace(co_name=fn.__name__)
     return found
+
+
+def _inside(code: types.CodeType, prefix: str, name: str) -> types.CodeType:
+    """``code`` with ``name`` for the beginning of its own qualified name and of those of the functions in it."""
+
+    def inside(constant: Any) -> Any:
+        if isinstance(constant, types.CodeType):
+            return _inside(constant, prefix, name)
+        if isinstance(constant, str) and constant.startswith(prefix):  # where Python 3.10 keeps the names
+            return name + constant[len(prefix) :]
+        return constant
+
+    code = code.replace(co_consts=tuple(map(inside, code.co_consts)))
+    if hasattr(code, "co_qualname"):
+        code = code.replace(co_qualname=name + code.co_qualname[len(prefix) :])
+    return code
 
 
 def _link(fn: types.FunctionType, generated: Generated, codes: dict[str, types.CodeType]) -> Block:
     """Bind the blocks to ``fn``'s globals and closure, to their helpers and to each other."""
     cells = {name: types.CellType(value) for name, value in (*HELPERS.items(), *generated.sites.items())}
-    cells.update(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        cells[name] = cells[outer(name)] = cell
     cells.update((name, types.CellType()) for name in generated.blocks)
     for name in generated.blocks:
         code = codes[name]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 
-from . import ir
-from .builder import State
+from . import ir, syntax
+from .builder import State, at
 from .control import Control
 from .errors import CompileError
 from .scan import Function, own_nodes
@@ -30,6 +30,7 @@ class Lowerer(Control):
         body = self.tree.body
         start = State(dict(zip(self.params, values, strict=True)), set())
         with self.region(values, start) as region:
+            self._take_captured()
             self.statements(body)
             if region.state is not None:
                 none = self.temporary(ast.copy_location(ast.Constant(None), body[-1]))
@@ -38,6 +39,14 @@ class Lowerer(Control):
         span = self.span(self.tree)
         free = self.resolver.free_names
         return ir.Program(self.tree.name, self.tree.args, region.close(span, ()), free, span, tuple(self.sites))
+
+    def _take_captured(self) -> None:
+        """Read the variables of enclosing functions once, on entry; those that are not bound yet stay unbound."""
+        for name in self.captures_outside:
+            take = syntax.assign(name, syntax.load(syntax.outer(name)))
+            handler = ast.ExceptHandler(syntax.load("·NameError"), None, [ast.Pass()])
+            known = self.captures_outside[name] == "data"
+            self.py(at(take if known else ast.Try([take], [handler], [], []), self.tree))
 
     def _refuse_method(self) -> None:
         """Methods: ``self.step()`` says nothing about whether it calls a program, so it could not be compiled."""

@@ -147,20 +147,23 @@ class Resolver:
                 self.unresolved.add(node.id)
                 # @program on a recursive function compiles it before its name is bound.
                 return "program" if node.id == self.fn.__name__ else "unknown"
+        elif isinstance(node, ast.Attribute):
+            found = self.resolve(node)  # a method, or something in a module
         else:
-            found = self.resolve(node)
-            if found is MISSING:
-                return "unknown" if self._is_variant(node) else "python"
+            # What a call or an item of a list gives, such as solve.given(x=1).
+            return "python" if isinstance(node, ast.Lambda) else "unknown"
         return "program" if is_program(found) else "python"
 
-    def _is_variant(self, node: ast.expr) -> bool:
-        """``solve.given(x=1)`` and ``solve.do(x=1)``: called, they are programs."""
-        return (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("given", "do")
-            and self.callee(node.func.value) != "python"
-        )
+    def captured(self) -> dict[str, str]:
+        """The variables of enclosing functions that a copy of a run needs a copy of, and what calling them means."""
+        found = {}
+        for name in self.free_names:
+            kind = meaning(self.resolve(ast.Name(name, ast.Load())))
+            if kind == "missing" and name == self.fn.__name__:
+                kind = "program"
+            if kind in ("missing", "program", "data"):
+                found[name] = str(kind)
+        return found
 
 
 def meaning(found: Any) -> object:
@@ -174,7 +177,12 @@ def meaning(found: Any) -> object:
         return "program"
     if is_decorator(found):
         return "decorator"
-    return found if any(found is b for b in (enumerate, zip, locals, super)) else "python"
+    if any(found is b for b in (enumerate, zip, locals)):
+        return found
+    fixed = isinstance(found, (type, types.ModuleType, types.BuiltinFunctionType)) or (
+        isinstance(found, types.FunctionType) and not found.__closure__
+    )
+    return "python" if fixed else "data"
 
 
 def is_decorator(value: Any) -> bool:

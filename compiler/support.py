@@ -148,7 +148,7 @@ def items(iterable: Any) -> Any:
     kind = type(iterable)
     if kind in _SEQUENCES or kind in (Enumerated, Zipped):
         return iterable
-    if kind in (dict, set, frozenset) or kind.__iter__ in (dict.__iter__, set.__iter__):
+    if kind in (dict, set, frozenset) or getattr(kind, "__iter__", None) in (dict.__iter__, set.__iter__):
         return Keyed(iterable, None)
     if kind in _VIEWS:
         (mapping,) = gc.get_referents(iterable)

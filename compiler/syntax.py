@@ -12,6 +12,11 @@ from .errors import Span
 T = TypeVar("T", bound=ast.AST)
 
 
+def outer(name: str) -> str:
+    """What generated code calls the variable ``name`` of an enclosing function."""
+    return f"·outer·{name}"
+
+
 def load(name: str) -> ast.Name:
     """``name``, read."""
     return ast.Name(name, ast.Load())

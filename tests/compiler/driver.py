@@ -11,6 +11,7 @@ import contextlib
 import copy
 import itertools
 import linecache
+import re
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -229,8 +230,8 @@ def _ended(run: Run, error: BaseException | None, value: Any = None) -> Outcome:
         shown = repr(value)
     else:
         # A comprehension's own scope turns UnboundLocalError into NameError, depending on the version of Python.
-        named = isinstance(error, NameError)
-        shown = "NameError" if named else f"{type(error).__name__}: {error}"
+        message = re.sub(r"^\S+\(\) got multiple values", "got multiple values", str(error))
+        shown = "NameError" if isinstance(error, NameError) else f"{type(error).__name__}: {message}"
     return Outcome(shown, list(run.log), run.ticks)
 
 
@@ -323,7 +324,8 @@ class Machine:
 def copy_value(value: Any, memo: dict[int, Any]) -> Any:
     """``copy.deepcopy``, reaching through bound methods of containers and the closures of functions as well."""
     table = copy._deepcopy_dispatch  # type: ignore[attr-defined]
-    saved = {t: table.get(t) for t in (types.FunctionType, types.BuiltinMethodType)}
+    saved = {t: table.get(t) for t in (types.FunctionType, types.BuiltinMethodType, types.ModuleType)}
+    table[types.ModuleType] = lambda value, memo: value
     table[types.FunctionType] = _copy_function
     table[types.BuiltinMethodType] = _copy_builtin
     try:
