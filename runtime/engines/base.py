@@ -57,6 +57,7 @@ class Engine(ABC):
         """What this engine has computed so far."""
         return Usage()
 
+    @abstractmethod
     def cancel(self) -> None:
         """Drop everything pending (a run was interrupted)."""
 

@@ -96,7 +96,7 @@ class _Child(ref["Prefix"]):
         return self
 
     def __init__(self, node: Prefix, home: dict[int, _Child], token: int) -> None:
-        super().__init__(node, _forget)
+        super().__init__(node, _forget)  # type: ignore[call-arg]
 
 
 def _forget(child: _Child) -> None:

@@ -1,0 +1,203 @@
+"""The tensors behind the slots: keys and values of many ragged paths, written in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+@dataclass
+class Step:
+    """Where the rows of one forward pass read and write; q is the number of tokens of the longest row.
+
+    Attributes:
+        slots: the slot of each row [rows].
+        first: the lowest slot when the rows are exactly the slots first..first+rows-1 in order, else ``None``.
+        used: how many positions are read from every slot; at least the longest row.
+        write_slots: the slot of every real (not padding) token [tokens].
+        write_positions: the position of every real token in its slot [tokens].
+        real: indices of the real tokens among rows * q, or ``None`` when no token is padding.
+    """
+
+    slots: Tensor
+    first: int | None
+    used: int
+    write_slots: Tensor
+    write_positions: Tensor
+    real: Tensor | None
+
+    def to(self, device: torch.device) -> Step:
+        """The same step with its indices on ``device`` (layers may live on several)."""
+        real = None if self.real is None else self.real.to(device)
+        return Step(
+            self.slots.to(device),
+            self.first,
+            self.used,
+            self.write_slots.to(device),
+            self.write_positions.to(device),
+            real,
+        )
+
+
+class SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, [slots, capacity, heads, head_dim].
+
+    Positions come before heads, so that one token's entry, and a path's, is one stretch of memory; attention gets a
+    transposed view. Layers with a sliding window keep the whole path too, because a path may fork anywhere: the mask
+    hides what is outside of the window.
+    """
+
+    is_sliding = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step: Step | None = None
+        self.shape = (0, 0)
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate zeros: never-written memory could hold NaN, which a mask does not stop (0 * NaN is NaN)."""
+        slots, capacity = self.shape
+        self.keys = key_states.new_zeros(slots, capacity, key_states.shape[1], key_states.shape[3])
+        self.values = value_states.new_zeros(slots, capacity, value_states.shape[1], value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write this pass's tokens and give the rows' whole paths.
+
+        Args:
+            key_states: [rows, heads, q, head_dim].
+            value_states: [rows, heads, q, head_dim].
+
+        Returns:
+            Keys and values [rows, heads, used, head_dim], views of the store where the rows lie side by side.
+        """
+        step = self.step
+        if step is None:
+            raise RuntimeError("the slot cache was used outside of a planned forward pass")
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if step.slots.device != key_states.device:
+            step = step.to(key_states.device)
+        assert self.keys is not None and self.values is not None
+        return self._exchange(self.keys, key_states, step), self._exchange(self.values, value_states, step)
+
+    @staticmethod
+    def _exchange(store: Tensor, new: Tensor, step: Step) -> Tensor:
+        tokens = new.transpose(1, 2).flatten(0, 1)
+        if step.real is not None:
+            tokens = tokens.index_select(0, step.real)
+        store.index_put_((step.write_slots, step.write_positions), tokens)
+        if step.first is None:
+            read = store[:, : step.used].index_select(0, step.slots)
+        else:
+            read = store[step.first : step.first + step.slots.shape[0], : step.used]
+        return read.transpose(1, 2)
+
+    def resize(self, shape: tuple[int, int], keep: Sequence[int] | None = None) -> None:
+        """Move to another number of slots and positions.
+
+        Args:
+            shape: the new (slots, capacity).
+            keep: the old slots that become slots 0, 1, ...; by default the first ones, in order.
+        """
+        self.shape = shape
+        if self.is_initialized and self.keys is not None and self.values is not None:
+            self.keys = self._resized(self.keys, keep)
+            self.values = self._resized(self.values, keep)
+
+    def _resized(self, old: Tensor, keep: Sequence[int] | None) -> Tensor:
+        new = old.new_zeros(*self.shape, *old.shape[2:])
+        rows, positions = min(self.shape[0], old.shape[0]), min(self.shape[1], old.shape[1])
+        if keep is None:
+            new[:rows, :positions] = old[:rows, :positions]
+        elif keep:
+            new[: len(keep), :positions] = old[list(keep), :positions]
+        return new
+
+    def copy(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Copy the first ``length`` positions of the slots ``source`` [n] into the slots ``target`` [n]."""
+        for store in (self.keys, self.values):
+            assert store is not None
+            part = store[:, :length]
+            part.index_copy_(0, target.to(store.device), part.index_select(0, source.to(store.device)))
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """What is read, and from which position on; only for models that look although they are given a mask."""
+        return (query_length if self.step is None else self.step.used), 0
+
+    def get_seq_length(self) -> int:
+        """The positions read before this pass's; rows are ragged, so models must use the given positions instead."""
+        return 0 if self.step is None else self.step.used - 1
+
+    def get_max_length(self) -> int:
+        """No limit: capacity grows."""
+        return -1
+
+
+class SlotCache(Cache):
+    """Slots for the keys and values of many paths, all with one capacity, as a ``transformers`` cache.
+
+    Attributes:
+        slots: the number of slots.
+        capacity: the number of positions each slot can hold.
+        position_bytes: bytes that one position of one slot takes over all layers; 0 before :meth:`measure`.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.slot_layers = [SlotLayer() for _ in range(layers)]
+        super().__init__(layers=list(self.slot_layers))
+        self.slots = 0
+        self.capacity = 0
+        self.position_bytes = 0
+
+    def begin(self, step: Step) -> None:
+        """Say where the next forward pass reads and writes."""
+        for layer in self.slot_layers:
+            layer.step = step
+
+    def measure(self) -> None:
+        """Set ``position_bytes`` from the tensors of a forward pass."""
+        stores = [store for layer in self.slot_layers for store in (layer.keys, layer.values) if store is not None]
+        self.position_bytes = sum(store.shape[2] * store.shape[3] * store.element_size() for store in stores)
+
+    def resize(self, slots: int, capacity: int, keep: Sequence[int] | None = None) -> None:
+        """Change the number of slots and their capacity, layer by layer so that only one layer exists twice.
+
+        Args:
+            slots: the new number of slots.
+            capacity: the new number of positions of each.
+            keep: the old slots that become slots 0, 1, ...; by default the first ones, in order.
+        """
+        for layer in self.slot_layers:
+            layer.resize((slots, capacity), keep)
+        self.slots, self.capacity = slots, capacity
+
+    def copy(self, copies: Sequence[tuple[int, int, int]]) -> None:
+        """Copy paths from slot to slot.
+
+        Args:
+            copies: (source slot, target slot, positions); all are read before any is written, so slots may swap.
+                The longest of the lengths is copied for all: what lies beyond a path's end is never read.
+        """
+        length = max(positions for _, _, positions in copies)
+        if not length:
+            return
+        source = torch.tensor([source for source, _, _ in copies])
+        target = torch.tensor([target for _, target, _ in copies])
+        for layer in self.slot_layers:
+            layer.copy(source, target, length)
+
+    def drop(self) -> None:
+        """Free all tensors."""
+        for layer in self.slot_layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+            layer.step = None
+            layer.shape = (0, 0)
+        self.slots = self.capacity = 0

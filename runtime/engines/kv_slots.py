@@ -1,0 +1,309 @@
+"""Which path lies in which slot: placing, forking, reusing and evicting."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from weakref import WeakKeyDictionary, ref
+
+from .kv_cache import SlotCache
+from .kv_plan import Row
+from .prefix import Prefix
+
+
+class Slot:
+    """The bookkeeping of one slot: a path of cached positions, of which the first ``base`` were copied.
+
+    Attributes:
+        index: the row in the tensors.
+        base: how many positions were copied from another slot, whose nodes have their home there.
+        chain: weak references to the nodes of the positions from ``base`` on, each the parent of the next.
+        source: the slot that the first ``base`` positions were copied from, while it still has them.
+        used_at: when a forward pass last read this slot.
+    """
+
+    __slots__ = ("base", "chain", "index", "source", "used_at")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.base = 0
+        self.chain: list[ref[Prefix]] = []
+        self.source: Slot | None = None
+        self.used_at = 0
+
+    def trim(self) -> bool:
+        """Forget nodes that nobody refers to any more; whether any is left.
+
+        A node keeps its parent alive, so nodes of a chain die from the end and only the end needs a look.
+        """
+        chain = self.chain
+        while chain and chain[-1]() is None:
+            chain.pop()
+        return bool(chain)
+
+    @property
+    def length(self) -> int:
+        """How many positions are cached here and belong to a living node."""
+        self.trim()
+        return self.base + len(self.chain)
+
+
+class Slots:
+    """All slots and the node-to-slot map, within a budget of memory.
+
+    Everything here refers to nodes weakly. A slot is reused once the last node with its home there is gone, so
+    memory follows what the program still holds, and nothing has to be released by hand; the budget only bounds
+    what a program holds on to.
+
+    Attributes:
+        cache: the tensors.
+        offset: positions before the first token of a path (1 with an implicit BOS token).
+        budget: how many bytes all slots together may take.
+    """
+
+    def __init__(self, cache: SlotCache, offset: int, budget: int) -> None:
+        self.cache = cache
+        self.offset = offset
+        self.budget = budget
+        self.slots: list[Slot] = []
+        self.homes: WeakKeyDictionary[Prefix, Slot] = WeakKeyDictionary()
+        self.clock = 0
+
+    def limit(self, capacity: int) -> int:
+        """How many slots of ``capacity`` positions the budget allows."""
+        size = self.cache.position_bytes * capacity
+        return self.budget // size if size else 1 << 30
+
+    def reserve(self, need: int, pinned: Collection[Slot]) -> bool:
+        """Make every slot hold at least ``need`` positions, evicting if longer slots must be fewer.
+
+        Args:
+            need: positions of the longest path to come.
+            pinned: slots to evict last.
+
+        Returns:
+            Whether slots were evicted, so that plans made before are stale.
+
+        Raises:
+            MemoryError: one slot of that length alone is over the budget.
+        """
+        if need <= self.cache.capacity:
+            return False
+        if self.limit(need) < 1:
+            size = self.cache.position_bytes
+            raise MemoryError(
+                f"a context of {need} tokens needs {need * size:,} bytes of key-value cache ({size:,} per token), "
+                f"but cache_bytes is {self.budget:,}"
+            )
+        roomy = -(-max(need, self.cache.capacity * 3 // 2) // 64) * 64
+        # A roomy capacity saves growing again, but when memory is short more slots are worth more than room.
+        capacity = roomy if self.limit(roomy) >= 2 * max(len(self.slots), 2) else need
+        allowed = self.limit(capacity)
+        if len(self.slots) <= allowed:
+            self.cache.resize(len(self.slots), capacity)
+            return False
+        order = sorted(self.slots, key=lambda s: (s.trim(), s in pinned, s.used_at), reverse=True)
+        kept = sorted(order[:allowed], key=lambda s: s.index)
+        for slot in order[allowed:]:
+            self.evict(slot)
+        self.cache.resize(len(kept), capacity, [slot.index for slot in kept])
+        self.slots = kept
+        for index, slot in enumerate(kept):
+            slot.index = index
+        return True
+
+    def place(self, rows: Sequence[Row], pinned: set[Slot]) -> tuple[int, int]:
+        """Give rows a slot each, copying what they share with a path that goes on without them.
+
+        Args:
+            rows: what the next forward pass computes; ``reserve`` has been called for the longest.
+            pinned: slots that rows of this call start from, to be evicted only if the first row needs the place;
+                kept up to date when paths move.
+
+        Returns:
+            How many of ``rows`` got a slot (the first ones; at least one), and how many positions were copied.
+        """
+        busy: set[Slot] = set()
+        written: set[Slot] = set()
+        copies: list[tuple[int, int, int]] = []
+        free: list[Slot] | None = None
+        placed = 0
+        for row in rows:
+            home = None if row.attach is None else self.homes[row.attach]
+            if home is not None and (row.again or (home.length == row.start and home not in written)):
+                row.slot = home
+            else:
+                if free is None:
+                    free = self._free(len(rows) - placed, busy, pinned)
+                    home = None if row.attach is None else self.homes[row.attach]
+                slot = free.pop() if free else self._make_room(busy, pinned, home)
+                forced = slot is None
+                if forced:
+                    if placed:
+                        break
+                    slot = self._force_room(home)
+                assert slot is not None
+                if slot is home:
+                    self._truncate(slot, row.start)
+                else:
+                    slot.base, slot.source = row.start, home
+                    if home is not None:
+                        copies.append((home.index, slot.index, row.start))
+                        home.used_at = self.clock + 1
+                row.slot = slot
+                if forced:
+                    placed = 1
+                    break
+            busy.add(row.slot)
+            if not row.again:
+                written.add(row.slot)
+            placed += 1
+        if copies:
+            self.cache.copy(copies)
+        return placed, sum(length for _, _, length in copies)
+
+    def align(self, rows: Sequence[Row]) -> None:
+        """Swap slots so that placed ``rows`` lie side by side and are read in place.
+
+        Rows that die leave gaps. Reading through them copies every row's whole path in every pass; a swap copies
+        the few rows that are out of place once. Rows that share a slot are left alone.
+        """
+        taken = sorted({row.slot.index for row in rows if row.slot is not None})
+        n = len(taken)
+        if n < len(rows) or taken[-1] - taken[0] + 1 == n:
+            return
+        last = len(self.slots) - n
+        starts = {min(index, last) for index in taken}
+        start = max(starts, key=lambda at: bisect_left(taken, at + n) - bisect_left(taken, at))
+        holes = sorted(set(range(start, start + n)).difference(taken))
+        outside = [index for index in taken if not start <= index < start + n]
+        moves = []
+        for hole, index in zip(holes, outside, strict=True):
+            here, there = self.slots[hole], self.slots[index]
+            # A slot just placed has its copied positions but no nodes yet: its length is its base.
+            moves.append((index, hole, there.length))
+            if here.trim():
+                moves.append((hole, index, here.length))
+            self.slots[hole], self.slots[index] = there, here
+            here.index, there.index = index, hole
+        self.cache.copy(moves)
+
+    def commit(self, rows: Sequence[Row]) -> None:
+        """Record that a forward pass wrote ``rows``."""
+        self.clock += 1
+        for row in rows:
+            slot = row.slot
+            assert slot is not None
+            slot.used_at = self.clock
+            if not row.again:
+                for node in row.nodes:
+                    slot.chain.append(ref(node))
+                    self.homes[node] = slot
+
+    def evict(self, slot: Slot) -> None:
+        """Forget a slot's path; its nodes are computed again if asked for again."""
+        self._truncate(slot, slot.base)
+        slot.base, slot.source = 0, None
+
+    def clear(self) -> None:
+        """Forget everything and free the memory."""
+        self.slots.clear()
+        self.homes.clear()
+        self.cache.drop()
+
+    def _truncate(self, slot: Slot, length: int) -> None:
+        """Forget a slot's positions from ``length`` on, and that others were copied from them."""
+        for gone in slot.chain[length - slot.base :]:
+            node = gone()
+            if node is not None:
+                self.homes.pop(node, None)
+        del slot.chain[length - slot.base :]
+        for other in self.slots:
+            if other.source is slot and other.base > length:
+                other.source = None
+
+    def _free(self, wanted: int, busy: Collection[Slot], pinned: set[Slot]) -> list[Slot]:
+        """Slots without living nodes, lowest last, after trying to provide ``wanted`` of them.
+
+        Args:
+            wanted: how many slots the batch being placed may still need.
+            busy: slots that rows of the batch have been given already, which must stay where they are.
+            pinned: see :meth:`place`.
+        """
+        free = [slot for slot in self.slots if not slot.trim()]
+        if len(free) < wanted:
+            self._merge(busy, pinned)
+            free = [slot for slot in self.slots if not slot.chain]
+        if len(free) < wanted:
+            free += self._grow(len(self.slots) + wanted - len(free))
+        free.reverse()
+        return free
+
+    def _merge(self, busy: Collection[Slot], pinned: set[Slot]) -> None:
+        """Free slots whose living nodes all have a copy elsewhere, by moving those nodes' home to the copy.
+
+        After a fork, one branch goes on in place and others in copies. Once the branch in place is dead, the
+        shared part is kept by its slot only nominally: the longest copy has it too. Without this, every fork
+        would leave a slot behind that no row uses any more.
+        """
+        longest: dict[Slot, Slot] = {}
+        for slot in self.slots:
+            source = slot.source
+            if source is not None and slot.trim() and (source not in longest or slot.base > longest[source].base):
+                longest[source] = slot
+        for source, heir in longest.items():
+            if source in busy or not heir.chain or heir.source is not source:
+                continue
+            if source.trim() and heir.base == source.length:
+                for gone in source.chain:
+                    node = gone()
+                    if node is not None:
+                        self.homes[node] = heir
+                if source in pinned:
+                    pinned.add(heir)
+                heir.chain = source.chain + heir.chain
+                heir.base, heir.source = source.base, source.source
+                source.chain = []
+                source.base, source.source = 0, None
+                for other in self.slots:
+                    if other.source is source:
+                        other.source = heir
+
+    def _grow(self, slots: int) -> list[Slot]:
+        """Add slots, to at least ``slots`` if the budget allows; the new ones."""
+        have = len(self.slots)
+        target = min(max(slots, min(2 * have, have + 64)), self.limit(self.cache.capacity))
+        if target <= have:
+            return []
+        self.cache.resize(target, self.cache.capacity)
+        new = [Slot(index) for index in range(have, target)]
+        self.slots += new
+        return new
+
+    def _make_room(self, busy: Collection[Slot], pinned: Collection[Slot], home: Slot | None) -> Slot | None:
+        """Evict the slot that was not used for longest, when none is free and no more fit.
+
+        Args:
+            busy: slots that the batch being placed reads or writes.
+            pinned: slots that the current call still needs.
+            home: the slot the row's path starts in, not to be lost before it is copied.
+        """
+        choices = [slot for slot in self.slots if slot not in busy and slot not in pinned and slot is not home]
+        if not choices:
+            return None
+        slot = min(choices, key=lambda s: s.used_at)
+        self.evict(slot)
+        return slot
+
+    def _force_room(self, home: Slot | None) -> Slot:
+        """A slot although other rows of this call need all of them: their paths are computed again later.
+
+        The row's own ``home`` is the last choice, to be cut back to where the row goes on.
+        """
+        choices = [slot for slot in self.slots if slot is not home]
+        if not choices:
+            assert home is not None
+            return home
+        slot = min(choices, key=lambda s: s.used_at)
+        self.evict(slot)
+        return slot

@@ -1,0 +1,400 @@
+"""Any causal language model of the ``transformers`` library as a :class:`LogitModel`, with every prefix computed once.
+
+Keys and values live in slots (``kv_slots``, ``kv_cache``): a path that goes on extends its slot in place, a fork
+copies one. Which rows to compute, and in which batches, is planned per call (``kv_plan``).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from .kv_cache import SlotCache
+from .kv_logits import RecentLogits, gather
+from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, mask_kinds, plan_rows
+from .kv_slots import Slots
+from .kv_text import Tokens
+from .model import LogitModel, Usage
+from .prefix import Prefix
+
+DEFAULT_CACHE_BYTES = 2 << 30
+"""Key-value memory on a CPU; on a GPU, half of what is free when the model is loaded."""
+
+_MAX_TOKENS = 8192
+"""The most tokens, padding included, of a forward pass over several rows."""
+_LONGEST_ROW = 2048
+"""The most tokens of one row in a forward pass; the rest of a longer prompt goes into further passes."""
+
+
+class TransformersModel(LogitModel):
+    """A ``transformers`` causal language model.
+
+    One instance serves one thread at a time.
+
+    Attributes:
+        model: the ``transformers`` model, in evaluation mode.
+        tokenizer: its tokenizer, or ``None`` for a model used by token ids only.
+        bos: the id that implicitly precedes every path, ``root`` included, or ``None``.
+        max_length: the most tokens a path may have, BOS included, or ``None`` if unlimited.
+        max_batch: the most rows of a forward pass; halved when memory runs out.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        bos: int | None = None,
+        cache_bytes: int | None = None,
+        logits_bytes: int = 64 << 20,
+        max_batch: int = 256,
+    ) -> None:
+        """Wrap a loaded model.
+
+        Args:
+            model: a causal language model; it is put in evaluation mode, its weights are not touched.
+            tokenizer: its tokenizer; optional if nothing is encoded or decoded.
+            bos: the id that precedes every path; by default the one that ``tokenizer`` puts before every text.
+            cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
+            logits_bytes: memory for recently computed logits.
+            max_batch: the most rows of a forward pass.
+        """
+        self.model = model.eval()
+        if model.config._attn_implementation not in ("eager", "sdpa"):
+            # Other kernels take no mask for ragged rows.
+            model.set_attn_implementation("sdpa")
+        self.tokenizer = tokenizer
+        self._tokens = None if tokenizer is None else Tokens(tokenizer)
+        self.bos = bos if bos is not None or self._tokens is None else self._tokens.bos
+        self.max_batch = max_batch
+        self._config = model.config.get_text_config(decoder=True)
+        self.max_length = _max_length(self._config)
+        self._device: torch.device = model.get_input_embeddings().weight.device
+        self._dtype: torch.dtype = model.dtype
+        self._offset = 0 if self.bos is None else 1
+        if cache_bytes is None:
+            on_gpu = self._device.type == "cuda"
+            cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else DEFAULT_CACHE_BYTES
+        self._slots = Slots(SlotCache(int(self._config.num_hidden_layers)), self._offset, cache_bytes)
+        self._recent = RecentLogits(logits_bytes)
+        self._extra = {"return_dict": True, "use_cache": True}
+        self._masks = mask_kinds(self._config)
+        self.root = Prefix()
+        self.usage = Usage()
+        head = model.get_output_embeddings()
+        self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
+        self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
+        problem = self._why_uncached()
+        self._cached = not problem
+        if problem:
+            warnings.warn(
+                f"{type(model).__name__} does not work with cached positions of ragged rows ({problem}); "
+                "every sequence is computed from its start each time, which is slow",
+                stacklevel=2,
+            )
+
+    def logits(self, nodes: Sequence[Prefix]) -> Tensor:
+        """Next-token logits after each of ``nodes``, float32 [len(nodes), vocab_size] on the model's device.
+
+        Raises:
+            ValueError: a path is longer than the model's positions, or is empty and the model has no BOS token.
+            MemoryError: a single path does not fit in memory.
+        """
+        for node in nodes:
+            self._check(node)
+        found: dict[Prefix, tuple[Tensor, int]] = {}
+        pending: dict[Prefix, None] = {}
+        for node in nodes:
+            recent = self._recent.get(node)
+            if recent is None:
+                pending[node] = None
+            else:
+                found[node] = recent
+        with torch.inference_mode():
+            while pending:
+                computed, block = self._compute(pending) if self._cached else self._compute_whole(pending)
+                self._recent.add(computed, block)
+                for row, node in enumerate(computed):
+                    found[node] = (block, row)
+                    del pending[node]
+        return gather([found[node] for node in nodes], self.vocab_size, self._device)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text``, with no special tokens added.
+
+        Raises:
+            ValueError: there is no tokenizer.
+        """
+        return self._text().encode(text)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The token ids of a conversation, as the tokenizer's chat template writes it, without the implicit BOS.
+
+        Raises:
+            ValueError: there is no tokenizer or it has no chat template.
+        """
+        return self._text().encode_chat(messages, skip_bos=self.bos is not None)
+
+    def decode_bytes(self, token: int) -> bytes:
+        """The bytes that ``token`` stands for; empty for special tokens.
+
+        Raises:
+            ValueError: there is no tokenizer.
+        """
+        return self._text().decode_bytes(token)
+
+    def describe(self) -> str:
+        """For example "LlamaForCausalLM, 0.8M parameters, float32 on cpu"."""
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
+        dtype = str(self._dtype).removeprefix("torch.")
+        return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}"
+
+    def clear_cache(self) -> None:
+        """Free all cached keys, values and logits; they are computed again when needed."""
+        self._slots.clear()
+        self._recent.clear()
+
+    def _text(self) -> Tokens:
+        if self._tokens is None:
+            raise ValueError(f"{self.describe()} was loaded without a tokenizer; give token ids instead of text")
+        return self._tokens
+
+    def _check(self, node: Prefix) -> None:
+        length = node.length + self._offset
+        if length == 0:
+            raise ValueError(
+                "the context is empty and this model has no BOS token to start from: give it at least one token, "
+                "or a BOS token when loading it (bos=...)"
+            )
+        if self.max_length is not None and length > self.max_length:
+            raise ValueError(
+                f"the context has {length} tokens, but the model has positions for {self.max_length} "
+                "(max_position_embeddings)"
+            )
+
+    def _compute(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
+        """One forward pass towards ``pending``: those of its nodes that were computed, and their logits."""
+        slots = self._slots
+        rows = plan_rows(pending, slots.homes.__contains__, self._offset, _LONGEST_ROW)
+        batch = choose_batch(rows, self.max_batch, _MAX_TOKENS)
+        try:
+            return self._run(rows, batch, pending)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            # The error keeps the frames, and thus the tensors, of the failed pass alive.
+            problem = str(error).splitlines()[0]
+        held = any(slot.trim() for slot in slots.slots)
+        slots.clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch) > 1:
+            self.max_batch = len(batch) // 2
+        elif not held:
+            longest = batch[0].start + len(batch[0].nodes)
+            raise MemoryError(
+                f"no memory for a single context of {longest} tokens "
+                f"({longest * slots.cache.position_bytes:,} bytes of key-value cache, "
+                f"{len(batch[0].nodes)} tokens in one pass) on {self._device}: {problem}"
+            )
+        return [], torch.empty(0, self.vocab_size)
+
+    def _run(
+        self, rows: Sequence[Row], batch: list[Row], pending: Mapping[Prefix, None]
+    ) -> tuple[list[Prefix], Tensor]:
+        slots = self._slots
+        pinned = {slots.homes[row.attach] for row in rows if row.attach is not None}
+        if slots.reserve(max(row.start + len(row.nodes) for row in batch), pinned):
+            return [], torch.empty(0, self.vocab_size)
+        placed, copied = slots.place(batch, pinned)
+        batch = batch[:placed]
+        if len(batch[-1].nodes) == 1:
+            slots.align(batch)
+        batch.sort(key=lambda row: 0 if row.slot is None else row.slot.index)
+        tensors = build_batch(batch, pending, self.bos, self._device)
+        block = self._forward(tensors)
+        slots.commit(batch)
+        if not slots.cache.position_bytes:
+            slots.cache.measure()
+        self.usage.forwards += 1
+        self.usage.positions += tensors.size
+        self.usage.copied_positions += copied
+        return tensors.nodes, block
+
+    def _forward(self, batch: Batch) -> Tensor:
+        """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
+        assert self._masks is not None
+        masks = {
+            kind: build_mask(kind, span, batch.positions, batch.step.used, self._dtype)
+            for kind, span in self._masks.items()
+        }
+        # Models with one kind of layer take the mask itself, those that mix kinds a mask for each.
+        mask = masks if len(masks) > 1 else next(iter(masks.values()))
+        cache = self._slots.cache
+        cache.begin(batch.step)
+        hook = None
+        head = self.model.get_output_embeddings()
+        if batch.wanted is not None and head is not None:
+            wanted = batch.wanted
+            # The head of a prompt's last token costs as much as a layer, and of all its tokens as much as the model:
+            # only wanted tokens go through it. Done from outside, this works whatever a model does with its logits.
+            hook = head.register_forward_pre_hook(
+                lambda _, args: (args[0].flatten(0, 1)[wanted.to(args[0].device)][None],)
+            )
+        try:
+            logits = self.model(
+                input_ids=batch.tokens,
+                attention_mask=mask,
+                position_ids=batch.positions,
+                past_key_values=cache,
+                **self._extra,
+            ).logits
+        finally:
+            if hook is not None:
+                hook.remove()
+        logits = logits.flatten(0, 1)
+        if batch.wanted is not None and hook is None:
+            logits = logits[batch.wanted.to(logits.device)]
+        return logits[: len(batch.nodes)].float()
+
+    def _compute_whole(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
+        """The same as :meth:`_compute` for models without a usable cache: whole sequences, those of one length."""
+        ordered = sorted(pending, key=lambda node: node.length, reverse=True)
+        leaves = [node for node in ordered if node.length == ordered[0].length][: self.max_batch]
+        width = ordered[0].length + self._offset
+        ids: list[list[int]] = []
+        keep: dict[Prefix, int] = {}
+        for index, leaf in enumerate(leaves):
+            path = list(leaf.ancestors())[width - 1 :: -1]
+            ids.append([self._id(node) for node in path])
+            for column, node in enumerate(path):
+                if node in pending:
+                    keep.setdefault(node, index * width + column)
+        tokens = torch.tensor(ids, device=self._device)
+        logits = self.model(input_ids=tokens, use_cache=False, return_dict=True).logits
+        self.usage.forwards += 1
+        self.usage.positions += tokens.numel()
+        return list(keep), logits.flatten(0, 1)[torch.tensor(list(keep.values()), device=self._device)].float()
+
+    def _id(self, node: Prefix) -> int:
+        return self.bos if node.parent is None and self.bos is not None else node.token
+
+    def _why_uncached(self) -> str:
+        """Why positions cannot be cached, found by comparing a small ragged run with forks to plain passes; or "".
+
+        Models read their cache, mask and positions in too many ways to know beforehand: some keep a state instead
+        of keys and values, some derive positions from the shape of the mask.
+        """
+        if self._masks is None:
+            return "its layers are not plain attention"
+        if self.max_length is not None and self.max_length < self._offset + 5:
+            return "it has too few positions to try"
+        root = Prefix()
+        ids = [(17 * i + 5) % self.vocab_size for i in range(8)]
+        long, short = root.extend(ids[:3]), root.child(ids[4])
+        rounds = [[long, short], [long.extend(ids[3:5]), long.child(ids[5]), short.child(ids[6])]]
+        try:
+            with torch.inference_mode():
+                errors, spread = self._compare([dict.fromkeys(nodes) for nodes in rounds])
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
+            return f"{type(error).__name__}: {error}"
+        finally:
+            self._slots.clear()
+            self.usage = Usage()
+        tolerance = 1e-3 if self._dtype in (torch.float32, torch.float64) else 0.1
+        return "" if errors <= tolerance * spread + 1e-6 else f"its logits change by {errors:.2g}"
+
+    def _compare(self, rounds: Sequence[dict[Prefix, None]]) -> tuple[float, float]:
+        """Mean difference of cached and plain logits over calls with the nodes ``rounds``, and the logits' spread."""
+        differences, spreads = [], []
+        for pending in rounds:
+            for _ in range(2 * len(pending)):
+                nodes, block = self._compute(pending) if pending else ([], torch.empty(0))
+                for node, row in zip(nodes, block, strict=True):
+                    plain = self._compute_whole({node: None})[1][0]
+                    differences.append((plain - row).abs().mean())
+                    spreads.append(plain.std())
+                    del pending[node]
+        return float(torch.stack(differences).max()), float(torch.stack(spreads).mean())
+
+
+def load_transformers(
+    path_or_name: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_bytes: int | None = None,
+    max_batch: int = 256,
+    bos: int | None = None,
+) -> TransformersModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        path_or_name: a folder with a saved model, or a name on the Hugging Face hub.
+        device: where to run; "auto" is a GPU if there is one.
+        dtype: "float32", "bfloat16", "float16"; "auto" is float32 on a CPU and otherwise what was saved.
+        cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
+        max_batch: the most rows of a forward pass.
+        bos: the id that implicitly precedes every path; by default the one the tokenizer puts before every text.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: ``dtype`` is not a floating-point type of torch.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if dtype == "auto":
+        wanted: Any = torch.float32 if device == "cpu" else "auto"
+    else:
+        wanted = getattr(torch, dtype, None)
+        if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
+            raise ValueError(f"dtype {dtype!r} is not a floating-point type of torch; use for example 'float32'")
+    name = os.fspath(path_or_name)
+    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+    model.to(device)
+    # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
+    alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
+    tokenizer = None if alone else AutoTokenizer.from_pretrained(name)
+    return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch)
+
+
+def _is_tokenizer_file(name: str) -> bool:
+    return name.startswith(("tokenizer", "vocab", "spiece")) or name.endswith((".tiktoken", "tekken.json"))
+
+
+def _max_length(config: Any) -> int | None:
+    """The most positions a path may have, or ``None`` if the model does not say."""
+    longest: int | None = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Past its original length such a model turns all positions, cached ones too, by other angles, and decides so
+        # by the longest row of a batch: a row's logits would depend on its neighbours.
+        original = rope.get("original_max_position_embeddings")
+        longest = original or getattr(config, "original_max_position_embeddings", None) or longest
+    return longest
+
+
+def _eos_tokens(model: Any, tokenizer: Any, vocab_size: int) -> frozenset[int]:
+    """The ids that end a text, by the generation settings, the model's configuration and the tokenizer."""
+    found: set[int] = set()
+    for source in (model.generation_config, model.config.get_text_config(decoder=True), tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        found.update(ids if isinstance(ids, Iterable) else () if ids is None else (ids,))
+    return frozenset(int(token) for token in found if 0 <= token < vocab_size)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
+    )
