@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{plain:.3f}    {exact:.3f}    {observed:.3f}  {steered:.3f}")
     approval, hint = (math.exp(found[i].log_evidence) for i in (1, 3))
     print(f"\nThe evidence of `judged`: P(the model approves of its own step) = {approval:.3f}, exact")
-    print(f"The evidence of `hinted`: {hint:.3f}, for a hint is no evidence")
+    print(f"The evidence of `hinted`: {hint:.3f}, an estimate of 1: a hint is no evidence")
 
 
 if __name__ == "__main__":
