@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     options = parser.parse_args(argv)
     asked = problems(options.problems, list(range(options.steps[0], options.steps[1] + 1)), seed=options.seed)
+    torch.set_num_threads(1)  # so small a model is no work to share: several threads would only wait for each other
     solve("Start with 1. Add 1.")  # the first call of a model is slow
     entries: list[Entry] = []
     for n in options.n:

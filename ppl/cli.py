@@ -1,7 +1,6 @@
 """The ``ppl`` command.
 
-Exit codes: 0 done; 1 the program or the inference failed; 2 it was called wrongly; 3 the evidence ruled everything
-out, so there is no posterior.
+Exit codes: 0 done; 1 the program or inference failed; 2 called wrongly; 3 all was ruled out: there is no posterior.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -98,14 +98,11 @@ def run(
     option: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An option of the method.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Infer the posterior of a program and show it.
-
-    Exit codes: 0 done, 1 the program failed, 2 called wrongly, 3 the evidence rules everything out.
-    """
+    """Infer the posterior of a program. Exit codes: 0 done, 1 it failed, 2 called wrongly, 3 all runs ruled out."""
     with one_screen(debug):
         recipe = _method(method, n, option or [])
         if model is not None:
-            os.environ["PPL_MODEL"] = model
+            os.environ["PPL_MODEL"] = str(Path(model).resolve()) if Path(model).is_dir() else model
         # What the user's file prints must not end up in the middle of the JSON.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             program = _load(target)
@@ -206,16 +203,12 @@ def _import(path: Path) -> ModuleType:
 
 def _arguments(program: Program, given: Iterable[str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     signature = inspect.signature(program)
-    parameters = signature.parameters
-    named = [p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    takes_any = next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    named = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     bound = signature.bind_partial()
     for key, text in _pairs("--arg", given):
         parameter = next((p for p in named if p.name == key), None)
         if parameter is not None:
             bound.arguments[key] = text if parameter.annotation in (str, "str") else _value(text)
-        elif takes_any is not None:
-            bound.arguments.setdefault(takes_any, {})[key] = _value(text)
         else:
             names = [p.name for p in named]
             listed = f"its parameters are {', '.join(names)}" if names else "it takes none"
@@ -269,16 +262,18 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, Misuse):
         _say(str(error))
         raise typer.Exit(MISUSED) from error
-    frames = _user_frames(error)
+    what = "".join(traceback.format_exception_only(error)).rstrip()
     if isinstance(error, SyntaxError):
-        # Python's own form: file, line and caret; a CompileError adds what to write instead.
-        what = "this can't be compiled" if isinstance(error, CompileError) else "this is not Python"
-        _say(what, "".join(traceback.format_exception_only(error)).rstrip())
-    elif isinstance(error, ProgramError) or not frames:
-        _say(str(error) or type(error).__name__, *([] if isinstance(error, ProgramError) else [_HINT]))
+        # Python's own form, with file, line and caret; a CompileError adds what to write instead.
+        place = what.rpartition(f"{type(error).__name__}: ")[0].rpartition("\n")[0]
+        title = "this can't be compiled" if isinstance(error, CompileError) else "this is no Python"
+        _say(title, place, str(error.msg))
+    elif isinstance(error, ProgramError):
+        _say(str(error))
+    elif frames := _user_frames(error):
+        _say(what, *(f"  {_short(f.filename)}:{f.lineno}, in {f.name}\n      {f.line}" for f in frames[-6:]), _HINT)
     else:
-        lines = [f"  {f.filename}:{f.lineno}, in {f.name}\n      {f.line}" for f in frames[-6:]]
-        _say("".join(traceback.format_exception_only(error)).rstrip(), "\n".join(lines), _HINT)
+        _say(str(error) or what, _HINT)
     raise typer.Exit(FAILED) from error
 
 
@@ -288,20 +283,16 @@ _HINT = "(--debug shows the full traceback)"
 def _user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames in files of the user: not in this package, Python or what is installed."""
     ours = Path(__file__).resolve().parent
-    roots = [ours, (ours / "compiler").resolve(), (ours / "runtime").resolve(), Path(os.__file__).resolve().parent]
-    found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename).resolve()
-        inside = any(path.is_relative_to(root) for root in roots) or "site-packages" in path.parts
-        if not inside and not frame.filename.startswith("<"):
-            found.append(frame)
-    return found
+    installed = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")]
+    roots = [ours, (ours / "compiler").resolve(), (ours / "runtime").resolve(), *installed]
+    files = [(frame, Path(frame.filename).resolve()) for frame in traceback.extract_tb(error.__traceback__)]
+    return [f for f, path in files if path.is_file() and not any(path.is_relative_to(root) for root in roots)]
+
+
+def _short(file: str) -> str:
+    return file.removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def _say(headline: str, *more: str) -> None:
     typer.secho("error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo("\n".join((headline, *more)), err=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,20 +5,22 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from . import Posterior, condition, infer_many, load_lm, program, sample
+from . import SMC, Forward, Posterior, condition, infer_many, load_lm, program, sample
 from .bundled.problems import Problem, arithmetic_holds, problems
 
 PICTURE = Path("out/demo-posterior.png")
+STEPS = (9, 12)
 
 
 @program
@@ -42,7 +44,7 @@ class Contest:
         one: one forward run each.
         vote: ``n`` forward runs each.
         smc: inference with ``n`` particles each.
-        seconds: how long each way took, in that order.
+        n: that.
     """
 
     problems: Sequence[Problem]
@@ -72,10 +74,13 @@ def hold_contest(asked: Sequence[Problem], n: int, seed: int, progress: bool = T
         progress: show a live display.
     """
     questions = [p.question for p in asked]
-    one = infer_many(solve, questions, method="forward", n=1, seed=seed, progress=progress)
-    vote = infer_many(solve, questions, method="forward", n=n, seed=seed, progress=progress)
-    smc = infer_many(solve, questions, method="smc", n=n, seed=seed, progress=progress)
-    return Contest(asked, one, vote, smc, n)
+    # A seed for each: problems with one seed would share their random numbers, and so their luck.
+    seeds = [1000 * seed + i for i in range(len(asked))]
+    found = [
+        infer_many(solve, questions, method=method, seed=seeds, progress=progress)
+        for method in (Forward(n=1), Forward(n=n), SMC(n=n))
+    ]
+    return Contest(asked, found[0], found[1], found[2], n)
 
 
 def run_demo(
@@ -93,21 +98,31 @@ def run_demo(
     Returns:
         The answers.
     """
-    console = Console() if console is None else console
-    lm = load_lm()
+    console = Console(highlight=False) if console is None else console
+    import torch
+
+    torch.set_num_threads(1)  # so small a model is no work to share: several threads would only wait for each other
+    with console.status("Loading the model …") if console.is_terminal else nullcontext():
+        model = load_lm().describe()
+        solve("Start with 1. Add 1.")  # the first call of a model is slow
+    asked = problems(count, STEPS, seed=seed)
+    console.print("\n[bold]Reasoning as inference[/bold]\n")
     console.print(
-        Text.assemble("\n", ("Reasoning as inference", "bold"), "\n\nThe model: ", (lm.describe(), "cyan"), ".")
+        Text.assemble(
+            "A tiny model does arithmetic a line at a time, and now and then gets a line wrong:\n", (model, "cyan")
+        )
     )
-    console.print(
-        "It adds, subtracts and multiplies a line at a time, and now and then gets a line wrong. The whole program:\n"
-    )
+    console.print("The whole program:\n")
     console.print(Padding(Syntax(_source(), "python", theme="ansi_dark", background_color="default"), (0, 2)))
-    contest = hold_contest(problems(count, (6, 10), seed=seed), n, seed)
+    console.print(f"\n{len(asked)} held-out problems:\n")
+    for i, each in enumerate(asked, 1):
+        console.print(Text.assemble((f"  #{i}", "bold"), f"  {chain(each)}"))
     console.print()
-    console.print(answers_table(contest, console.width))
+    contest = hold_contest(asked, n, seed)
+    console.print(answers_table(contest))
     console.print()
     console.print(totals_table(contest))
-    console.print(_closing(contest))
+    console.print(_legend(contest))
     _draw(contest, picture, console)
     return contest
 
@@ -123,24 +138,25 @@ def chain(problem: Problem) -> str:
     return short.replace("Add ", "+").replace("Subtract ", "−").replace("Multiply by ", "×")
 
 
-def answers_table(contest: Contest, width: int = 80) -> Table:
+def answers_table(contest: Contest) -> Table:
     """A line a problem: what is right, and what each way said."""
-    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 1), pad_edge=False, row_styles=["", ""])
-    table.add_column("problem", max_width=max(20, width - 62), overflow="fold")
-    table.add_column("truth", justify="right", style="bold")
-    for name in ("sample", "vote", "SMC"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("P", "log Z", "ESS", "tokens"):
-        table.add_column(name, justify="right", style="dim" if name != "P" else "", no_wrap=True)
-    for problem, one, vote, smc in zip(contest.problems, contest.one, contest.vote, contest.smc, strict=True):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("", style="bold")
+    for name in ("truth", "sample", "vote", "SMC"):
+        table.add_column(name, justify="right", no_wrap=True, style="bold" if name == "truth" else "")
+    for name in ("P", "log Z", "ESS", "tokens", "sec"):
+        table.add_column(name, justify="right", no_wrap=True, style="" if name == "P" else "dim")
+    rows = zip(contest.problems, contest.one, contest.vote, contest.smc, strict=True)
+    for i, (problem, one, vote, smc) in enumerate(rows, 1):
         table.add_row(
-            chain(problem),
+            f"#{i}",
             problem.answer,
             *(_marked(answer(p), problem.answer) for p in (one, vote, smc)),
             "" if smc.empty else f"{smc.probability(smc.mode()):.2f}",
             f"{smc.log_evidence:.2f}",
             f"{smc.ess:.1f}",
             f"{smc.cost.tokens:,}",
+            f"{smc.cost.seconds:.1f}",
         )
     return table
 
@@ -168,28 +184,27 @@ def totals_table(contest: Contest) -> Table:
     best = max(right(contest, posteriors) for _, posteriors in contest.ways)
     for name, posteriors in contest.ways:
         hits = right(contest, posteriors)
-        bar = Text.assemble(("■" * hits, "green"), ("■" * (total - hits), "red"))
         table.add_row(
             name,
             Text(f"{hits} of {total}", "bold green" if hits == best else ""),
             f"{sum(p.cost.tokens for p in posteriors):,}",
             f"{max(p.cost.seconds for p in posteriors):.1f}",
-            bar,
+            Text.assemble(("✓" * hits, "green"), ("✗" * (total - hits), "red")),
         )
     return table
 
 
-def _closing(contest: Contest) -> Text:
-    return Text.assemble(
-        "\n",
-        ("P", "bold"),
-        " is the posterior probability of SMC's answer, ",
-        ("log Z", "bold"),
-        " the log-probability that a run keeps to the rules,\n",
-        ("ESS", "bold"),
-        f" how many equally weighted particles of {contest.n} the posterior is worth.",
-        style="dim",
-    )
+def _legend(contest: Contest) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row("")
+    for name, meaning in (
+        ("P", "posterior probability of SMC's answer"),
+        ("log Z", "log-probability that a run's lines are all right, as SMC estimates it"),
+        ("ESS", f"how many equally weighted particles of {contest.n} the posterior is worth"),
+        ("tokens, sec", "of SMC; the problems run side by side, so their seconds overlap"),
+    ):
+        table.add_row(Text(name, "dim bold"), Text(meaning, "dim"))
+    return table
 
 
 def _draw(contest: Contest, picture: Path, console: Console) -> None:
@@ -204,7 +219,5 @@ def _draw(contest: Contest, picture: Path, console: Console) -> None:
     except ImportError as error:
         console.print(Text(f"\nNo picture: {error}", "yellow"))
         return
-    shown: Any = Text.assemble(
-        "\nThe posterior of ", (chain(problem), "bold"), " and who descends from whom: ", (str(picture), "cyan")
-    )
-    console.print(shown)
+    number = contest.problems.index(problem) + 1
+    console.print(Text.assemble(f"\nThe posterior of #{number} and its family tree: ", (str(picture), "cyan")))

@@ -138,7 +138,7 @@ class LiveProgress:
         self._spinner.update(text=self._headline(finished, tokens))
         if not rows:
             return self._spinner
-        width = 16 if self._console.width >= 100 else 8
+        width = next(cells for least, cells in ((100, 16), (80, 8), (0, 0)) if self._console.width >= least)
         table = Table.grid(padding=(0, 2, 0, 0))
         for _ in range(6 if self._problems > 1 else 5):
             table.add_column(no_wrap=True)
@@ -154,11 +154,14 @@ class LiveProgress:
         elapsed = time.perf_counter() - self._started
         size: Any = getattr(self._method, "n", None)
         name = type(self._method).__name__ + (f"(n={size})" if size is not None else "")
-        parts = [f"{finished} of {self._problems} problems done"] if self._problems > 1 else []
+        parts = [f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"]
+        if self._problems > 1:
+            parts.append(f"{finished} of {self._problems} problems done")
         if tokens:
-            parts.append(f"{tokens:,} tokens, {tokens / max(elapsed, 1e-9):,.0f} a second")
-        parts.append(f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}")
-        return Text.assemble((name, "bold"), *(("  ·  " + part, "") for part in parts))
+            parts.append(f"{tokens:,} tokens, {tokens / max(elapsed, 1e-9):,.0f}/s")
+        line = Text.assemble((name, "bold"), *((" · " + part, "") for part in parts))
+        line.truncate(max(self._console.width - 3, 1), overflow="ellipsis")
+        return line
 
 
 def _cells(row: _Row, width: int, indent: bool) -> list[Text]:
@@ -168,8 +171,9 @@ def _cells(row: _Row, width: int, indent: bool) -> list[Text]:
     for (_, _, colour), cells in zip(counts, _shares([c for c, _, _ in counts], width), strict=True):
         where.append("━" * cells, colour)
     words = Text(" ").join(Text(f"{count} {word}", colour) for count, word, colour in counts if count)
-    filled = round(width * row.ess / row.particles)
+    filled = round(width * row.ess / max(row.particles, 1))
     ess = Text.assemble(("■" * filled, "blue"), ("·" * (width - filled), "dim"), f" {row.ess:.0f}", (" ESS", "dim"))
+    ess = ess if width else ess[1:]
     log_z = Text() if row.log_evidence is None else Text.assemble(("log Z ", "dim"), f"{row.log_evidence:.1f}")
     return [Text(("  " if indent else "") + f"step {row.step + 1}"), where, words, ess, log_z]
 

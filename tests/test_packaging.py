@@ -1,0 +1,103 @@
+"""What gets installed is what is here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ppl
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def packages_here() -> set[str]:
+    """Every folder with modules, by the name under which it is installed."""
+    found = set()
+    for top, name in (("ppl", "ppl"), ("compiler", "ppl.compiler"), ("runtime", "ppl.runtime")):
+        for file in (ROOT / top).rglob("*.py"):  # does not follow the links ppl/compiler and ppl/runtime
+            parts = file.parent.relative_to(ROOT / top).parts
+            if top != "ppl" or parts[:1] not in (("compiler",), ("runtime",)):
+                found.add(".".join((name, *parts)))
+    return found
+
+
+def test_every_package_is_listed() -> None:
+    assert set(project()["tool"]["setuptools"]["packages"]) == packages_here()
+
+
+def test_every_package_has_an_init() -> None:
+    folders = {"ppl.compiler": ROOT / "compiler", "ppl.runtime": ROOT / "runtime", "ppl": ROOT / "ppl"}
+    for name in packages_here():
+        base = next(b for b in folders if name == b or name.startswith(b + "."))
+        folder = folders[base].joinpath(*name[len(base) :].strip(".").split("."))
+        assert (folder / "__init__.py").is_file(), name
+
+
+def test_the_version_is_one() -> None:
+    assert project()["project"]["version"] == ppl.__version__
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    pinned = {
+        re.split("[=;]", line)[0].strip().lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    table = project()["project"]
+    wanted = [*table["dependencies"], *(d for extra in table["optional-dependencies"].values() for d in extra)]
+    names = {re.split(r"[\[<>=!~; ]", d)[0].lower() for d in wanted} - {"ppl-lm"}
+    assert names <= pinned, f"constraints.txt lacks {sorted(names - pinned)}"
+
+
+def test_typed_and_bundled() -> None:
+    folder = Path(ppl.__file__).parent
+    assert (folder / "py.typed").is_file()
+    assert (folder / "bundled" / "model" / "model.safetensors").is_file()
+
+
+CHECK = """
+import importlib, pathlib, sys, ppl
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+folder = pathlib.Path(ppl.__file__).parent
+assert "site-packages" in folder.parts, folder
+assert (folder / "py.typed").is_file() and (folder / "compiler" / "ir.py").is_file()
+lm = ppl.load_lm()
+print(ppl.demo.solve("Start with 17. Add 25.") if hasattr(ppl, "demo") else lm.describe())
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_works_by_itself(tmp_path: Path) -> None:
+    """A fresh environment, the wheel alone in it; what it depends on comes from where the tests run."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True
+    )
+    (wheel,) = tmp_path.glob("ppl_lm-*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    here = next(p for p in sys.path if p.endswith("site-packages"))
+    code = f"import sys; sys.path.append({here!r})\n" + CHECK
+    names = sorted(packages_here())
+    result = subprocess.run(
+        [str(python), "-c", code, *names, "ppl.demo", "ppl.cli"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    script = python.parent / "ppl"
+    assert script.exists()
