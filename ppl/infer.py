@@ -166,7 +166,7 @@ def run_problems(
             runs=population.runs(),
             log_evidence=population.log_evidence if method.evidence else None,
             guarantee=method.guarantee,
-            method=repr(method),
+            method=method.describe(),
             program=program.name,
             particles=len(population.particles),
             seed=chosen[number],

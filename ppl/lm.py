@@ -32,6 +32,8 @@ class LM:
         name: what people call it.
     """
 
+    __ppl_immutable__ = True  # all particles share it, also when it is an argument of the program
+
     def __init__(self, model: LogitModel, make_engine: Callable[[], Engine], name: str) -> None:
         """Use :func:`load_lm` or :func:`table_lm` instead.
 

@@ -215,7 +215,8 @@ class Posterior(Record):
         return iter(self.distribution().items())
 
     def __len__(self) -> int:
-        return self.distinct
+        """How many distinct values have positive probability: as many as iterating gives."""
+        return 0 if self.empty else len(self.distribution())
 
     def __repr__(self) -> str:
         from .posterior_report import one_line

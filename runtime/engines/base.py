@@ -39,6 +39,8 @@ class Completion:
 class Engine(ABC):
     """Computes requests in batches of its own making."""
 
+    __ppl_immutable__ = True  # shared by all particles
+
     @abstractmethod
     def submit(self, request: Request, source: Source) -> None:
         """Take a request; its draws, if any, come from ``source``."""

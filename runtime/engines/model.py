@@ -50,6 +50,8 @@ class LogitModel(ABC):
         usage: what was computed so far.
     """
 
+    __ppl_immutable__ = True  # shared by all particles
+
     root: Prefix
     vocab_size: int
     eos_tokens: frozenset[int]

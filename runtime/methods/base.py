@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from ..population import Population, World
@@ -24,6 +24,15 @@ class Method(ABC):
     name: ClassVar[str]
     guarantee: ClassVar[Guarantee]
     evidence: ClassVar[bool] = True
+
+    def describe(self) -> str:
+        """The method as one would write it: its first option, and those that differ from their defaults."""
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for i, f in enumerate(fields(self))
+            if i == 0 or getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
     def run(self, world: World) -> Task[Population]:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ppl
 from ppl.compiler.support import Cursor
 from ppl.runtime.fork import CannotFork, fork, fork_values
 
@@ -108,6 +109,12 @@ def test_tensors_and_objects() -> None:
     module = torch.nn.Linear(2, 2)
     assert fork(module, {}) is module
     assert fork(torch.distributions.Normal(0.0, 1.0), {}) is not None
+
+
+def test_models_are_shared() -> None:
+    lm = ppl.table_lm(["a", "b"], seed=0)
+    for value in (lm, lm.model, lm.engine, lm.context("a"), lm.context("a").token()):
+        assert fork(value, {}) is value
 
 
 def test_what_can_not_be_copied_says_so() -> None:

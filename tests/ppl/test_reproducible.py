@@ -1,0 +1,94 @@
+"""With a real model: the same seed gives the same posterior, however its work was batched and beside whatever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ppl import Posterior, condition, factor, infer, infer_many, load_lm, program, sample
+from ppl.bundled.problems import arithmetic_holds, problems
+from ppl.lm import LM, unload_lms
+
+QUESTIONS = [p.question for p in problems(3, steps=[2, 4], seed=3)]
+
+
+@program
+def solve(question: str, lm: LM) -> str | None:
+    context = lm.context(f"Q: {question}\n")
+    for _ in range(8):
+        line = sample(context.line(max_tokens=20))
+        context = context + line
+        if line.startswith("A:"):
+            return line.removeprefix("A:").strip()
+        factor(0.0 if arithmetic_holds(line) else -3.0)
+    return None
+
+
+@program
+def checks(question: str, lm: LM) -> str:
+    verdict = sample(lm.context(f"Check: {question}\n").choice(["yes\n", "no\n"]))
+    condition(verdict)
+    return str(verdict)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_models() -> Iterator[None]:
+    yield
+    unload_lms()
+
+
+def outcome(posterior: Posterior) -> tuple[list[Any], list[float]]:
+    """Every sampled value, tokens included, and every weight."""
+    sampled = [
+        [(c.address, str(c.value), tuple(getattr(c.value, "tokens", ()))) for c in run.trace] for run in posterior.runs
+    ]
+    return sampled, [run.log_weight for run in posterior.runs]
+
+
+@pytest.mark.parametrize("max_batch", [None, 1, 3, 16])
+def test_whatever_the_batch_size_limit(max_batch: int | None) -> None:
+    reference = outcome(infer(solve, QUESTIONS[0], load_lm(), n=6, seed=4))
+    found = outcome(infer(solve, QUESTIONS[0], load_lm(max_batch=max_batch), n=6, seed=4))
+    assert found[0] == reference[0]
+    assert found[1] == pytest.approx(reference[1], abs=1e-5)
+
+
+def test_whichever_other_problems_run_beside_it() -> None:
+    lm = load_lm()
+    alone = [outcome(infer(solve, q, lm, n=6, seed=4)) for q in QUESTIONS]
+    for concurrency in (1, 2, 8):
+        together = infer_many(solve, [(q, lm) for q in QUESTIONS], n=6, seed=4, concurrency=concurrency)
+        for mine, theirs in zip(alone, map(outcome, together), strict=True):
+            assert theirs[0] == mine[0]
+            assert theirs[1] == pytest.approx(mine[1], abs=1e-5)
+    assert outcome(infer(solve, QUESTIONS[0], lm, n=6, seed=5))[0] != alone[0][0]
+
+
+def test_every_prefix_is_computed_once() -> None:
+    """Positions computed are the distinct trie nodes that were asked about, however many particles share them."""
+    lm = load_lm()
+    posterior = infer(solve, QUESTIONS[1], lm, n=16, seed=0)
+    assert posterior.cost.positions < posterior.cost.tokens
+    prompt = lm.context(f"Q: {QUESTIONS[1]}\n").tokens
+    seen: set[tuple[int, ...]] = {prompt[:i] for i in range(1, len(prompt) + 1)}
+    forward = infer(solve, QUESTIONS[1], load_lm(max_batch=64), method="forward", n=16, seed=0)
+    for run in forward.runs:
+        tokens = prompt
+        for choice in run.trace:
+            written = tuple(choice.value.tokens)
+            # The last token of a text is computed only if the program goes on from it.
+            seen |= {tokens + written[:i] for i in range(len(written))}
+            tokens += written
+    assert forward.cost.positions == len(seen)
+
+
+def test_scores_agree_with_samples() -> None:
+    lm = load_lm()
+    context = lm.context(f"Q: {QUESTIONS[2]}\n")
+    line = context.line().sample(seed=1)
+    again = infer(solve, QUESTIONS[2], lm, method="forward", n=4, seed=1).runs[0].trace[0]
+    assert context.line(max_tokens=20).log_prob(again.value) == pytest.approx(again.log_prob, abs=1e-4)
+    assert context.line().log_prob(str(line)) == pytest.approx(context.line().log_prob(line), abs=1e-4)
+    assert infer(checks, "1+1=2", lm, n=4, seed=0).probability("yes\n") > 0.0
