@@ -18,6 +18,7 @@ from rich.text import Text
 
 from . import SMC, Forward, Posterior, condition, infer_many, load_lm, program, sample
 from .bundled.problems import Problem, arithmetic_holds, problems
+from .posterior_report import probability
 
 PICTURE = Path("out/demo-posterior.png")
 STEPS = (9, 12)
@@ -27,11 +28,11 @@ STEPS = (9, 12)
 def solve(question):  # type: ignore[no-untyped-def]
     thought = load_lm().context(f"Q: {question}\n")
     for _ in range(13):
-        line = sample(thought.line())  # one step of reasoning, a random variable
+        line = sample(thought.line())  # a random variable: one step
         thought = thought + line
         if line.startswith("A:"):
             break
-        condition(arithmetic_holds(line))  # evidence: what breaks a law of arithmetic is ruled out
+        condition(arithmetic_holds(line))  # evidence about it
     return line.removeprefix("A:").strip()
 
 
@@ -109,18 +110,16 @@ def run_demo(
     console.print("\n[bold]Reasoning as inference[/bold]\n")
     console.print(
         Text.assemble(
-            "A tiny model does arithmetic a line at a time, and now and then gets a line wrong:\n", (model, "cyan")
+            "A tiny model that works a line at a time, and now and then gets a line wrong:\n", (model, "cyan")
         )
     )
-    console.print("The whole program:\n")
+    console.print("\nThe whole program:\n")
     console.print(Padding(Syntax(_source(), "python", theme="ansi_dark", background_color="default"), (0, 2)))
     console.print(f"\n{len(asked)} held-out problems:\n")
     for i, each in enumerate(asked, 1):
         console.print(Text.assemble((f"  #{i}", "bold"), f"  {chain(each)}"))
-    console.print()
     contest = hold_contest(asked, n, seed)
     console.print(answers_table(contest))
-    console.print()
     console.print(totals_table(contest))
     console.print(_legend(contest))
     _draw(contest, picture, console)
@@ -152,8 +151,8 @@ def answers_table(contest: Contest) -> Table:
             f"#{i}",
             problem.answer,
             *(_marked(answer(p), problem.answer) for p in (one, vote, smc)),
-            "" if smc.empty else f"{smc.probability(smc.mode()):.2f}",
-            f"{smc.log_evidence:.2f}",
+            "" if smc.empty else probability(smc.probability(smc.mode()), 2),
+            f"{round(smc.log_evidence, 2) + 0.0:.2f}",
             f"{smc.ess:.1f}",
             f"{smc.cost.tokens:,}",
             f"{smc.cost.seconds:.1f}",
@@ -199,7 +198,7 @@ def _legend(contest: Contest) -> Table:
     table.add_row("")
     for name, meaning in (
         ("P", "posterior probability of SMC's answer"),
-        ("log Z", "log-probability that a run's lines are all right, as SMC estimates it"),
+        ("log Z", "estimated log-probability that all lines of a run are right"),
         ("ESS", f"how many equally weighted particles of {contest.n} the posterior is worth"),
         ("tokens, sec", "of SMC; the problems run side by side, so their seconds overlap"),
     ):
