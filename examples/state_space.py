@@ -52,7 +52,7 @@ def kalman(readings: Sequence[float]) -> tuple[float, float, float]:
     return mean, variance**0.5, log_evidence
 
 
-def run(readings: Sequence[float] = READINGS, noise: Noise = normal_noise, n: int = 200, seed: int = 0) -> Posterior:
+def run(readings: Sequence[float] = READINGS, noise: Noise = normal_noise, n: int = 150, seed: int = 0) -> Posterior:
     return infer(walk, readings, noise, method="smc", n=n, seed=seed)
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     mean, sd, log_evidence = kalman(READINGS)
     print(f"{'':32} last level         log evidence")
     print(f"{'Kalman filter (exact)':30} {mean:6.3f} ± {sd:.3f} {log_evidence:16.3f}")
-    for n in (20, 200):
+    for n in (15, 150):
         posterior = run(n=n)
         mean, sd = moments(posterior)
         print(f"{f'SMC, {n} particles':30} {mean:6.3f} ± {sd:.3f} {posterior.log_evidence:16.3f}")
@@ -76,7 +76,7 @@ def main() -> None:
     print(f"{'normal noise (Kalman)':30} {mean:6.3f} ± {sd:.3f} {log_evidence:16.3f}")
     posterior = run(outlier, heavy_noise)
     mean, sd = moments(posterior)
-    print(f"{'heavy-tailed noise (SMC, 200)':30} {mean:6.3f} ± {sd:.3f} {posterior.log_evidence:16.3f}")
+    print(f"{'heavy-tailed noise (SMC, 150)':30} {mean:6.3f} ± {sd:.3f} {posterior.log_evidence:16.3f}")
 
 
 if __name__ == "__main__":

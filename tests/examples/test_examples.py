@@ -262,7 +262,7 @@ def test_state_space() -> None:
     weights = np.linalg.solve(covariance, levels[-1])
     mean, variance = weights @ np.array(readings), levels[-1, -1] - weights @ levels[-1]
     assert example["kalman"](readings) == pytest.approx((mean, math.sqrt(variance), log_z), abs=1e-9)
-    unbiased(lambda seed: example["run"](readings, n=60, seed=seed), log_z, lambda p: p.expectation(), float(mean))
+    unbiased(lambda seed: example["run"](readings, n=150, seed=seed), log_z, lambda p: p.expectation(), float(mean))
 
 
 # ---- With the bundled model
