@@ -33,11 +33,7 @@ class Assignments(Expressions):
             for target in node.targets:
                 self.simple(ast.copy_location(ast.Delete([target]), node))
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            self.refuse(
-                self.first_effect(node, True) or node,
-                "an effect can't stand in a default value, a decorator or a base class",
-                "Compute it first, in a statement of its own, and use its variable here.",
-            )
+            self.refuse_in_definition(node)
         elif isinstance(node, ast.Assert) and node.msg is not None and self.cuts(node.msg):
             self.refuse(
                 self.first_effect(node.msg, True) or node,

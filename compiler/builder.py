@@ -77,6 +77,7 @@ class Builder(Classifier):
         self.hints: dict[str, str | None] = {}
         self.captures: list[tuple[str, int, Span]] = []
         self.definitions: dict[str, int] = {}
+        self.nested: set[str] = set()
         self.clock = 0
         self.open = OpenRegion((), None)
 
@@ -143,14 +144,16 @@ class Builder(Classifier):
         env = self.state.env
         written = bound_names([statement])
         if isinstance(statement, (*NATIVE, ast.If, ast.For, ast.While)):
-            optional = written - {exits.CODE, exits.VALUE}
+            optional = {n for n in written if not exits.is_internal(n)}
         else:
             optional = skippable_names(statement)
         in_place = {statement.target.id} if _augments_name(statement) else set()  # type: ignore[attr-defined]
         tied = frozenset(n for n in optional | in_place if env.get(n, ir.UNDEFINED) is not ir.UNDEFINED)
-        read = (read_names([statement]) & self.locals) - {exits.CODE, exits.VALUE}
+        read = {n for n in read_names([statement]) & self.locals if n not in written or not exits.is_internal(n)}
         reads = tuple((n, env.get(n, ir.UNDEFINED)) for n in sorted(read | tied))
         self.note_captures(statement)
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            self.nested.add(statement.name)
         deleted = deleted_names([statement])
         gone = deleted if isinstance(statement, ast.Delete) else set()
         writes = []
@@ -204,11 +207,11 @@ class Builder(Classifier):
         """
         for name, when, span in self.captures:
             if self.definitions.get(name, 0) > when:
-                raise CompileError(
-                    f"this function captures the variable {name!r}, which is assigned after it",
-                    f"Bind the value that it has here with a default argument: {name}={name}.",
-                    span,
-                )
+                remedy = f"Bind the value that it has here with a default argument: {name}={name}."
+                if name in self.nested:
+                    remedy = f"Move {name!r} above this function, or move both out of the program."
+                reason = f"this function captures the variable {name!r}, which is assigned after it"
+                raise CompileError(reason, remedy, span)
 
 
 def _augments_name(statement: ast.stmt) -> bool:

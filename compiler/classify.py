@@ -86,7 +86,7 @@ class Classifier:
         if isinstance(node, Comprehension):
             return self._first_in_comprehension(node, calls_of_locals)
         if isinstance(node, Scope):
-            return self._first_in_scope(node, calls_of_locals)
+            return self._first_in_scope(node)
         return self._first_of(ast.iter_child_nodes(node), calls_of_locals)
 
     def _first_of(self, nodes: Iterable[ast.AST], calls_of_locals: bool) -> ast.Call | None:
@@ -103,14 +103,16 @@ class Classifier:
             inner = calls_of_locals and not isinstance(node, ast.GeneratorExp)
             return self._first_of(inside(node), inner)
 
-    def _first_in_scope(self, node: ast.AST, calls_of_locals: bool) -> ast.Call | None:
+    def _first_in_scope(self, node: ast.AST) -> ast.Call | None:
         """Effects inside a nested function belong to that function: fine if it is a program, else refused."""
-        found = self._first_of(evaluated_outside(node), calls_of_locals)
+        found = self._first_of(evaluated_outside(node), False)
         if found is not None or (isinstance(node, ast.FunctionDef) and self.is_program_def(node)):
             return found
+        if isinstance(node, ast.ClassDef):
+            self._refuse_in_class(node)
+            return None
         body = [node.body] if isinstance(node, ast.Lambda) else node.body  # type: ignore[attr-defined]
-        own = bound_names(body) | (set() if isinstance(node, ast.ClassDef) else set(parameters(node.args)))  # type: ignore[attr-defined]
-        with self.shadowed(own):
+        with self.shadowed(bound_names(body) | set(parameters(node.args))):  # type: ignore[attr-defined]
             found = self._first_of(body, False)
         if found is None:
             return None
@@ -121,9 +123,18 @@ class Classifier:
             reason = f"{effect}() stands in the function {node.name!r}, which is no program"
             remedy = f"Put @program above {node.name!r}."
         else:
-            reason = f"{effect}() can't stand in a class or a coroutine inside a program"
+            reason = f"{effect}() can't stand in a coroutine"
             remedy = "Write a function with def and put @program above."
         raise CompileError(reason, remedy, self.span(found))
+
+    def _refuse_in_class(self, node: ast.ClassDef) -> None:
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Call) and self.call_kind(inner) in ("effect", "program"):
+                raise CompileError(
+                    f"{ast.unparse(inner.func)}() can't stand in a class: a method can't be a program",
+                    "Write a function outside the class with def and put @program above.",
+                    self.span(inner),
+                )
 
     def call_kind(self, node: ast.Call) -> str:
         """What a call means: ``effect``, ``program``, ``python``, or ``unknown`` until it runs."""

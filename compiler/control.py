@@ -193,11 +193,8 @@ class Control(Assignments):
         statement, found = exits.record_exits(node)
         self.locals |= {exits.CODE, exits.VALUE} if found else set()
         self.py(statement)
-        words = {exits.RETURN: ast.Return(ast.Name(exits.VALUE, ast.Load())), exits.BREAK: ast.Break()}
-        words[exits.CONTINUE] = ast.Continue()
-        for code in sorted(found):
-            test = ast.Compare(ast.Name(exits.CODE, ast.Load()), [ast.Eq()], [ast.Constant(code)])
-            self.statement(at(ast.If(test, [words[code]], []), node))
+        for check in exits.leave(exits.CODE, exits.VALUE, found):
+            self.statement(at(check, node))
 
     def _refuse_effects(self, node: ast.stmt) -> None:
         """Refuse effects inside a statement that stays native."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from . import ir
 from .builder import at
@@ -50,7 +50,17 @@ class Expressions(Effects):
             return self._joined(node)
         if isinstance(node, ast.Dict):
             return self._dictionary(node)
+        if isinstance(node, ast.Lambda):
+            self.refuse_in_definition(node)
         return self.rebuild(node)
+
+    def refuse_in_definition(self, node: ast.AST) -> NoReturn:
+        """Refuse the effect in what a nested definition evaluates at once."""
+        self.refuse(
+            self.first_effect(node) or node,
+            "an effect can't stand in a default value, a decorator or a base class",
+            "Compute it first, in a statement of its own, and use its variable here.",
+        )
 
     def sequence(
         self, nodes: Sequence[ast.expr], hints: Sequence[str | None] | None = None, spread: frozenset[int] = frozenset()

@@ -67,14 +67,6 @@ class Lowerer(Control):
                     "a program can't be a generator: Python can't copy a generator, so the run could not be copied",
                     "Collect the values in a list and return it.",
                 )
-            if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)) or (
-                isinstance(node, ast.comprehension) and node.is_async
-            ):
-                self.refuse(
-                    self.tree if isinstance(node, ast.comprehension) else node,
-                    "a program can't await: it is no coroutine",
-                    "Leave the await out: model calls are batched across particles without it.",
-                )
             if isinstance(node, ast.Call) and self.resolver.is_builtin(node.func, "locals"):
                 self.refuse(
                     node,

@@ -37,8 +37,14 @@ class Effects(Builder):
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             static, explicit = name.value, True
             if not static or set(static) & set("/[]#·"):
-                self.refuse(name, f"{static!r} can't be a name", "Use a word without any of / [ ] # · in it.")
+                self.refuse(
+                    name,
+                    f"{static!r} can't be a name: addresses are made of names, and these signs have a meaning there",
+                    "Use a word without any of / [ ] # · in it.",
+                )
             name = None
+        elif isinstance(name, ast.Constant):
+            self.refuse(name, f"a name is a string, not {name.value!r}", "Write name='word', or leave it out.")
         if name is not None:
             given["name"] = name
             static = ast.unparse(name)
@@ -49,23 +55,26 @@ class Effects(Builder):
 
     def _arguments(self, node: ast.Call, spec: EffectSpec) -> dict[str, ast.expr]:
         """The arguments of an effect by name, in order of evaluation."""
-        given: dict[str, ast.expr] = {}
-        allowed = (*spec.required, *spec.optional)
-        positional = node.args
-        if spec.variadic:
-            head = len(spec.required)
-            rest = ast.copy_location(ast.Tuple(node.args[head:], ast.Load()), node)
-            positional = node.args[:head]
-        for word, argument in zip(allowed, positional, strict=False):
-            given[word] = argument
-        if spec.variadic:
-            given["args"] = rest
         usage = f"Write {spec.usage}."
-        if len(positional) > len(allowed) or any(isinstance(a, ast.Starred) for a in positional):
-            self.refuse(node, f"{spec.kind}() doesn't take these arguments", usage)
+        given: dict[str, ast.expr] = {}
+        words = (*spec.required, *(w for w in spec.optional if w != "name"))
+        positional = node.args[: len(spec.required)] if spec.variadic else node.args
+        for argument in positional:
+            if isinstance(argument, ast.Starred):
+                self.refuse(argument, f"the arguments of {spec.kind}() have to be spelled out", usage)
+        if len(positional) > len(words):
+            count = f"at most {len(words)} argument{'s' * (len(words) != 1)}" if words else "no arguments"
+            self.refuse(node, f"{spec.kind}() takes {count} without a name, and {len(positional)} are given", usage)
+        given.update(zip(words, positional, strict=False))
+        if spec.variadic:
+            given["args"] = ast.copy_location(ast.Tuple(node.args[len(spec.required) :], ast.Load()), node)
         for keyword in node.keywords:
-            if keyword.arg not in allowed or keyword.arg in given:
-                self.refuse(node, f"{spec.kind}() doesn't take the argument {keyword.arg or '**'!r}", usage)
+            if keyword.arg is None:
+                self.refuse(keyword.value, f"the arguments of {spec.kind}() have to be spelled out", usage)
+            if keyword.arg not in (*words, "name"):
+                self.refuse(keyword, f"{spec.kind}() takes no argument {keyword.arg!r}", usage)
+            if keyword.arg in given:
+                self.refuse(keyword, f"{spec.kind}() is given the argument {keyword.arg!r} twice", usage)
             given[keyword.arg] = keyword.value
         missing = [word for word in spec.required if word not in given]
         if missing:
@@ -114,7 +123,9 @@ class Effects(Builder):
             reached = self.state.reached
             if explicit and (name, depth) in reached:
                 self.refuse(
-                    node, f"the name {name!r} is taken by an effect before this one", "Give each its own name=."
+                    node,
+                    f"the name {name!r} is taken by an effect before this one, and each needs an address of its own",
+                    "Give each its own name=, or leave it out.",
                 )
             base, ordinal = name, 1
             while (name, depth) in reached:

@@ -104,6 +104,19 @@ BODIES = {
     "exits of nested loops in try": "c = sample(1)\ntry:\n  for i in range(9):\n    for j in range(9):\n"
     "      if i * j == c: return i, j\n      if j > i: break\n    else: continue\n    if i > 7: break\n"
     "  else: note('none')\nexcept Exception: pass\nreturn 'end'",
+    "break in finally calls a return off": "for i in range(3):\n  try: note(i); sample\n  finally: note('f')\n"
+    "with contextlib.suppress(Exception):\n  for i in range(3):\n    try:\n      if i == b: return i\n    finally:\n"
+    "      if i == a: break\n  note('after')\nsample(1)\nreturn 'end'",
+    "continue in finally calls a return off": "try:\n  for i in range(3):\n    try: return i\n    finally:\n"
+    "      for j in range(3):\n        if j == 1: break\n      if i < a: continue\nfinally: note('out')\nreturn 'end'",
+    "return in finally calls a break off": "for i in range(3):\n  try:\n    if sample: break\n  finally:\n"
+    "    if i == a: return 'inside'\nsample(i)\nreturn 'end'",
+    "an exception calls a return off": "try:\n  try: return 1\n  finally: note(1 // a)\n"
+    "except ZeroDivisionError: note('caught')\nsample(a)\nreturn 'end'",
+    "a suppressed exception calls a return off": "with contextlib.suppress(ZeroDivisionError):\n  try: return 1\n"
+    "  finally: note(1 // a)\nsample(a)\nreturn 'end'",
+    "a handler in finally keeps the return": "try: return note('returned')\nfinally:\n  try: note(1 // a)\n"
+    "  except ZeroDivisionError: note('handled')\n",
     "with": "with contextlib.nullcontext(sample) as s: c = a\nsample(c)\nwith contextlib.suppress(ZeroDivisionError): "
     "return 1 // b\nreturn c",
     "match": "c = sample(1)\nmatch [c, a]:\n  case [1, x]: note(x)\n  case [x, 2 | 3] if x > 2: return x\n  case _: pass\n"
