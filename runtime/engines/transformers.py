@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from .kv_cache import SlotCache
 from .kv_logits import RecentLogits, gather
@@ -360,12 +362,25 @@ def load_transformers(
         if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
             raise ValueError(f"dtype {dtype!r} is not a floating-point type of torch; use for example 'float32'")
     name = os.fspath(path_or_name)
-    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+    with _no_progress_bar():
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
     model.to(device)
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
     alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
     tokenizer = None if alone else AutoTokenizer.from_pretrained(name)
     return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Reading weights from disk is no event; a bar in the middle of a user's output is."""
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
 
 
 def _is_tokenizer_file(name: str) -> bool:
