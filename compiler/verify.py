@@ -75,6 +75,8 @@ def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
                 yield f"{end.word} at {end.span} carries {len(end.values)} values where {count} are expected"
 
     for node in ir.walk(program.body):
+        if isinstance(node, ir.Return) and len(node.values) != 1:
+            yield f"the return at {node.span} returns {len(node.values)} values"
         if isinstance(node, ir.If):
             for region in node.regions:
                 if isinstance(region.end, ir.Yield) and len(region.end.values) != len(node.results):
@@ -85,6 +87,9 @@ def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
             yield from check(node.body, ir.Continue, count)
             if isinstance(node.orelse.end, ir.Yield) and len(node.orelse.end.values) != len(node.results):
                 yield f"the end of the loop at {node.span} yields {len(node.orelse.end.values)} values"
+            if isinstance(node, ir.While) and isinstance(node.test.end, ir.Yield):
+                if len(node.test.end.values) != count + 1 or len(node.test.params) != count:
+                    yield f"the test of the loop at {node.span} does not pass on the {count} carried values"
             if len(node.body.params) != count + isinstance(node, ir.For) or len(node.orelse.params) != count:
                 yield f"the loop at {node.span} carries {count} values but its regions take another number"
 
@@ -110,12 +115,26 @@ def _sites_are_listed(program: ir.Program) -> Iterator[str]:
             yield f"the site {site.name!r} at {site.span} is not listed"
 
 
+def _effects_are_counted(program: ir.Program) -> Iterator[str]:
+    for node in ir.walk(program.body):
+        if isinstance(node, ir.Effect) and len(node.index) != node.site.depth:
+            yield f"the effect at {node.span} has {len(node.index)} counters where {node.site.depth} are expected"
+
+
+def _tied_names_are_read_and_written(program: ir.Program) -> Iterator[str]:
+    for node in ir.walk(program.body):
+        if isinstance(node, ir.Py) and not node.tied <= dict(node.reads).keys() & dict(node.writes).keys():
+            yield f"the statement at {node.span} ties names that it does not both read and write"
+
+
 RULES: tuple[Rule, ...] = (
     _values_are_defined_once,
     _uses_are_dominated,
     _regions_end_where_they_may,
     _edges_carry_what_is_expected,
     _sites_are_listed,
+    _effects_are_counted,
+    _tied_names_are_read_and_written,
 )
 
 
