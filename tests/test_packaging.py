@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -77,16 +78,22 @@ for name in sys.argv[1:]:
 folder = pathlib.Path(ppl.__file__).parent
 assert "site-packages" in folder.parts, folder
 assert (folder / "py.typed").is_file() and (folder / "compiler" / "ir.py").is_file()
-lm = ppl.load_lm()
-print(ppl.demo.solve("Start with 17. Add 25.") if hasattr(ppl, "demo") else lm.describe())
+print(ppl.infer(ppl.demo.solve, "Start with 17. Add 25.", n=8, seed=0).mode())
 """
 
 
 @pytest.mark.slow
 def test_a_wheel_works_by_itself(tmp_path: Path) -> None:
     """A fresh environment, the wheel alone in it; what it depends on comes from where the tests run."""
+    source = tmp_path / "source"  # a build leaves things behind, and what it finds there goes into the next
+    for folder in ("ppl", "compiler", "runtime"):
+        skip = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=skip)
+    for file in ROOT.glob("*.*"):
+        if file.suffix in (".toml", ".md"):
+            shutil.copy(file, source)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(source)], check=True
     )
     (wheel,) = tmp_path.glob("ppl_lm-*.whl")
     venv.create(tmp_path / "env", with_pip=True)
@@ -99,5 +106,5 @@ def test_a_wheel_works_by_itself(tmp_path: Path) -> None:
         [str(python), "-c", code, *names, "ppl.demo", "ppl.cli"], capture_output=True, text=True, cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    script = python.parent / "ppl"
-    assert script.exists()
+    assert result.stdout == "42\n"
+    assert any(python.parent.glob("ppl*"))
