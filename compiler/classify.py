@@ -32,7 +32,7 @@ class Classifier:
         self.program_name = fn.__name__
         # A program keeps what it captured among its own values, so that a copy of the run gets a copy of it.
         self.captures_outside = self.resolver.captured()
-        self.locals |= self.captures_outside.keys()
+        self.locals.update(self.captures_outside)  # one set, shared with the resolver
         self.resolver.local_programs |= {n for n, kind in self.captures_outside.items() if kind == "program"}
         self.resolver.local_programs |= self._local_programs()
 

@@ -31,7 +31,7 @@ REQUESTS = {
 }
 
 SHORT = 6
-"""What follows a branch is repeated in the branches that are not cut if it has at most so many nodes, none an effect."""
+"""What follows a branch is repeated in the branches that are not cut if it is at most so many nodes, none an effect."""
 
 
 def generate(program: ir.Program, helpers: Sequence[str]) -> Generated:

@@ -30,9 +30,8 @@ class Span:
         """The span of a node of a syntax tree whose positions are those of ``file``."""
         line = getattr(node, "lineno", 0)
         column = getattr(node, "col_offset", 0)
-        return Span(
-            file, line, column, getattr(node, "end_lineno", None) or line, getattr(node, "end_col_offset", None) or column
-        )
+        end_line = getattr(node, "end_lineno", None) or line
+        return Span(file, line, column, end_line, getattr(node, "end_col_offset", None) or column)
 
     @property
     def text(self) -> str:

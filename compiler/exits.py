@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from typing import Any
 
 from .scan import Scope
 
@@ -83,7 +84,7 @@ class _Rewrite(ast.NodeTransformer):
         out: list[ast.stmt] = []
         for statement in statements:
             new = self.visit(statement)
-            out += new if isinstance(new, list) else [new]
+            out.extend(new if isinstance(new, list) else [new])  # type: ignore[list-item]
         return out
 
     def _forget(self) -> ast.stmt:
@@ -98,7 +99,7 @@ class _Rewrite(ast.NodeTransformer):
             return self._with(node)
         if isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
             return self._try(node)
-        return super().visit(node)  # type: ignore[no-any-return]
+        return super().visit(node)
 
     def _leave(self, node: ast.stmt, code: int, *more: ast.stmt) -> list[ast.stmt]:
         self.found.add(code)
@@ -135,17 +136,16 @@ class _Rewrite(ast.NodeTransformer):
         # Falling out of it, perhaps because it has suppressed an exception, means that no exit is on its way.
         return [node, *_placed([self._forget()] if inside else [], node)]
 
-    def _try(self, node: ast.AST) -> ast.AST:
-        assert isinstance(node, ast.Try) or type(node).__name__ == "TryStar"
+    def _try(self, node: Any) -> ast.AST:
         before, self.found = self.found, set()
-        node.body = self.body(node.body)  # type: ignore[union-attr]
+        node.body = self.body(node.body)
         inside = bool(self.found)
         self.found |= before
-        for handler in node.handlers:  # type: ignore[union-attr]
+        for handler in node.handlers:
             new = self.body(handler.body)
             handler.body = [*_placed([self._forget()] if inside else [], handler.body[0]), *new]
-        node.orelse = self.body(node.orelse)  # type: ignore[union-attr]
-        node.finalbody = self._finally(node.finalbody)  # type: ignore[union-attr]
+        node.orelse = self.body(node.orelse)
+        node.finalbody = self._finally(node.finalbody)
         return node
 
     def _finally(self, statements: list[ast.stmt]) -> list[ast.stmt]:

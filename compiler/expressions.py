@@ -121,8 +121,8 @@ class Expressions(Effects):
 
     def _conditional(self, node: ast.IfExp, hint: str | None) -> ast.expr:
         name = self.fresh(hint)
-        branches = [[at(ast.Assign([ast.Name(name, ast.Store())], part), part)] for part in (node.body, node.orelse)]
-        self.statement(at(ast.If(node.test, *branches), node))
+        then, orelse = (at(ast.Assign([ast.Name(name, ast.Store())], p), p) for p in (node.body, node.orelse))
+        self.statement(at(ast.If(node.test, [then], [orelse]), node))
         return at(ast.Name(name, ast.Load()), node)
 
     def _chain(self, node: ast.Compare) -> ast.expr:

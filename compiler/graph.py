@@ -39,7 +39,7 @@ def graph(program: ir.Program) -> nx.DiGraph:
     Returns:
         A directed acyclic graph; a chain of ``order`` edges stands for all pairs along it.
     """
-    found = nx.DiGraph()
+    found: nx.DiGraph = nx.DiGraph()
     definer: dict[ir.Value, ir.Node] = {}
     _add(program.body, None, found, definer)
     return found

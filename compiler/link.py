@@ -143,4 +143,4 @@ def _link(fn: types.FunctionType, generated: Generated, codes: dict[str, types.C
     entry = cells[generated.blocks[0]].cell_contents
     entry.__qualname__ = fn.__qualname__
     entry.__defaults__, entry.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
-    return entry  # type: ignore[no-any-return]
+    return entry

@@ -21,7 +21,7 @@ def renamed(code: ast.stmt, reads: dict[str, str], writes: dict[str, str]) -> as
         reads: source name → variable, where it is read or deleted.
         writes: source name → variable, where it is assigned.
     """
-    return _Names(reads, writes).visit(copy.deepcopy(code))  # type: ignore[no-any-return]
+    return _Names(reads, writes).visit(copy.deepcopy(code))
 
 
 def pinned_names(code: ast.stmt) -> set[str]:
@@ -91,7 +91,7 @@ class _Names(ast.NodeTransformer):
         inner = self._without(own)
         new = [inner.visit(s) for s in body]
         node.body = new[0] if isinstance(node, ast.Lambda) else new
-        return node  # type: ignore[no-any-return]
+        return node
 
     def _comprehension(self, node: Any) -> ast.AST:
         inner = self._without(bound_names(g.target for g in node.generators))
@@ -99,4 +99,4 @@ class _Names(ast.NodeTransformer):
         node.generators[0].iter = ast.Constant(None)
         inner.generic_visit(node)
         node.generators[0].iter = first
-        return node  # type: ignore[no-any-return]
+        return node

@@ -40,8 +40,8 @@ def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
 def _bound(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
         yield node.id
-    elif isinstance(node, (*Function, ast.ClassDef)) or (isinstance(node, ast.ExceptHandler) and node.name):
-        yield node.name
+    elif isinstance(node, (*Function, ast.ClassDef, ast.ExceptHandler)):
+        yield from [node.name] if node.name else []
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from ((a.asname or a.name.split(".")[0]) for a in node.names)
     elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:

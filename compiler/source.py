@@ -37,7 +37,7 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
     except (OSError, TypeError):
         raise CompileError(
             f"the source of {fn.__name__!r} can't be found, so it can't be compiled",
-            "Put the program in a file or a notebook cell: Python keeps no source of what is typed at its plain prompt.",
+            "Put it in a file or a notebook cell: Python keeps no source of what is typed at its plain prompt.",
             first,
         ) from None
     source = "".join(lines)
@@ -140,6 +140,8 @@ class Resolver:
     def callee(self, node: ast.expr) -> str:
         """What calling ``node`` means: ``program``, ``python``, or ``unknown`` until it runs."""
         if isinstance(node, ast.Name):
+            if node.id.startswith("·") and (node.id[1:].isdigit() or node.id not in self.local_names):
+                return "python"  # a temporary for the function of a call already found to be native, or a helper
             if node.id in self.local_names:
                 return "program" if node.id in self.local_programs else "unknown"
             found = self.resolve(node)

@@ -35,7 +35,7 @@ END = _Mark("end")
 """What :func:`item` returns when a loop has no more items."""
 
 _SEQUENCES = (list, tuple, range, str, bytes)
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 class Cursor:
@@ -108,7 +108,7 @@ class Zipped:
 
     def at(self, index: int) -> Any:
         """The items at a place, or ``END`` where the first of them ends."""
-        row = []
+        row: list[Any] = []
         for part in self.parts:
             found = item(part, index)
             if found is END:

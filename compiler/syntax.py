@@ -69,7 +69,7 @@ def function(name: str, arguments: ast.arguments | Sequence[str], body: Sequence
     new: Any = ast.FunctionDef(name, arguments, list(body), [])
     if "type_params" in ast.FunctionDef._fields:
         new.type_params = []
-    return new  # type: ignore[no-any-return]
+    return new
 
 
 def bare(signature: ast.arguments) -> ast.arguments:

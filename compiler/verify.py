@@ -87,9 +87,8 @@ def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
             yield from check(node.body, ir.Continue, count)
             if isinstance(node.orelse.end, ir.Yield) and len(node.orelse.end.values) != len(node.results):
                 yield f"the end of the loop at {node.span} yields {len(node.orelse.end.values)} values"
-            if isinstance(node, ir.While) and isinstance(node.test.end, ir.Yield):
-                if len(node.test.end.values) != count + 1 or len(node.test.params) != count:
-                    yield f"the test of the loop at {node.span} does not pass on the {count} carried values"
+            if isinstance(node, ir.While) and (len(node.test.end.values), len(node.test.params)) != (count + 1, count):
+                yield f"the test of the loop at {node.span} does not pass on the {count} carried values"
             if len(node.body.params) != count + isinstance(node, ir.For) or len(node.orelse.params) != count:
                 yield f"the loop at {node.span} carries {count} values but its regions take another number"
 

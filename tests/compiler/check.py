@@ -41,9 +41,8 @@ def differences(source: str, seed: int = 0, runs: int = 3, forks: int = 3) -> li
         if doubled:
             found.append(f"addresses used twice: {sorted(doubled)}")
         for copy in copies:
-            answers = copy.run.answers
-            where = f"f{args} copied after {copy.run.asked} answers, with {list(answers[:12])}"
-            found += _compare(where, run_plain(plain, args, answers), Machine().resume(copy))
+            where = f"f{args} copied after {copy.run.asked} answers, with {list(copy.run.answers[:12])}"
+            found += _compare(where, run_plain(plain, args, copy.run.answers), Machine().resume(copy))
     return found
 
 

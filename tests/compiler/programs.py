@@ -312,7 +312,7 @@ class Programs:
                 f"{name} in m",
                 f"i, ({name}, j) in enumerate(m.items())",
                 "ch in s",
-                f"xs[0] in range(3)",
+                "xs[0] in range(3)",
                 f"{name} in [4, 5, 6]",
                 f"o[{self.integer(1, pure)}] in [4, 5]",
             ]
@@ -363,9 +363,12 @@ class Programs:
     def match_(self, depth: int, pure: bool, in_loop: bool) -> None:
         self.line(f"match {self.one_of(['xs', '(a, b)', 'm', self.integer(1, True)])}:")
         self.indent += 1
-        for pattern in self.one_of(
-            ["[a, *ys]|(1, 2)", "{0: c}|_", "[1, b] as xs|int(c) if c > 2|_", "(a, 1 | 2)|d"]
-        ).replace("|(1", ";(1").replace("1 | 2", "1 ! 2").split("|"):
+        for pattern in (
+            self.one_of(["[a, *ys]|(1, 2)", "{0: c}|_", "[1, b] as xs|int(c) if c > 2|_", "(a, 1 | 2)|d"])
+            .replace("|(1", ";(1")
+            .replace("1 | 2", "1 ! 2")
+            .split("|")
+        ):
             self.line(f"case {pattern.replace('!', '|').split(';')[0]}:")
             self.body(depth - 1, True, in_loop)
         self.indent -= 1

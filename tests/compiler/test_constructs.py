@@ -75,17 +75,21 @@ BODIES = {
     "  else: continue\n  note((i, j))\nreturn b",
     "while else": "while a > 0 and sample(a) > 1: a -= 1\nelse: note('else')\nreturn a",
     "while true": "while True:\n  c = sample(1)\n  if c > 2: break\n  if c == 1: continue\n  note(c)\nreturn c",
-    "break through levels": "for i in range(3):\n  while True:\n    if sample(i) > 2: break\n    if sample('x'): return i\n"
+    "break through levels": "for i in range(3):\n  while True:\n    if sample(i) > 2: break\n"
+    "    if sample('x'): return i\n"
     "  else: note('never')\nreturn 'end'",
     "for over a growing list": "xs = [1]\nfor x in xs:\n  if len(xs) < 5: xs.append(sample(x))\nreturn xs",
     "for over a shrinking list": "xs = [1, 2, 3, 4]\nfor x in xs:\n  sample(x); xs.pop()\nreturn xs",
     "for over a dict": "m = {1: 2, 3: 4}\nfor k in m: m[k] = sample(m[k])\nreturn m",
-    "for over items that change": "m = {1: 2, 3: 4, 5: 6}\nfor k, v in m.items(): m[5] = sample(v); note((k, v))\nreturn m",
+    "for over items that change": "m = {1: 2, 3: 4, 5: 6}\nfor k, v in m.items(): m[5] = sample(v); note((k, v))\n"
+    "return m",
     "for over values": "m = {1: 2, 3: 4}\nfor v in m.values(): m[3] = sample(v)\nreturn m",
     "for over a dict that grows": "m = {1: 2}\nfor k in m: m[sample(k) + 2] = 0\nreturn m",
     "for over a set": "s = {1, 2}\nfor x in s: sample(x)\nreturn s",
-    "for over enumerate": "xs = [1, 2]\nfor i, x in enumerate(xs, sample(1)):\n  if i < 8: xs.append(sample(x))\nreturn xs",
-    "for over zip": "xs = [1]; m = {1: 2, 3: 4}\nfor x, (k, v) in zip(xs, m.items()):\n  xs.append(sample(v)); m[3] = x\n"
+    "for over enumerate": "xs = [1, 2]\nfor i, x in enumerate(xs, sample(1)):\n  if i < 8: xs.append(sample(x))\n"
+    "return xs",
+    "for over zip": "xs = [1]; m = {1: 2, 3: 4}\nfor x, (k, v) in zip(xs, m.items()):\n"
+    "  xs.append(sample(v)); m[3] = x\n"
     "return xs, m",
     "for over strict zip": "for x, y in zip([1, 2], [sample(1)], strict=True): note(sample(x))",
     "for over long strict zip": "for x, y in zip([1], [2, 3], [4, 5], strict=True): note(sample(x))",
@@ -119,21 +123,26 @@ BODIES = {
     "  except ZeroDivisionError: note('handled')\n",
     "with": "with contextlib.nullcontext(sample) as s: c = a\nsample(c)\nwith contextlib.suppress(ZeroDivisionError): "
     "return 1 // b\nreturn c",
-    "match": "c = sample(1)\nmatch [c, a]:\n  case [1, x]: note(x)\n  case [x, 2 | 3] if x > 2: return x\n  case _: pass\n"
+    "match": "c = sample(1)\nmatch [c, a]:\n  case [1, x]: note(x)\n  case [x, 2 | 3] if x > 2: return x\n"
+    "  case _: pass\n"
     "sample(2)\nreturn x",
-    "match with effects": "for i in range(3):\n  match sample(i), a:\n    case (1, x): y = sample(x)\n    case (2, _): continue\n"
+    "match with effects": "for i in range(3):\n  match sample(i), a:\n    case (1, x): y = sample(x)\n"
+    "    case (2, _): continue\n"
     "    case (3, _): break\n    case (4, z): return sample(z)\n  note(i)\nreturn b",
     "match on an effect": "match sample(1):\n  case 1: return 'one'\n  case int(x): return x",
     "program": "@program\ndef h(v, *r, k=sample and 2, **kw):\n  return sample(v) + k, r, kw\n"
     "return h(a), h(sample(1), 2, *[3], k=sample(4), **{'j': 5})",
-    "program with a duplicate argument": "@program\ndef h(v, k=1): return sample(v)\nreturn h(1, k=sample(2), **{'k': 3})",
+    "program with a duplicate argument": "@program\ndef h(v, k=1): return sample(v)\n"
+    "return h(1, k=sample(2), **{'k': 3})",
     "program with a missing argument": "@program\ndef h(v, k): return sample(v)\nreturn h(sample(1))",
     "program in a comprehension": "@program\ndef h(v): return sample(v)\nreturn [h(v) for v in range(3)]",
     "program as a value": "@program\ndef h(v): return sample(v)\nreturn [g(1) for g in (h, show, h)], (lambda v: v)(a)",
     "program that recurses": "@program\ndef h(v):\n  return [sample(v), *h(v - 1)] if v > 0 else []\nreturn h(a), h(2)",
-    "program that captures": "xs = [a]\n@program\ndef h():\n  xs.append(sample(1))\n  return len(xs)\nreturn h(), h(), xs",
+    "program that captures": "xs = [a]\n@program\ndef h():\n  xs.append(sample(1))\n  return len(xs)\n"
+    "return h(), h(), xs",
     "closure": "xs = [a]\ndef add(v, n=b):\n  xs.append(v + n)\n  return xs\nadd(sample(1)); add(sample(2)); return xs",
-    "closure that recurses": "def fact(n): return n * fact(n - 1) if n > 0 else 1\nreturn fact(sample(1)), fact(sample(2))",
+    "closure that recurses": "def fact(n): return n * fact(n - 1) if n > 0 else 1\n"
+    "return fact(sample(1)), fact(sample(2))",
     "class": "class P:\n  def __init__(self, v): self.v = v\np = P(sample(1)); p.v += sample(2); return p.v",
     "import": "import os.path as p, json\nfrom math import floor\nsample(1)\nreturn p.sep, json.dumps(a), floor(2.5)",
     "call": "return call(double, sample(1)), call(double, *[a], name='twice')",

@@ -58,7 +58,9 @@ WRONG = {
     "the undefined value defined": (program(py((), (ir.UNDEFINED,))), "defined twice"),
     "a use before its definition": (program(py((B,)), py((), (B,))), "not defined"),
     "a use outside its region": (
-        program(ir.If(span=SPAN, test=A, then=ir.Region((), (py((), (B,)),), yields().end), orelse=yields()), end=ret(B)),
+        program(
+            ir.If(span=SPAN, test=A, then=ir.Region((), (py((), (B,)),), yields().end), orelse=yields()), end=ret(B)
+        ),
         "not defined",
     ),
     "a program that yields": (program(end=ir.Yield(span=SPAN, values=())), "nothing follows"),
