@@ -62,8 +62,7 @@ def _common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    # Bars of model loading would run into our own display.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """What goes before a command's name."""
 
 
 @app.command()
