@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +56,42 @@ def test_the_version_is_one() -> None:
     assert project()["project"]["version"] == ppl.__version__
 
 
+def declared() -> set[str]:
+    """The distributions that pyproject.toml asks for, extras included."""
+    table = project()["project"]
+    wanted = [*table["dependencies"], *(d for extra in table["optional-dependencies"].values() for d in extra)]
+    return {re.split(r"[\[<>=!~; ]", d)[0].lower() for d in wanted} - {"ppl-lm"}
+
+
 def test_constraints_pin_every_direct_dependency() -> None:
     pinned = {
         re.split("[=;]", line)[0].strip().lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    table = project()["project"]
-    wanted = [*table["dependencies"], *(d for extra in table["optional-dependencies"].values() for d in extra)]
-    names = {re.split(r"[\[<>=!~; ]", d)[0].lower() for d in wanted} - {"ppl-lm"}
-    assert names <= pinned, f"constraints.txt lacks {sorted(names - pinned)}"
+    assert declared() <= pinned, f"constraints.txt lacks {sorted(declared() - pinned)}"
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The top-level modules that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_every_import_is_declared() -> None:
+    """What happens to be installed here need not be on a fresh machine."""
+    installed = packages_distributions()
+    comes_along = {"tokenizers", "click", "tomli"}  # with transformers, typer and pytest
+    for folder in ("ppl", "compiler", "runtime", "tests", "examples", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in set(imported(file)) - sys.stdlib_module_names - comes_along - {"ppl"}:
+                owners = {owner.lower() for owner in installed.get(name, [])}
+                assert not owners or owners & declared(), (
+                    f"{file} imports {name}, which pyproject.toml does not ask for"
+                )
 
 
 def test_typed_and_bundled() -> None:
