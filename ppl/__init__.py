@@ -5,8 +5,6 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from . import dist
 from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
@@ -15,6 +13,7 @@ from .lm import load_lm, table_lm
 from .posterior import Posterior
 from .program import Program, program
 from .runtime.errors import ProgramError, WeightError
+from .runtime.machine import ProposalSite
 from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
 from .text import Context, Text
 
@@ -31,6 +30,7 @@ __all__ = [
     "Posterior",
     "Program",
     "ProgramError",
+    "ProposalSite",
     "Text",
     "WeightError",
     "barrier",

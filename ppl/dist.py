@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .runtime.distributions import Distribution
-from .runtime.source import Key, Source
+from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
 
 
 class Finite(Distribution):
@@ -30,6 +30,10 @@ class Finite(Distribution):
     def support(self) -> Sequence[tuple[Any, float]]:
         pairs = zip(self.outcomes, self.log_probs, strict=True)
         return [(outcome, log_prob) for outcome, log_prob in pairs if log_prob > -math.inf]
+
+    def sample(self, seed: int | None = None) -> Any:
+        """A value, for use at the prompt; inside a program write ``sample(distribution)``."""
+        return self.draw(RandomSource(), derive(fresh_seed() if seed is None else seed, "sample"))[0]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{o!r}: {math.exp(w):.4g}" for o, w in zip(self.outcomes[:6], self.log_probs, strict=False))
@@ -81,9 +85,13 @@ def flip(p: float = 0.5) -> Finite:
     Raises:
         ValueError: ``p`` is no probability.
     """
-    p = float(p)
-    if not 0.0 <= p <= 1.0:
+    try:
+        probability = float(p)
+    except (TypeError, ValueError):
+        probability = math.nan
+    if not 0.0 <= probability <= 1.0:
         raise ValueError(f"flip() needs a probability from 0 to 1, got {p!r}")
+    p = probability
     return Finite([True, False], [_log(p), _log(1.0 - p)])
 
 

@@ -1,4 +1,4 @@
-"""The statements of the language. Inside a ``@program`` the compiler turns them into requests; elsewhere they refuse."""
+"""The statements of the language: requests inside a ``@program``, errors elsewhere."""
 
 from __future__ import annotations
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .compiler.scan import parameters
 from .posterior import Posterior
 from .program import Program, check_address
 from .runtime.machine import Machine, Proposal
@@ -16,6 +20,9 @@ from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive, fresh_seed
 
 Progress = Callable[[int, Population], None]
+
+_OUTSIDE = 5
+"""The stack level of whoever called ``infer`` or ``infer_many``, for warnings."""
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -104,12 +111,22 @@ def _infer(
     options: dict[str, Any],
 ) -> list[Posterior]:
     if not isinstance(program, Program):
-        raise TypeError(f"infer takes a @program, got {type(program).__name__}: put @program above the function")
+        hint = "put @program above it" if callable(program) else "write infer(program, x), not infer(program(x))"
+        raise TypeError(f"infer takes a @program, got {type(program).__name__}: {hint}")
+    for seed in seeds:
+        if seed is not None and not isinstance(seed, int):
+            raise TypeError(f"seed is an integer, got {seed!r}")
     if on_error not in ("raise", "kill"):
         raise ValueError(f"on_error is 'raise' or 'kill'; got {on_error!r}")
-    recipe = make_method(method, options)
-    for name in proposals or {}:
-        _check_proposal(program, name)
+    mine = [option for option in options if option in parameters(program.compiled.ir.signature)]
+    try:
+        recipe = make_method(method, options)
+    except ValueError as error:
+        if mine:
+            raise ValueError(f"{error}. An argument of {program.name} goes into kwargs={{{mine[0]!r}: ...}}") from None
+        raise
+    recipe.check(program.sites)
+    _check_proposals(program, proposals)
     if progress is True:
         from .progress import LiveProgress
 
@@ -150,6 +167,7 @@ def run_problems(
             yield method.run(World(program, args, kwargs, machine, key, told)), source
 
     found: dict[int, Posterior] = {}
+    global_randomness = _global_randomness()
     for number, population in scheduler.run(tasks()):
         tally = machines[number].tally
         used = scheduler.usage()
@@ -161,6 +179,7 @@ def run_problems(
             tally.calls,
             time.perf_counter() - started[number],
         )
+        _warn_of_unused(program, machines[number])
         deaths = tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common())
         result = Result(
             runs=population.runs(),
@@ -175,6 +194,12 @@ def run_problems(
             cost=cost,
         )
         found[number] = Posterior(result)
+    if _global_randomness() != global_randomness:
+        warnings.warn(
+            f"{program.name} drew from a global random generator (random, numpy or torch): such draws are no part of "
+            "the posterior and no seed repeats them. Draw with sample(distribution) instead.",
+            stacklevel=_OUTSIDE,
+        )
     return [found[number] for number in range(len(calls))]
 
 
@@ -182,8 +207,39 @@ def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
     return lambda population: report(number, population)
 
 
-def _check_proposal(program: Program, name: str) -> None:
-    """A proposal may be given for a name (all its addresses) or one address."""
-    if any(site.name == name for site in program.sites) or any(site.kind == "program" for site in program.sites):
-        return
-    check_address(program, name)
+def _check_proposals(program: Program, proposals: Mapping[str, Proposal] | None) -> None:
+    """Proposals are functions, each for a name (all its addresses) or for one address."""
+    if proposals is not None and not isinstance(proposals, Mapping):
+        raise TypeError(f"proposals maps site names to functions of a ProposalSite; got {type(proposals).__name__}")
+    for name, make in (proposals or {}).items():
+        if not callable(make):
+            raise TypeError(
+                f"the proposal for {name!r} is a {type(make).__name__}; give a function of a ProposalSite that returns "
+                f"a distribution, for example {{{name!r}: lambda site: ...}}"
+            )
+        nested = any(site.kind == "program" for site in program.sites)
+        if not nested and all(site.name != name for site in program.sites):
+            check_address(program, name)
+
+
+def _warn_of_unused(program: Program, machine: Machine) -> None:
+    """A fixed site or a proposal that no run reached is most likely misspelt."""
+    asked = [*(program.fixed or {}), *machine.proposals]
+    unused = [name for name in asked if name not in machine.used]
+    if unused and not machine.ignore_evidence:
+        warnings.warn(
+            f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
+            f"infer({program.name}, ..., method='forward').addresses() lists the addresses",
+            stacklevel=_OUTSIDE,
+        )
+
+
+def _global_randomness() -> tuple[Any, ...]:
+    """The states of the global random generators, as far as they are loaded."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    return (
+        hash(random.getstate()),
+        None if torch is None else torch.default_generator.get_state().numpy().tobytes(),
+        None if numpy is None else numpy.random.get_state()[1].tobytes(),
+        None if numpy is None else numpy.random.get_state()[2],
+    )

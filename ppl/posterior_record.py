@@ -104,7 +104,7 @@ class Record:
             reason = {
                 "heuristic": "it is a search, which keeps what scores well and does not account for what it drops",
                 "stationary": "a Markov chain visits runs in proportion to their mass and never sees the total",
-            }.get(self.guarantee, "the method gave none")
+            }.get(self.guarantee, "it runs the program as if it held no evidence")
             raise NoEvidence(
                 f"{self.method} has no estimate of the evidence: {reason}. "
                 'method="smc" and method="importance" estimate it.'

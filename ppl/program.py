@@ -46,6 +46,11 @@ class Program:
     # --- what users use ---
 
     @property
+    def compiled(self) -> Compiled:
+        """What the compiler made of the function."""
+        return self._compiled
+
+    @property
     def name(self) -> str:
         """The function's name."""
         return self._compiled.name
@@ -77,7 +82,7 @@ class Program:
         Raises:
             ValueError: the program has no such sample site; the message lists those that it has.
         """
-        return self._with(observed=True, values={**(values or {}), **named})
+        return self._with(True, values, named)
 
     def do(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> Program:
         """The same program with sample sites set from outside: an intervention, which says nothing about the rest.
@@ -89,7 +94,7 @@ class Program:
         Raises:
             ValueError: the program has no such sample site; the message lists those that it has.
         """
-        return self._with(observed=False, values={**(values or {}), **named})
+        return self._with(False, values, named)
 
     def explain(self) -> str:
         """The program's intermediate representation as text."""
@@ -97,8 +102,13 @@ class Program:
 
         return to_text(self._compiled.ir)
 
-    def _with(self, observed: bool, values: Mapping[str, Any]) -> Program:
+    def _with(self, observed: bool, listed: Mapping[str, Any] | None, named: Mapping[str, Any]) -> Program:
+        if listed is not None and not isinstance(listed, Mapping):
+            raise TypeError(f"write given(x=value) or given({{'x[0]': value}}), not given({listed!r})")
+        values = {**(listed or {}), **named}
         for address in values:
+            if not isinstance(address, str):
+                raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
         new = type(self)(self._compiled, fixed)
@@ -106,9 +116,7 @@ class Program:
         return new
 
     def __repr__(self) -> str:
-        changes = "".join(
-            f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items()
-        )
+        changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())
         return f"<program {self.name}{changes}>"
 
 

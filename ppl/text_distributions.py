@@ -189,7 +189,12 @@ class ChoiceDistribution(_OfContext):
         """
         if not isinstance(value, str):
             raise TypeError(f"a choice scores one of its options, a str, not a {type(value).__name__}")
-        return self._request(index=self._index.get(str(value), -1))
+        index = self._index.get(str(value), -1)
+        if index < 0:
+            near = next((option for option in self.options if option.strip() == value.strip()), None)
+            if near is not None:
+                raise ValueError(f"{str(value)!r} is none of the options; did you mean {str(near)!r}?")
+        return self._request(index=index)
 
     def support(self, limit: int) -> Choose:
         """The request for all options of positive mass, as :class:`Text`, with their log-probabilities."""

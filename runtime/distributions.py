@@ -33,6 +33,9 @@ class Torch(Distribution):
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         outcomes = self.support()
         if outcomes is not None:

@@ -53,7 +53,7 @@ class CallRequest(Request):
 
 @dataclass(frozen=True, slots=True)
 class ProposalSite:
-    """What a proposal may look at.
+    """What a proposal may look at: the argument of the functions in ``infer(..., proposals={name: function})``.
 
     Attributes:
         address: the site's address.
@@ -98,7 +98,10 @@ class Machine:
     branch: bool = False
     on_error: str = "raise"
     tally: Tally = field(default_factory=Tally)
-    used_proposals: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    """Names and addresses of proposals and fixed sites that some run reached."""
+    covered: set[Site] = field(default_factory=set)
+    """Sites whose proposal was seen to cover the site's own distribution."""
 
     def run(self, particle: Particle, through: bool = False) -> Wait | None:
         """Run until the particle has passed evidence, needs an engine, branches, or is finished.
@@ -185,6 +188,8 @@ class Machine:
         local = ask.local_address
         address = particle.scope.prefix + local
         fixed = particle.scope.fixed.get(local) if particle.scope.fixed else None
+        if fixed is not None:
+            self.used.add(address)
         if fixed is not None and not fixed.observed:
             self._record(particle, ask, address, fixed.value, 0.0, True)
             self.resume(particle, fixed.value)
@@ -207,29 +212,32 @@ class Machine:
             value, log_q = drawn_from.draw(self.source, key)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, log_q, log_q)
-            return self._weigh(particle, ask, address, prior, value, log_q)
+            return self._weigh(particle, ask, address, prior, drawn_from, value, log_q)
 
         def then(completion: Completion) -> Wait | None:
             self.tally.tokens += completion.tokens
             value = drawn_from.value(completion)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, completion.log_prob, completion.log_prob)
-            return self._weigh(particle, ask, address, prior, value, completion.log_prob)
+            return self._weigh(particle, ask, address, prior, drawn_from, value, completion.log_prob)
 
         return self._wait(particle, drawn_from, drawn_from.draw(key), then)
 
     def _weigh(
-        self, particle: Particle, ask: Sample, address: str, prior: Any, value: Any, log_q: float
+        self, particle: Particle, ask: Sample, address: str, prior: Any, proposal: Any, value: Any, log_q: float
     ) -> Wait | None:
         """Account for a value that was drawn from a proposal."""
         if isinstance(prior, Distribution):
+            if ask.site not in self.covered:
+                self.covered.add(ask.site)
+                _check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, _density(prior, value, ask), log_q)
 
         def then(completion: Completion) -> Wait | None:
             self.tally.tokens += completion.tokens
             return self._drawn(particle, ask, address, value, completion.log_prob, log_q)
 
-        return self._wait(particle, prior, prior.score(value), then)
+        return self._wait(particle, prior, _scoring(prior, value, ask), then)
 
     def _drawn(
         self, particle: Particle, ask: Sample, address: str, value: Any, log_p: float, log_q: float
@@ -267,7 +275,7 @@ class Machine:
             weigh(completion.log_prob)
             return None
 
-        return self._wait(particle, dist, dist.score(value), then)
+        return self._wait(particle, dist, _scoring(dist, value, ask), then)
 
     def _call(self, particle: Particle, ask: Call) -> Wait:
         def then(completion: Completion) -> Wait | None:
@@ -327,14 +335,11 @@ class Machine:
         """An exception left the user's program."""
         if self.on_error == "raise" or isinstance(error, (ProgramError, WeightError)):
             raise error
-        last = particle.ask.site if particle.ask is not None else Site("start", "", 0, "", Span("", 0))
-        self.kill(particle, last, f"{type(error).__name__}: {error}")
+        self.kill(particle, _where(error), f"{type(error).__name__}: {error}")
 
     # --- helpers ---
 
-    def _record(
-        self, particle: Particle, ask: Ask, address: str, value: Any, log_prob: float, observed: bool
-    ) -> None:
+    def _record(self, particle: Particle, ask: Ask, address: str, value: Any, log_prob: float, observed: bool) -> None:
         if ask.name is not None:
             if not isinstance(ask.name, str):
                 raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
@@ -357,9 +362,14 @@ class Machine:
             return value
         found = as_distribution(value)
         if found is None:
+            remedy = "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)"
+            other = getattr(ask, "proposal", getattr(ask, "value", None))
+            if isinstance(other, ModelDistribution) or as_distribution(other) is not None:
+                remedy = "the distribution comes first: " + (
+                    f"sample(distribution, name={value!r})" if type(ask) is Sample else "observe(distribution, value)"
+                )
             raise ProgramError(
-                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {_short(value)}; "
-                "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)",
+                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {_short(value)}; {remedy}",
                 ask.site.span,
             )
         return found
@@ -367,7 +377,7 @@ class Machine:
     def _proposal(self, *names: str) -> Proposal | None:
         for name in names:
             if name in self.proposals:
-                self.used_proposals.add(name)
+                self.used.add(name)
                 return self.proposals[name]
         return None
 
@@ -382,11 +392,49 @@ class _Entry:
         return self.ask.program.entry(*self.ask.args, **self.ask.kwargs)
 
 
+def _where(error: Exception) -> Site:
+    """The line of the program that an exception came through: the block right below the machine."""
+    place = error.__traceback__
+    place = place.tb_next if place is not None and place.tb_next is not None else place
+    if place is None:
+        return Site("exception", "", 0, "", Span("", 0))
+    code = place.tb_frame.f_code
+    return Site("exception", type(error).__name__, 0, code.co_name, Span(code.co_filename, place.tb_lineno))
+
+
+class Variables(dict[str, Any]):
+    """The variables of a suspended program; an unknown name lists those there are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"no variable {name!r} is needed after this site; there are {', '.join(self) or 'none'}")
+
+
 def variables(particle: Particle) -> Mapping[str, Any]:
     """The program's variables that a suspended particle holds, by name."""
     code = particle.block.__code__
     names = code.co_varnames[: code.co_argcount][-len(particle.live) :] if particle.live else ()
-    return {n: v for n, v in zip(names, particle.live, strict=True) if not n.startswith("·")}
+    return Variables((n, v) for n, v in zip(names, particle.live, strict=True) if not n.startswith("·"))
+
+
+def _check_cover(ask: Sample, address: str, prior: Distribution, proposal: Any) -> None:
+    """Refuse a finite proposal that can't produce what the site can: the evidence would come out too small."""
+    outcomes = prior.support()
+    if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:
+        return
+    for value, log_prob in outcomes:
+        if _density(proposal, value, ask) == -math.inf:
+            raise ProgramError(
+                f"the proposal at {address!r} never gives {_short(value)}, which the distribution gives with "
+                f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability",
+                ask.site.span,
+            )
+
+
+def _scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
+    try:
+        return distribution.score(value)
+    except (TypeError, ValueError) as error:
+        raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
 
 
 def _density(distribution: Distribution, value: Any, ask: Ask) -> float:

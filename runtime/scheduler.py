@@ -148,8 +148,15 @@ def run_batched(function: Callable[..., Sequence[Any]], requests: Sequence[CallR
     if len(widths) != 1:
         raise ProgramError("call() was given different numbers of arguments for one function", site.span)
     columns = [list(column) for column in zip(*(r.args for r in requests), strict=True)]
-    results = function(*columns)
     name = getattr(function, "__name__", repr(function))
+    try:
+        results = function(*columns)
+    except Exception as error:
+        raise ProgramError(
+            f"call({name}, ...) failed with {type(error).__name__}: {error}. {name} is given one list an argument, "
+            f"with a row for each of the {len(requests)} particles that wait, and returns as many results",
+            site.span,
+        ) from error
     try:
         count = len(results)
     except TypeError:

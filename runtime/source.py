@@ -132,9 +132,10 @@ class RandomSource(Source):
         import torch
 
         # Torch's samplers read one global generator: borrow it for a draw and give it back as it was.
-        state = torch.get_rng_state()
+        generator = torch.default_generator
+        state = generator.get_state()
         try:
-            torch.manual_seed(key & (_MASK >> 1))
+            generator.manual_seed(key & (_MASK >> 1))
             return distribution.sample()
         finally:
-            torch.set_rng_state(state)
+            generator.set_state(state)

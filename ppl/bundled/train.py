@@ -1,13 +1,13 @@
 """Train the small model that ships with the package, measure it, and write its model card.
 
-    python -m ppl.bundled.train --out DIR --minutes 28 --seed 0     train, save, measure, write the card
-    python -m ppl.bundled.train --evaluate DIR                      measure a saved checkpoint, rewrite the card
+    python -m ppl.bundled.train --out DIR --seed 0     train, save, measure, write the card
+    python -m ppl.bundled.train --evaluate DIR         measure a saved checkpoint, rewrite the card
 
 The model is a Llama of about a million parameters over a small byte-level vocabulary in which every digit is one
 token. It learns two kinds of documents, each in a context of its own: problems with their solutions, and equations
-with the verdict "yes" or "no" (see `ppl.bundled.problems`). Half of the time goes to the problems; then the model
-grows by two layers and learns to judge what the others work out. The learning rate follows the clock, so a run ends
-after the minutes that it was given; a GPU is used if there is one.
+with the verdict "yes" or "no" (see `ppl.bundled.problems`). The first stage teaches the problems; then the model grows
+by two layers and learns to judge what the others work out. Each stage makes a fixed number of updates, so the same
+command gives the same model again on the same machine.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ VERDICT_SHARE = 0.15
 """The share of the text, about, that goes to equations with a verdict."""
 PROMPT_WEIGHT = 0.05
 """The weight of a prompt's tokens in the loss, where those of a solution weigh 1."""
+UPDATES = (1400, 1400)
+"""The number of updates in each of the two stages, if nothing else is asked for."""
 
 Document = list[tuple[str, float]]
 """The pieces of a text, each with the weight of its tokens in the loss."""
@@ -192,7 +194,8 @@ def encode(
     """Each document as tokens, closed by the end-of-text token, with the weight of each token in the loss."""
     pieces = iter(tokenizer([text for document in documents for text, _ in document])["input_ids"])
     for document in documents:
-        ids, weights = list[int](), list[float]()
+        ids: list[int] = []
+        weights: list[float] = []
         for _, weight in document:
             piece = next(pieces)
             ids += piece
@@ -287,16 +290,16 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 class Trainer:
-    """Updates of a model, at a rate that follows the clock, and what they cost.
+    """Updates of a model, at a rate that depends on how many of them are done.
 
     Args:
         model: The model; what does not require a gradient stays as it is.
-        minutes: How long to train.
+        limit: The number of updates to make.
         rate: The highest learning rate.
         warmup: The number of updates until it is reached.
     """
 
-    def __init__(self, model: LlamaForCausalLM, minutes: float, rate: float, warmup: int) -> None:
+    def __init__(self, model: LlamaForCausalLM, limit: int, rate: float, warmup: int) -> None:
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         inside = {id(weight) for weight in model.model.layers.parameters() if weight.ndim == 2}
         matrices = [weight for weight in trained if id(weight) in inside]
@@ -306,7 +309,7 @@ class Trainer:
             torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
         ]
-        self.limit, self.rate, self.warmup = 60 * minutes, rate, warmup
+        self.limit, self.rate, self.warmup = limit, rate, warmup
         self.updates = 0
         self._began = self._shown = time.monotonic()
         self._recent: list[float] = []
@@ -318,8 +321,8 @@ class Trainer:
 
     @property
     def done(self) -> float:
-        """The share of its time that is over."""
-        return self.seconds / self.limit
+        """The share of its updates that are made."""
+        return self.updates / self.limit
 
     def update(self, logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> None:
         """Make one update for the weighted loss of the tokens under the logits."""
@@ -354,14 +357,14 @@ def teach_problems(
     causal = torch.ones(ROW, ROW, dtype=torch.bool, device=model.device).tril()
     source = Rows(tokenizer, seed)
     for batch in source.batches(rows):
-        if trainer.done >= 1:
-            break
         source.longest = min(LONGEST, 4 + int(40 * trainer.done))
         tokens, owner, weights = (part.to(model.device) for part in batch)
         mask = (owner[:, None, :, None] == owner[:, None, None, :]) & causal
         with torch.autocast(model.device.type, torch.bfloat16):
             logits = forward(input_ids=tokens, attention_mask=mask, use_cache=False).logits
         trainer.update(logits, tokens, weights)
+        if trainer.done >= 1:
+            break
     return source.tokens
 
 
@@ -414,28 +417,28 @@ def teach_verdicts(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, 
     return seen
 
 
-def train(out: Path, minutes: float, seed: int, rows: int, compiled: bool) -> None:
-    """Train a model for some minutes, half of them for each stage, and save it with its tokenizer.
+def train(out: Path, updates: Sequence[int], seed: int, rows: int, device: str, compiled: bool) -> None:
+    """Train a model in two stages and save it with its tokenizer.
 
     Args:
         out: The folder to save in.
-        minutes: How long to train.
+        updates: The number of updates in each stage.
         seed: The seed of the weights and of the documents.
         rows: The number of rows in a batch of the first stage.
+        device: Where to train.
         compiled: Whether to compile the model in the first stage, which is faster but needs a C++ compiler.
     """
     torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer(seed)
     model = new_model(tokenizer)
     model.to(device)  # type: ignore[arg-type]
-    first = Trainer(model, minutes / 2, rate=1e-2, warmup=100)
+    first = Trainer(model, updates[0], rate=1e-2, warmup=100)
     tokens = teach_problems(model, tokenizer, first, seed, rows, compiled)
     model = grown(model)
-    second = Trainer(model, minutes / 2, rate=5e-3, warmup=50)
+    second = Trainer(model, updates[1], rate=5e-3, warmup=50)
     tokens += teach_verdicts(model, tokenizer, second, seed)
     save(model, tokenizer, out)
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores"
+    hardware = f"{torch.get_num_threads()} CPU cores" if device == "cpu" else torch.cuda.get_device_name(device)
     record = Training(
         command=f"python -m ppl.bundled.train {' '.join(sys.argv[1:])}",
         tokens=tokens,
@@ -615,24 +618,25 @@ As a judge of single equations, half of them wrong by a digit or a carry: the li
 
     {record.command}
 
-{record.note}The learning rate follows the clock, so another machine gives another model of the same kind.
-To measure a checkpoint again and rewrite this card:
+{record.note}The seed, the number of updates and the number of threads decide the result, so the same command gives the
+same model again on the same machine; another processor or another PyTorch rounds differently and gives another model
+of the same kind. To measure a checkpoint again and rewrite this card:
 
     python -m ppl.bundled.train --evaluate DIR
 """
 
 
-def evaluate(folder: Path, per_length: int = 200) -> Measured:
+def evaluate(folder: Path, per_length: int = 200, device: str = "cpu") -> Measured:
     """Measure a saved checkpoint and write its model card.
 
     Args:
         folder: The folder that `train` saved in.
         per_length: The number of problems for each number of steps.
+        device: Where to compute.
 
     Returns:
         What was measured.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -647,17 +651,22 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m ppl.bundled.train", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, help="train, and save in this folder")
-    parser.add_argument("--minutes", type=float, default=28.0, help="how long to train")
+    parser.add_argument(
+        "--updates", type=int, nargs=2, default=UPDATES, metavar="N", help="the number of updates in each stage"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the seed of the weights and of the documents")
     parser.add_argument("--rows", type=int, default=16, help=f"rows of {ROW} tokens in a batch")
     parser.add_argument("--compile", action="store_true", help="compile the model: faster, needs a C++ compiler")
+    parser.add_argument("--device", default="cpu", help="where to compute")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads; the result depends on their number")
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="measure the checkpoint in this folder instead")
     chosen = parser.parse_args()
     if (chosen.out is None) == (chosen.evaluate is None):
         parser.error("give either --out or --evaluate")
+    torch.set_num_threads(chosen.threads)
     if chosen.out is not None:
-        train(chosen.out, chosen.minutes, chosen.seed, chosen.rows, chosen.compile)
-    evaluate(chosen.out or chosen.evaluate)
+        train(chosen.out, chosen.updates, chosen.seed, chosen.rows, chosen.device, chosen.compile)
+    evaluate(chosen.out or chosen.evaluate, device=chosen.device)
 
 
 if __name__ == "__main__":

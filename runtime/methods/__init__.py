@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from .base import Method
@@ -26,13 +27,15 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
                 f"({', '.join(f'{k}={v!r}' for k, v in options.items())})"
             )
         return method
+    if isinstance(method, type) and issubclass(method, Method):
+        raise ValueError(f"method= takes an object, not the class: write {method.__name__}(...)")
     found = METHODS.get(method) if isinstance(method, str) else None
     if found is None:
         raise ValueError(f"no method {method!r}; there are {', '.join(map(repr, METHODS))}, or give a method object")
-    fields = list(found.__dataclass_fields__)
-    unknown = [o for o in options if o not in fields]
+    known = [f.name for f in fields(found)]
+    unknown = [o for o in options if o not in known]
     if unknown:
-        raise ValueError(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(fields)}")
+        raise ValueError(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
     return found(**options)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from ...compiler.requests import Site
 from ..population import Population, World
 from ..result import Guarantee
 from ..scheduler import Task
@@ -33,6 +35,13 @@ class Method(ABC):
             if i == 0 or getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def check(self, sites: Sequence[Site]) -> None:  # noqa: B027 - most methods take any program
+        """Refuse options that make no sense for a program with these sites.
+
+        Raises:
+            ValueError: saying what to write instead.
+        """
 
     @abstractmethod
     def run(self, world: World) -> Task[Population]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ...compiler.requests import Site
 from ..particle import Particle, Status
 from ..population import Population, World, advance, record, resample, run_particles, spawn
 from ..resampling import SCHEMES
 from ..scheduler import Task
 from .base import Method, at_least_one
+
+_EVIDENCE = ("observe", "factor", "condition", "twist", "barrier")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class SMC(Method):
         if not 0.0 <= self.ess_threshold <= 1.0:
             raise ValueError(f"ess_threshold is a fraction of n, from 0 to 1; got {self.ess_threshold!r}")
 
+    def check(self, sites: Sequence[Site]) -> None:
+        if self.resample_at is None or any(site.kind == "program" or site.dynamic for site in sites):
+            return
+        for pattern in self._patterns:
+            if not any(fnmatchcase(site.name, pattern) for site in sites):
+                known = ", ".join(site.name for site in sites if site.kind in _EVIDENCE) or "none"
+                raise ValueError(f"resample_at={pattern!r} matches no site; evidence and barriers here: {known}")
+
     def run(self, world: World) -> Task[Population]:
         population = spawn(world, self.n)
         while population.running:
@@ -68,5 +80,8 @@ class SMC(Method):
 
     def _stops(self, particle: Particle) -> bool:
         assert particle.ask is not None
-        patterns = (self.resample_at,) if isinstance(self.resample_at, str) else self.resample_at or ()
-        return any(fnmatchcase(particle.ask.site.name, pattern) for pattern in patterns)
+        return any(fnmatchcase(particle.ask.site.name, pattern) for pattern in self._patterns)
+
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        return (self.resample_at,) if isinstance(self.resample_at, str) else self.resample_at or ()

@@ -26,7 +26,9 @@ def denotation(prog: Program, args: tuple[Any, ...]) -> Measure:
     return expected_measure(prog, args, Importance(n=1))[0]
 
 
-def expected_measure(prog: Program, args: tuple[Any, ...], method: Method, limit: int = 200_000) -> tuple[Measure, float]:
+def expected_measure(
+    prog: Program, args: tuple[Any, ...], method: Method, limit: int = 200_000
+) -> tuple[Measure, float]:
     """E[Σ w δ_trace] and E[Ẑ] of a method, over everything it draws."""
     measure: Measure = defaultdict(float)
     evidence = 0.0

@@ -133,7 +133,9 @@ def test_a_missing_proposal_density_is_caught(monkeypatch: pytest.MonkeyPatch) -
     prog, args = CORPUS["proposed"]
     exact = expected_measure(prog, args, Enumerate())[0]
     real = Machine._drawn
-    monkeypatch.setattr(Machine, "_drawn", lambda self, p, a, at, v, log_p, log_q: real(self, p, a, at, v, log_p, log_p))
+    monkeypatch.setattr(
+        Machine, "_drawn", lambda self, p, a, at, v, log_p, log_q: real(self, p, a, at, v, log_p, log_p)
+    )
     assert distance(expected_measure(prog, args, Importance(n=1))[0], exact) > 0.01
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pyro.distributions as pd
@@ -289,7 +290,7 @@ def test_a_program_called_where_it_can_not_be_cut_says_so() -> None:
 
     @program
     def hidden() -> Any:
-        return programs[0]()
+        return max(programs, key=lambda p: p())
 
     with pytest.raises(ppl.effects.EffectOutsideProgram, match="Give it a name of its own"):
         infer(hidden)
@@ -361,6 +362,103 @@ def test_a_fresh_seed_is_told_and_reproduces() -> None:
 def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         call_()
+
+
+@pytest.mark.parametrize(
+    ("call_", "told"),
+    [
+        (lambda: infer(net, method=SMC), r"write SMC\(\.\.\.\)"),
+        (lambda: infer(net, name="x"), "has no option 'name'; it has n, resampling"),
+        (lambda: infer(chain, n=3), "missing 1 required"),
+        (lambda: infer(hinted, q=0.5), r"goes into kwargs=\{'q'"),
+        (lambda: infer(net, seed="a"), "seed is an integer, got 'a'"),
+        (lambda: infer(net()), "not infer"),
+        (lambda: infer(net, proposals={"rain": flip()}), "give a function of a ProposalSite"),
+        (lambda: infer(net, proposals=[1]), "maps site names"),
+        (lambda: infer(hinted, 0.5, resample_at="nosuch"), "matches no site.*seen"),
+        (lambda: net.given("rain"), r"given\(x=value\)"),
+        (lambda: flip("a"), "probability from 0 to 1, got 'a'"),
+    ],
+)
+def test_mistakes_and_what_they_are_told(call_: Any, told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        call_()
+
+
+@program
+def hinted(q: float) -> bool:
+    x = sample(flip(q))
+    observe(flip(0.5), x, name="seen")
+    return x
+
+
+def test_arguments_the_wrong_way_round() -> None:
+    @program
+    def named_first() -> None:
+        sample("x", flip())
+
+    with pytest.raises(ProgramError, match=r"sample\(distribution, name='x'\)"):
+        infer(named_first)
+
+    @program
+    def value_first() -> None:
+        observe(True, flip())
+
+    with pytest.raises(ProgramError, match=r"observe\(distribution, value\)"):
+        infer(value_first)
+
+
+def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
+    @program
+    def narrow() -> bool:
+        return sample(flip(0.5), proposal=dist.delta(True))
+
+    with pytest.raises(ProgramError, match="never gives False"):
+        infer(narrow)
+
+
+def test_an_error_in_a_batched_function_names_the_call() -> None:
+    @program
+    def fails() -> int:
+        return call(lambda xs: xs + 1, 2)
+
+    with pytest.raises(ProgramError, match=r"(?s)TypeError.*one list an argument.*return call\("):
+        infer(fails)
+
+
+def test_a_survived_exception_is_blamed_on_its_line() -> None:
+    @program
+    def splits() -> int:
+        x = sample(flip(0.5))
+        return int("no number" if x else "3")
+
+    death = infer(splits, n=20, seed=0, on_error="kill").deaths[0]
+    assert death.site.span.text == 'return int("no number" if x else "3")'
+
+
+def test_what_no_run_reached_is_told() -> None:
+    with pytest.warns(UserWarning, match=r"no run of chain reached 'x\[7\]'"):
+        infer(chain.given({"x[7]": True}), 2, n=2)
+    with pytest.warns(UserWarning, match="'second/snow'"):
+        infer(outer.do({"second/snow": True}), n=2)
+
+
+def test_global_randomness_is_told() -> None:
+    @program
+    def unseeded() -> float:
+        return random.random()
+
+    with pytest.warns(UserWarning, match="global random generator"):
+        infer(unseeded, n=2)
+
+
+def test_an_option_missed_by_white_space_is_told() -> None:
+    @program
+    def verdict() -> None:
+        observe(lm.context("a").choice(["a\n", "b\n"]), "a")
+
+    with pytest.raises(ProgramError, match="did you mean"):
+        infer(verdict)
 
 
 def test_infer_takes_programs_only() -> None:
