@@ -42,12 +42,13 @@ class Classifier:
 
     def _local_programs(self) -> set[str]:
         """Local names that can only mean a nested program."""
-        defined = {
-            n.name for n in own_nodes(self.tree.body) if isinstance(n, ast.FunctionDef) and self.is_program_def(n)
-        }
-        rest = [n for n in own_nodes(self.tree.body) if not isinstance(n, ast.FunctionDef) or n.name not in defined]
-        shallow = (n for n in rest if isinstance(n, (ast.Name, ast.Import, ast.ImportFrom, Function)))
-        return defined - bound_names(shallow) - set(self.params)
+        kinds = (ast.Name, ast.Import, ast.ImportFrom, *Function)
+        binding = [n for n in own_nodes(self.tree.body) if isinstance(n, kinds)]
+        defined = {n.name for n in binding if isinstance(n, ast.FunctionDef) and self.is_program_def(n)}
+        if not defined:
+            return set()
+        rest = [n for n in binding if not isinstance(n, ast.FunctionDef) or n.name not in defined]
+        return defined - bound_names(rest) - set(self.params)
 
     def is_program_def(self, node: ast.FunctionDef) -> bool:
         """Whether a nested definition has ``@program`` above it."""

@@ -59,10 +59,7 @@ class _Generator(Loops):
             self.unfinished.pop()()
         names = [*program.free, *map(outer, program.free), *helpers, *self.sites, *(f.name for f in self.functions)]
         module = ast.Module([function("·factory", names, self.functions)], [])
-        for node in ast.walk(module):
-            if "lineno" in node._attributes and not hasattr(node, "lineno"):
-                position(node, program.span)
-        return Generated(module, [f.name for f in self.functions], self.sites)
+        return Generated(position(module, program.span), [f.name for f in self.functions], self.sites)
 
     # --- regions ---
 

@@ -84,9 +84,15 @@ def bare(signature: ast.arguments) -> ast.arguments:
 
 
 def position(node: T, span: Span) -> T:
-    """Put ``node`` and what is new below it at ``span``."""
-    for inner in ast.walk(node):
-        if "lineno" in inner._attributes and not hasattr(inner, "lineno"):
-            inner.lineno, inner.col_offset = span.line, span.column  # type: ignore[attr-defined]
-            inner.end_lineno, inner.end_col_offset = span.end_line, span.end_column  # type: ignore[attr-defined]
+    """Put ``node`` and what is new below it at ``span``. A statement that has its place is not new in any part."""
+    todo: list[ast.AST] = [node]
+    while todo:
+        inner = todo.pop()
+        if not hasattr(inner, "lineno"):
+            if "lineno" in inner._attributes:
+                inner.lineno, inner.col_offset = span.line, span.column  # type: ignore[attr-defined]
+                inner.end_lineno, inner.end_col_offset = span.end_line, span.end_column  # type: ignore[attr-defined]
+        elif isinstance(inner, ast.stmt):
+            continue
+        todo += ast.iter_child_nodes(inner)
     return node
