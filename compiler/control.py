@@ -195,6 +195,10 @@ class Control(Assignments):
         self.py(statement)
         for check in exits.leave(exits.CODE, exits.VALUE, found):
             self.statement(at(check, node))
+        if self.open.state is not None:
+            # What was recorded is of no use any more, and VALUE may never have been assigned.
+            for name in (exits.CODE, exits.VALUE):
+                self.state.env.pop(name, None)
 
     def _refuse_effects(self, node: ast.stmt) -> None:
         """Refuse effects inside a statement that stays native."""

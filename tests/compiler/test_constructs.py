@@ -119,6 +119,8 @@ BODIES = {
     "except ZeroDivisionError: note('caught')\nsample(a)\nreturn 'end'",
     "a suppressed exception calls a return off": "with contextlib.suppress(ZeroDivisionError):\n  try: return 1\n"
     "  finally: note(1 // a)\nsample(a)\nreturn 'end'",
+    "recorded exits are forgotten": "with contextlib.suppress(Exception):\n  if b > 9: return 1\n"
+    "for i in range(2):\n  if i:\n    with contextlib.nullcontext():\n      if a > 9: return 2\n  sample(i)\n",
     "a handler in finally keeps the return": "try: return note('returned')\nfinally:\n  try: note(1 // a)\n"
     "  except ZeroDivisionError: note('handled')\n",
     "with": "with contextlib.nullcontext(sample) as s: c = a\nsample(c)\nwith contextlib.suppress(ZeroDivisionError): "
