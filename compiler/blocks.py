@@ -107,9 +107,7 @@ class Blocks:
                 out.append(self.load(value))
         return before, out
 
-    def copies(
-        self, targets: Sequence[ir.Value], values: Sequence[ir.Value], needed: Values
-    ) -> list[ast.stmt]:
+    def copies(self, targets: Sequence[ir.Value], values: Sequence[ir.Value], needed: Values) -> list[ast.stmt]:
         """Native code for an edge: those targets that are needed take the values, all at once."""
         pairs: list[tuple[str, ir.Value]] = []
         out: list[ast.stmt] = []
@@ -124,9 +122,7 @@ class Blocks:
         if not pairs:
             return out
         before, loads = self.passed([v for _, v in pairs])
-        after = [
-            ast.If(is_mark(name, "·UNBOUND"), [delete(name)], []) for name, value in pairs if value.maybe_unbound
-        ]
+        after = [ast.If(is_mark(name, "·UNBOUND"), [delete(name)], []) for name, value in pairs if value.maybe_unbound]
         if len(pairs) == 1:
             return [*before, assign(pairs[0][0], loads[0]), *after, *out]
         stores: list[ast.expr] = [ast.Name(name, ast.Store()) for name, _ in pairs]

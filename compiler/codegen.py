@@ -193,9 +193,7 @@ class _Generator(Loops):
         code = renamed(node.code, reads, writes) if changed else node.code
         return [*(position(s, node.span) for s in out), code]
 
-    def effect(
-        self, region: ir.Region, i: int, context: Context, inline: dict[ir.Value, ast.expr]
-    ) -> list[ast.stmt]:
+    def effect(self, region: ir.Region, i: int, context: Context, inline: dict[ir.Value, ast.expr]) -> list[ast.stmt]:
         """Ask, and go on in a new block with the answer."""
         node = region.nodes[i]
         assert isinstance(node, ir.Effect)

@@ -14,7 +14,8 @@ from typing import NoReturn, TypeVar
 from . import ir
 from .builder import at
 from .classify import inside
-from .scan import Comprehension, Renamer, bound_names
+from .rename import Renamer
+from .scan import Comprehension, bound_names
 from .sites import Effects
 from .source import MISSING
 
@@ -207,9 +208,10 @@ class Expressions(Effects):
     ) -> tuple[list[ast.comprehension], list[ast.expr]]:
         """The parts of a comprehension with its variables renamed: they are not those of the function."""
         own = bound_names(g.target for g in node.generators)
-        renamer = Renamer({name: f"·{name}{self.temporaries}" for name in own})
-        self.locals.update(renamer.names.values())
-        self.hints.update({new: old for old, new in renamer.names.items()})
+        names = {name: f"·{name}{self.temporaries}" for name in own}
+        renamer = Renamer(names, names)
+        self.locals.update(names.values())
+        self.hints.update({new: old for old, new in names.items()})
         for i, g in enumerate(node.generators):
             g.target = renamer.visit(g.target)
             g.ifs = [renamer.visit(c) for c in g.ifs]

@@ -21,7 +21,7 @@ def renamed(code: ast.stmt, reads: dict[str, str], writes: dict[str, str]) -> as
         reads: source name → variable, where it is read or deleted.
         writes: source name → variable, where it is assigned.
     """
-    return _Names(reads, writes).visit(copy.deepcopy(code))
+    return Renamer(reads, writes).visit(copy.deepcopy(code))
 
 
 def pinned_names(code: ast.stmt) -> set[str]:
@@ -29,7 +29,9 @@ def pinned_names(code: ast.stmt) -> set[str]:
     return {name for node in own_nodes([code]) if isinstance(node, PINNING) for name in bound_names([node])}
 
 
-class _Names(ast.NodeTransformer):
+class Renamer(ast.NodeTransformer):
+    """Renames variables of one scope throughout a tree, in place, minding nested scopes that rebind the same names."""
+
     def __init__(self, reads: dict[str, str], writes: dict[str, str]) -> None:
         self.reads = reads
         self.writes = writes
@@ -67,9 +69,9 @@ class _Names(ast.NodeTransformer):
             node.asname = self.writes[name]
         return node
 
-    def _without(self, hidden: Iterable[str]) -> _Names:
+    def _without(self, hidden: Iterable[str]) -> Renamer:
         names = set(hidden)
-        return _Names(
+        return Renamer(
             {a: b for a, b in self.reads.items() if a not in names},
             {a: b for a, b in self.writes.items() if a not in names},
         )

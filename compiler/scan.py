@@ -154,38 +154,3 @@ def captured_names(node: ast.AST) -> set[str]:
     if isinstance(node, ast.ClassDef):
         return read_names(node.body) - bound_names(node.body)
     raise TypeError(type(node).__name__)
-
-
-class Renamer(ast.NodeTransformer):
-    """Renames variables of one scope throughout a tree, minding nested scopes that rebind the same names."""
-
-    def __init__(self, names: dict[str, str]) -> None:
-        self.names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.names:
-            return ast.copy_location(ast.Name(self.names[node.id], node.ctx), node)
-        return node
-
-    def _without(self, hidden: Iterable[str], node: ast.AST) -> ast.AST:
-        kept = {a: b for a, b in self.names.items() if a not in set(hidden)}
-        return ast.NodeTransformer.generic_visit(Renamer(kept), node) if kept else node
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        return self._without(parameters(node.args), node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._without({*parameters(node.args), *bound_names(node.body)}, node)
-
-    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> ast.AST:
-        first = node.generators[0].iter = self.visit(node.generators[0].iter)
-        node.generators[0].iter = ast.Constant(None)
-        renamed = self._without(bound_names(gen.target for gen in node.generators), node)
-        assert isinstance(renamed, Comprehension)
-        renamed.generators[0].iter = first
-        return renamed
-
-    visit_ListComp = _comprehension
-    visit_SetComp = _comprehension
-    visit_DictComp = _comprehension
-    visit_GeneratorExp = _comprehension

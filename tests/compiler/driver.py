@@ -191,10 +191,7 @@ _PLAIN = {
 _COMPILED = {
     **_SHARED,
     "program": program,
-    **{
-        k: getattr(effects, k)
-        for k in ("sample", "call", "observe", "factor", "condition", "twist", "barrier")
-    },
+    **{k: getattr(effects, k) for k in ("sample", "call", "observe", "factor", "condition", "twist", "barrier")},
 }
 _files = itertools.count()
 

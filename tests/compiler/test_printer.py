@@ -80,6 +80,8 @@ def test_every_line_is_one_construct() -> None:
         _, compiled = define(Programs(random.Random(seed).randrange).source)
         for line in to_text(compiled.ir).splitlines():
             first = line.split()[0]
-            assert first in ("program", "free", "entry", "py", "|", "then", "else", "test", "body") or line.strip()[
-                0
-            ] == "[" or first in ("yield", "break", "continue", "return", "unreachable"), line
+            assert (
+                first in ("program", "free", "entry", "py", "|", "then", "else", "test", "body")
+                or line.strip()[0] == "["
+                or first in ("yield", "break", "continue", "return", "unreachable")
+            ), line
