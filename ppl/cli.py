@@ -170,12 +170,12 @@ def _load(target: str) -> Program:
         return next(iter(programs.values()))
     if name in programs:
         return programs[name]
-    listed = f"it has {', '.join(programs)}" if programs else "it has none: put @program above a function"
+    listed = f"it has {', '.join(programs)}" if programs else "it has no program: put @program above a function"
     if not name:
         raise Misuse(f"say which program of {file} is meant, as in {file}:NAME; {listed}")
     if hasattr(module, name):
         kind = type(getattr(module, name)).__name__
-        raise Misuse(f"{name} in {file} is a {kind} and no program: put @program above it")
+        raise Misuse(f"{name} in {file} is a {kind} and no program: {listed}")
     raise Misuse(f"{file} has no program {name!r}; {listed}{_meant(name, programs)}")
 
 
@@ -215,7 +215,7 @@ def _arguments(program: Program, given: Iterable[str]) -> tuple[tuple[Any, ...],
     missing = [p.name for p in named if p.default is p.empty and p.name not in bound.arguments]
     if missing:
         needed = " ".join(f"--arg {name}=…" for name in missing)
-        raise Misuse(f"{program.name}{signature} needs {needed}")
+        raise Misuse(f"{program.name}({', '.join(p.name for p in named)}) needs {needed}")
     return bound.args, bound.kwargs
 
 
