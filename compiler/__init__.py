@@ -1,7 +1,11 @@
 """The compiler: a Python function → IR → block functions that can be suspended, copied and resumed.
 
-It knows no model and no inference. The way through: ``source`` (the function's tree) → ``lower`` and ``expressions``
-(IR) → ``verify`` → ``codegen`` (blocks) → ``link`` (function objects). ``requests`` holds what the result is made of.
+It knows no model and no inference. The way through: ``source`` and ``classify`` (the function's tree, and what its
+names mean) → ``lower`` (IR; see there for its parts) → ``verify`` → ``codegen`` (blocks) → ``link`` (function objects).
+``requests`` holds what the result is made of, ``printer`` shows the IR, ``graph`` its dependences.
+
+The law: the compiled program equals CPython in its values and in the order of its effects, also after a suspended run
+was copied and both copies went on.
 """
 
 from .errors import CompileError, Span

@@ -37,7 +37,7 @@ class Assignments(Expressions):
         elif isinstance(node, ast.Assert) and node.msg is not None and self.cuts(node.msg):
             self.refuse(
                 self.first_effect(node.msg, True) or node,
-                "an effect can't stand in the message of an assertion",
+                "an effect can't stand in the message of an assertion, which is only computed if it fails",
                 "Compute it first, in a statement of its own, and use its variable here.",
             )
         else:
@@ -73,7 +73,7 @@ class Assignments(Expressions):
             return self.rebuild(target)
         self.refuse(
             self.first_effect(target, True) or target,
-            "an effect can't stand inside a nested assignment target",
+            "an effect can't stand inside a nested assignment target: Python unpacks in one go",
             "Unpack into plain variables first, then assign to the item or attribute in a statement of its own.",
         )
 

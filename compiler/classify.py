@@ -119,9 +119,12 @@ class Classifier:
             return None
         effect = ast.unparse(found.func)
         if isinstance(node, ast.Lambda):
-            reason, remedy = f"{effect}() can't stand in a lambda", "Write a function with def and put @program above."
+            reason, remedy = (
+                f"{effect}() can't stand in a lambda: only a program can stop at an effect",
+                "Write a function with def and put @program above.",
+            )
         elif isinstance(node, ast.FunctionDef):
-            reason = f"{effect}() stands in the function {node.name!r}, which is no program"
+            reason = f"{effect}() stands in the function {node.name!r}, which is no program: it can't stop there"
             remedy = f"Put @program above {node.name!r}."
         else:
             reason = f"{effect}() can't stand in a coroutine"

@@ -168,7 +168,7 @@ class Control(Assignments):
             if case.guard is not None and self.first_effect(case.guard) is not None:
                 self.refuse(
                     self.first_effect(case.guard) or node,
-                    "an effect can't stand in the guard of a case",
+                    "an effect can't stand in the guard of a case: Python chooses the case in one go",
                     "Do it before the match, or in the body of the case.",
                 )
         if not any(self.cuts(s) for case in node.cases for s in case.body):

@@ -59,7 +59,7 @@ class Expressions(Effects):
         """Refuse the effect in what a nested definition evaluates at once."""
         self.refuse(
             self.first_effect(node) or node,
-            "an effect can't stand in a default value, a decorator or a base class",
+            "an effect can't stand in a default value, a decorator or a base class: a definition runs in one go",
             "Compute it first, in a statement of its own, and use its variable here.",
         )
 
