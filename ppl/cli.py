@@ -252,7 +252,7 @@ def one_screen(debug: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if debug or isinstance(error, typer.Exit):
+        if debug or isinstance(error, typer.Exit | BrokenPipeError):  # the latter: ppl run … | head
             raise
         _fail(error)
 
