@@ -50,7 +50,7 @@ VERDICT_SHARE = 0.15
 """The share of the text, about, that goes to equations with a verdict."""
 PROMPT_WEIGHT = 0.05
 """The weight of a prompt's tokens in the loss, where those of a solution weigh 1."""
-UPDATES = (1400, 1400)
+UPDATES = (1500, 1200)
 """The number of updates in each of the two stages, if nothing else is asked for."""
 
 Document = list[tuple[str, float]]
