@@ -75,6 +75,7 @@ class _Unit:
 
 # A nested @program is compiled once, however often the definition around it runs. Equal code may stand in two files.
 _cache: dict[tuple[types.CodeType, str], _Unit] = {}
+_CACHED = 1024
 
 
 def compile_function(fn: Callable[..., Any]) -> Compiled:
@@ -91,6 +92,8 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
     key = (fn.__code__, fn.__code__.co_filename)
     unit = _cache.get(key)
     if unit is None or not unit.resolver.same_answers(fn):
+        if len(_cache) >= _CACHED:
+            _cache.clear()
         lowerer = Lowerer(fn)
         program = lowerer.lower()
         verify(program)

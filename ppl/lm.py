@@ -111,9 +111,9 @@ def load_lm(
     """A language model. Asked again with equal arguments, the same one.
 
     Args:
-        source: ``None`` for the small model that ships with the package; the path of a folder with a model in Hugging
-            Face format; the name of a model on the Hugging Face hub; a pair (transformers model, tokenizer); or any
-            :class:`LogitModel`.
+        source: ``None`` for what the environment variable ``PPL_MODEL`` names, else the small model that ships with
+            the package; the path of a folder with a model in Hugging Face format; the name of a model on the Hugging
+            Face hub; a pair (transformers model, tokenizer); or any :class:`LogitModel`.
         device: where to load it, such as "cpu" or "cuda:1"; "auto" chooses. Only for a path or a name.
         dtype: the type of its weights, such as "float32"; "auto" chooses. Only for a path or a name.
         max_batch: the most contexts in one call of the model; ``None`` for no bound. No result depends on it.
@@ -123,6 +123,8 @@ def load_lm(
         FileNotFoundError: there is no model at the path.
         TypeError, ValueError: ``source`` is nothing of the above.
     """
+    if source is None:
+        source = os.environ.get("PPL_MODEL") or None
     given, place = True, cast(Any, source)
     if source is None or isinstance(source, str | os.PathLike):
         given, place = False, _place(source)

@@ -12,6 +12,7 @@ from typing import Any
 from .compiler import Compiled, Site, compile_function
 from .compiler.requests import Block
 from .effects import EffectOutsideProgram
+from .runtime.fork import fork
 from .runtime.machine import Machine
 from .runtime.particle import Fixed
 
@@ -24,14 +25,32 @@ class Program:
     """
 
     __ppl_program__ = True
-    __ppl_immutable__ = True
     __name__: str
 
-    def __init__(self, compiled: Compiled, fixed: Mapping[str, Fixed] | None = None) -> None:
-        self._compiled = compiled
+    def __init__(self, function: Callable[..., Any], fixed: Mapping[str, Fixed] | None = None) -> None:
+        """Use :func:`program` instead.
+
+        Args:
+            function: the plain function.
+            fixed: sites fixed from outside, by address.
+
+        Raises:
+            CompileError: it can't be compiled.
+        """
+        self._function = function
+        self._compiled = compile_function(function)
         self._fixed = dict(fixed or {})
+        functools.update_wrapper(self, function, updated=())
 
     # --- what the runtime uses ---
+
+    def __ppl_fork__(self, memo: dict[int, Any]) -> Program:
+        """A copy for another particle: a nested program that captured mutable variables gets its own."""
+        function = fork(self._function, memo)
+        if function is self._function:
+            return self
+        new = memo[id(self)] = type(self)(function, self._fixed)
+        return new
 
     @property
     def entry(self) -> Block:
@@ -111,9 +130,7 @@ class Program:
                 raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        new = type(self)(self._compiled, fixed)
-        functools.update_wrapper(new, self, updated=())
-        return new
+        return type(self)(self._function, fixed)
 
     def __repr__(self) -> str:
         changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())
@@ -132,9 +149,7 @@ def program(fn: Callable[..., Any]) -> Program:
     """
     if isinstance(fn, Program):
         return fn
-    new = Program(compile_function(fn))
-    functools.update_wrapper(new, fn, updated=())
-    return new
+    return Program(fn)
 
 
 program.__ppl_decorator__ = True  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ def fork(value: Any, memo: Memo) -> Any:
     known = memo.get(id(value))
     if known is not None:
         return known
-    handler = _HANDLERS.get(kind)
+    handler = _HANDLERS.get(kind) or getattr(kind, "__ppl_fork__", None)
     if handler is not None:
         return handler(value, memo)
     if isinstance(value, (str, Distribution, ModelDistribution)) or _is_shared(value):
@@ -94,15 +94,19 @@ def _cursor(value: Cursor, memo: Memo) -> Cursor:
 
 
 def _function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
-    """A closure over something mutable gets cells of its own."""
-    if not value.__closure__:
+    """A closure over something mutable gets cells of its own, and so do mutable defaults."""
+    if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
         return value
-    cells = tuple(types.CellType() for _ in value.__closure__)
-    new = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
-    new.__kwdefaults__ = value.__kwdefaults__
+    closure = value.__closure__ or ()
+    cells = tuple(types.CellType() for _ in closure)
+    new = types.FunctionType(value.__code__, value.__globals__, value.__name__, None, cells)
     memo[id(value)] = new  # first: a recursive function holds itself
-    changed = False
-    for cell, old in zip(cells, value.__closure__, strict=True):
+    new.__defaults__ = None if value.__defaults__ is None else fork(value.__defaults__, memo)
+    changed = new.__defaults__ is not value.__defaults__
+    if value.__kwdefaults__:
+        new.__kwdefaults__ = {k: fork(v, memo) for k, v in value.__kwdefaults__.items()}
+        changed |= any(new.__kwdefaults__[k] is not v for k, v in value.__kwdefaults__.items())
+    for cell, old in zip(cells, closure, strict=True):
         try:
             content = old.cell_contents
         except ValueError:

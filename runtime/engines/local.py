@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -23,6 +24,9 @@ from .requests import Choose, Ending, Generate, Score, Support, TextSpec
 
 _BLOCK = 1 << 24
 """The most float64 entries of a table of probabilities at a time (128 MiB)."""
+
+_WORTH_THREADS = 100_000_000
+"""Parameters times rows from which a call of the model is worth more than one CPU thread."""
 
 _ENDINGS = 1024
 """How many texts' endings to remember before starting over."""
@@ -122,6 +126,10 @@ class LocalEngine(Engine):
     def _compute(self, batch: Batch) -> None:
         """Answer what the batch asks for: first compute everything, which may fail, then change the jobs."""
         nodes = list(batch.rows)
+        with _threads_for(self.model.size * len(nodes)):
+            self._answer(batch, nodes)
+
+    def _answer(self, batch: Batch, nodes: Sequence[Prefix]) -> None:
         logits = self.model.logits(nodes)
         if logits.device.type == "mps":
             logits = logits.cpu()  # which has no float64
@@ -164,6 +172,20 @@ class LocalEngine(Engine):
         self._jobs = [job for job in self._jobs if job.completion is None]
         self._recent = done
         return [job.completion for job in done if job.completion is not None]
+
+
+@contextmanager
+def _threads_for(work: int) -> Iterator[None]:
+    """One thread for little work: many threads would mostly wait for each other, worst on a busy machine."""
+    threads = torch.get_num_threads()
+    if threads == 1 or work >= _WORTH_THREADS:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Answers:

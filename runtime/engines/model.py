@@ -48,6 +48,7 @@ class LogitModel(ABC):
         vocab_size: the width of a row of logits.
         eos_tokens: the ids that end a text.
         usage: what was computed so far.
+        size: the number of parameters; 0 where there are none.
     """
 
     __ppl_immutable__ = True  # shared by all particles
@@ -56,6 +57,7 @@ class LogitModel(ABC):
     vocab_size: int
     eos_tokens: frozenset[int]
     usage: Usage
+    size: int = 0
 
     @abstractmethod
     def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:

@@ -78,6 +78,7 @@ class TransformersModel(LogitModel):
         self.max_batch = max_batch
         self._config = model.config.get_text_config(decoder=True)
         self.max_length = _max_length(self._config)
+        self.size = sum(parameter.numel() for parameter in model.parameters())
         self._device: torch.device = model.get_input_embeddings().weight.device
         self._dtype: torch.dtype = model.dtype
         self._offset = 0 if self.bos is None else 1
@@ -154,7 +155,7 @@ class TransformersModel(LogitModel):
 
     def describe(self) -> str:
         """For example "LlamaForCausalLM, 0.8M parameters, float32 on cpu"."""
-        size = sum(parameter.numel() for parameter in self.model.parameters())
+        size = self.size
         scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
         dtype = str(self._dtype).removeprefix("torch.")
         return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pyro.distributions as pd
@@ -34,11 +35,23 @@ from ppl import (
 flip = dist.flip
 
 
+def ANY(value: Any) -> Any:
+    """A value whose type the checker is to forget: these are the mistakes that it would find."""
+    return value
+
+
 @program
 def net() -> tuple[bool, bool]:
     rain = sample(flip(0.2))
     wet = sample(flip(0.9 if rain else 0.1))
     return rain, wet
+
+
+@program
+def hinted(q: float) -> bool:
+    x = sample(flip(q))
+    observe(flip(0.5), x, name="seen")
+    return x
 
 
 @program
@@ -227,7 +240,7 @@ def test_an_exception_points_at_the_users_line_and_can_be_survived() -> None:
 
     with pytest.raises(RuntimeError, match="mine") as caught:
         infer(fragile, n=20, seed=0)
-    assert caught.traceback[-1].path.name == "test_language.py"
+    assert Path(caught.traceback[-1].path).name == "test_language.py"
     assert caught.traceback[-1].name == "fragile"
     posterior = infer(fragile, n=20, seed=0, on_error="kill")
     assert posterior.mode() == 7
@@ -256,7 +269,7 @@ def test_call_runs_once_for_all_particles() -> None:
 
     @program
     def wrong() -> int:
-        return call(len, [1, 2])
+        return call(len, [1, 2])  # type: ignore[arg-type]
 
     with pytest.raises(ProgramError, match="must return a list of 1"):
         infer(wrong, n=1)
@@ -367,29 +380,22 @@ def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
 @pytest.mark.parametrize(
     ("call_", "told"),
     [
-        (lambda: infer(net, method=SMC), r"write SMC\(\.\.\.\)"),
+        (lambda: infer(net, method=ANY(SMC)), r"write SMC\(\.\.\.\)"),
         (lambda: infer(net, name="x"), "has no option 'name'; it has n, resampling"),
         (lambda: infer(chain, n=3), "missing 1 required"),
         (lambda: infer(hinted, q=0.5), r"goes into kwargs=\{'q'"),
-        (lambda: infer(net, seed="a"), "seed is an integer, got 'a'"),
+        (lambda: infer(net, seed=ANY("a")), "seed is an integer, got 'a'"),
         (lambda: infer(net()), "not infer"),
-        (lambda: infer(net, proposals={"rain": flip()}), "give a function of a ProposalSite"),
-        (lambda: infer(net, proposals=[1]), "maps site names"),
+        (lambda: infer(net, proposals=ANY({"rain": flip()})), "give a function of a ProposalSite"),
+        (lambda: infer(net, proposals=ANY([1])), "maps site names"),
         (lambda: infer(hinted, 0.5, resample_at="nosuch"), "matches no site.*seen"),
-        (lambda: net.given("rain"), r"given\(x=value\)"),
-        (lambda: flip("a"), "probability from 0 to 1, got 'a'"),
+        (lambda: net.given(ANY("rain")), r"given\(x=value\)"),
+        (lambda: flip(ANY("a")), "probability from 0 to 1, got 'a'"),
     ],
 )
 def test_mistakes_and_what_they_are_told(call_: Any, told: str) -> None:
     with pytest.raises((TypeError, ValueError), match=told):
         call_()
-
-
-@program
-def hinted(q: float) -> bool:
-    x = sample(flip(q))
-    observe(flip(0.5), x, name="seen")
-    return x
 
 
 def test_arguments_the_wrong_way_round() -> None:

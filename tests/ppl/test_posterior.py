@@ -234,7 +234,7 @@ def test_runs_carry_their_weights() -> None:
 def test_distinct_runs_differ_in_a_choice_or_the_value() -> None:
     a, b = (Choice("x", [1], 0.0),), (Choice("x", [2], 0.0),)
     posterior = make(["v", "v", "v", "w"], traces=[a, a, b, b])
-    assert posterior.distinct == len(posterior) == 3 and posterior
+    assert posterior.distinct == 3 and len(posterior) == len(list(posterior)) == 2 and posterior
 
 
 def test_ancestor_lines_lead_from_the_end_to_the_beginning() -> None:

@@ -96,6 +96,32 @@ def test_bound_methods_belong_to_the_copy() -> None:
     assert new_items == [1] and items == [] and length is len
 
 
+def test_mutable_defaults() -> None:
+    def keep(x: int, seen: list[int] = []) -> list[int]:  # noqa: B006
+        seen.append(x)
+        return seen
+
+    new = fork(keep, {})
+    assert new(1) == [1] and keep(2) == [2]
+
+
+def test_nested_programs_over_mutable_locals() -> None:
+    @ppl.program
+    def outer() -> list[bool]:
+        seen: list[bool] = []
+
+        @ppl.program
+        def note() -> None:
+            seen.append(ppl.sample(ppl.dist.flip(0.5), name="x"))
+
+        first = note()
+        second = note()
+        return seen
+
+    exact = ppl.infer(outer, method="enumerate")
+    assert sorted(run.value for run in exact.runs) == [[a, b] for a in (False, True) for b in (False, True)]
+
+
 def test_tensors_and_objects() -> None:
     @dataclasses.dataclass
     class Box:

@@ -33,7 +33,9 @@ def test_the_check_above_can_fail() -> None:
         return SCHEMES["multinomial"](np.sqrt(weights) / np.sqrt(weights).sum(), n, source, key)
 
     normalised = np.array([0.2, 0.8])
-    expected = sum(math.exp(p) * np.bincount(a, minlength=2) for p, a in explore(lambda s: biased(normalised, 2, s, 0)))
+    expected = np.zeros(2)
+    for log_p, ancestors in explore(lambda s: biased(normalised, 2, s, 0)):
+        expected += math.exp(log_p) * np.bincount(ancestors, minlength=2)
     assert abs(expected[0] - 0.4) > 0.1
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import MAX_LENGTH, MODELS, VOCAB, make, plain_logits
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedTokenizerFast
 
 from ppl.runtime.engines.prefix import Prefix
 from ppl.runtime.engines.transformers import TransformersModel, load_transformers
+
+from .tiny_models import MAX_LENGTH, MODELS, VOCAB, make, plain_logits
 
 torch.set_num_threads(1)  # tiny matrices: threads only get in each other's way
 NAMES = list(MODELS)
@@ -62,7 +63,8 @@ class Checked:
         return len(self.computed) + self.again
 
     def kv_tensors(self) -> list[torch.Tensor]:
-        return [store for layer in self.lm._slots.cache.layers for store in (layer.keys, layer.values)]
+        layers: Any = self.lm._slots.cache.layers
+        return [store for layer in layers for store in (layer.keys, layer.values)]
 
 
 def path(seed: int, length: int) -> list[int]:
@@ -117,7 +119,7 @@ def walk(check: Checked, seed: int, steps: int) -> None:
     rng = random.Random(seed)
     nodes = [check.root.extend(path(seed, rng.randrange(1, 9))) for _ in range(3)]
     for _ in range(steps):
-        asked = {}
+        asked: dict[Any, None] = {}
         for _ in range(rng.randrange(1, 7)):
             node = rng.choice(nodes)
             kind = rng.random()

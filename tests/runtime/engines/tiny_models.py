@@ -62,7 +62,7 @@ def _gpt2() -> Any:
 
 MODELS: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SHAPE)),
-    "llama-eager": lambda: LlamaForCausalLM(LlamaConfig(**_SHAPE, attn_implementation="eager")),
+    "llama-eager": lambda: LlamaForCausalLM(LlamaConfig(**_SHAPE, attn_implementation="eager")),  # type: ignore[call-arg]
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SHAPE)),
     "qwen2-sliding": lambda: Qwen2ForCausalLM(
         Qwen2Config(**_SHAPE, use_sliding_window=True, sliding_window=5, max_window_layers=1)

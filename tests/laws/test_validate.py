@@ -1,0 +1,84 @@
+"""Certificates: true when the law holds, false when it does not, and clear where it can't be checked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch.distributions as td
+
+from ppl import SMC, Importance, dist, factor, program, sample
+from ppl.runtime.population import Population, World
+from ppl.runtime.scheduler import Task
+from ppl.validate import TooLarge, validate, validate_statistically
+
+from .corpus import hidden_markov, soft_and_hard, twisted
+
+
+def test_a_certificate_of_a_proper_method() -> None:
+    certificate = validate(soft_and_hard, method="smc", ess_threshold=1.0)
+    assert certificate and certificate.exact and certificate.error < 1e-12
+    assert certificate.guarantee == "proper" and certificate.leaves > 100
+    assert "holds; checked exactly" in str(certificate)
+    assert json.loads(certificate.to_json())["holds"] is True
+
+
+def test_exact_methods_and_nested_options() -> None:
+    assert validate(twisted, method="enumerate")
+    assert validate(hidden_markov, [True], method=Importance(), n=2)
+
+
+class Wrong(SMC):
+    """Adds a little evidence of its own."""
+
+    def run(self, world: World) -> Task[Population]:
+        population = yield from super().run(world)
+        population.log_scale += 0.01
+        return population
+
+
+def test_a_wrong_method_gets_no_certificate() -> None:
+    certificate = validate(soft_and_hard, method=Wrong(), n=2)
+    assert not certificate and certificate.error > 1e-3
+    assert "DOES NOT HOLD" in str(certificate)
+    certificate = validate_statistically(soft_and_hard, method=Wrong(n=1), n=4, runs=4000)
+    assert certificate.tolerance > 4
+
+
+def test_statistically() -> None:
+    certificate = validate_statistically(hidden_markov, [True, False, True], method="smc", n=4, runs=1500)
+    assert certificate and not certificate.exact and certificate.error < certificate.tolerance
+
+
+class VeryWrong(SMC):
+    """Counts evidence twice."""
+
+    def run(self, world: World) -> Task[Population]:
+        population = yield from super().run(world)
+        population.log_scale += 0.2
+        return population
+
+
+def test_statistics_catch_what_is_large_enough() -> None:
+    assert not validate_statistically(hidden_markov, [True, False], method=VeryWrong(), n=4, runs=1500)
+
+
+def test_too_large_says_what_to_shrink() -> None:
+    with pytest.raises(TooLarge, match=r"more than 50 sequences.*n=\(1, 2\).*validate_statistically"):
+        validate(soft_and_hard, method="smc", limit=50)
+
+    @program
+    def continuous() -> None:
+        sample(td.Normal(0.0, 1.0))
+        factor(0.0)
+
+    with pytest.raises(Exception, match="Normal"):
+        validate(continuous)
+
+
+def test_values_that_can_not_be_hashed() -> None:
+    @program
+    def listed() -> list[bool]:
+        return [sample(dist.flip(0.5))]
+
+    assert validate(listed)
