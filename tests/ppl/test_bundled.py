@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,7 @@ def test_chat_template(tokenizer: Any) -> None:
 def test_the_model_solves_short_problems_and_not_all_long_ones(model: Any, tokenizer: Any) -> None:
     import torch
 
-    from ppl.bundled.train import complete
+    from ppl.bundled.measuring import complete
 
     torch.manual_seed(0)
     short, long = problems.problems(50, 2, seed=11), problems.problems(50, 7, seed=11)
@@ -241,9 +242,26 @@ def test_the_model_solves_short_problems_and_not_all_long_ones(model: Any, token
 
 
 def test_the_model_judges_better_than_chance(model: Any, tokenizer: Any) -> None:
-    from ppl.bundled.train import verdict_example, verdict_odds
+    from ppl.bundled.documents import verdict_example
+    from ppl.bundled.measuring import verdict_odds
 
     rng = random.Random(1)
     asked = [verdict_example(made, rng) for made in problems.problems(200, (1, 6), seed=12)]
     odds = verdict_odds(model, tokenizer, [prompt for prompt, _ in asked])
     assert sum((odd > 0.5) == (verdict == "yes\n") for odd, (_, verdict) in zip(odds, asked, strict=True)) >= 120
+
+
+def test_the_card_says_how_the_checkpoint_was_made() -> None:
+    record = json.loads((model_path() / "training.json").read_text(encoding="utf-8"))
+    text = (model_path() / "README.md").read_text(encoding="utf-8")
+    assert f"    {record['command']}\n" in text and f"{record['updates']:,} updates" in text
+
+
+def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
+    from ppl.bundled.train import train
+
+    def trained(name: str, seed: int) -> bytes:
+        train(tmp_path / name, (2, 4), seed, rows=2, device="cpu", compiled=False)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    assert trained("one", 0) == trained("two", 0) != trained("three", 1)
