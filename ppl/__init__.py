@@ -6,6 +6,7 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 from __future__ import annotations
 
 from . import dist
+from .certificate import Certificate, TooLarge, validate, validate_statistically
 from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .infer import infer, infer_many
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SMC",
+    "Certificate",
     "CompileError",
     "Context",
     "Enumerate",
@@ -32,6 +34,7 @@ __all__ = [
     "ProgramError",
     "ProposalSite",
     "Text",
+    "TooLarge",
     "WeightError",
     "barrier",
     "call",
@@ -46,4 +49,6 @@ __all__ = [
     "sample",
     "table_lm",
     "twist",
+    "validate",
+    "validate_statistically",
 ]

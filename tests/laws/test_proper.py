@@ -12,7 +12,7 @@ from ppl.runtime.particle import Status
 from ppl.runtime.population import Population, World, advance, record, resample, spawn
 from ppl.runtime.resampling import SCHEMES
 from ppl.runtime.scheduler import Task
-from ppl.validate import Expected, TooLarge, expected
+from ppl.certificate import Expected, TooLarge, expected
 
 from .corpus import CORPUS, coin, ends_early, hidden_markov
 

@@ -1,4 +1,4 @@
-"""``validate``: check that a method keeps its promise on a program, by running the production code.
+"""Certificates: check that a method keeps its promise on a program, by running the production code.
 
 For a finite program the check is exact. The exact source (``runtime/exact.py``) stands in for random numbers and
 explores every outcome of everything the method draws; the expected measure that comes out is compared with what the

@@ -10,7 +10,7 @@ import torch.distributions as td
 from ppl import SMC, Importance, dist, factor, program, sample
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
-from ppl.validate import TooLarge, validate, validate_statistically
+from ppl.certificate import TooLarge, validate, validate_statistically
 
 from .corpus import hidden_markov, soft_and_hard, twisted
 
