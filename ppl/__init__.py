@@ -14,8 +14,8 @@ from .lm import load_lm, table_lm
 from .posterior import Posterior
 from .program import Program, program
 from .runtime.errors import ProgramError, WeightError
-from .runtime.machine import ProposalSite
 from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
+from .runtime.operands import ProposalSite
 from .text import Context, Text
 
 __version__ = "0.1.0"

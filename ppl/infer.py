@@ -12,8 +12,9 @@ from typing import Any
 from .compiler.scan import parameters
 from .posterior import Posterior
 from .program import Program, check_address
-from .runtime.machine import Machine, Proposal
+from .runtime.machine import Machine
 from .runtime.methods import Method, make_method
+from .runtime.operands import Proposal
 from .runtime.population import Population, World
 from .runtime.result import Cost, Death, Result
 from .runtime.scheduler import Scheduler, Task

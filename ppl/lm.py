@@ -209,7 +209,7 @@ def _load(place: Any, device: str, dtype: str, max_batch: int | None, options: M
             f"load_lm takes a path, a hub name, a pair (transformers model, tokenizer) or a LogitModel, "
             f"not a {type(place).__name__}"
         )
-    from .runtime.engines.transformers import load_transformers
+    from .runtime.engines.loading import load_transformers
 
     name = "bundled" if place == str(_BUNDLED) else place
     try:

@@ -12,11 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..compiler.errors import Span
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Invoke, Observe, Sample, Site, Twist
 from .distributions import Distribution, as_distribution
 from .engines.base import Completion, Engine, ModelDistribution, Request
 from .errors import ProgramError, WeightError
+from .operands import (
+    Proposal,
+    ProposalSite,
+    check_cover,
+    density,
+    number,
+    scoring,
+    short,
+    truth,
+    variables,
+    where,
+)
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
@@ -49,24 +60,6 @@ class CallRequest(Request):
     function: Callable[..., Sequence[Any]]
     args: tuple[Any, ...]
     site: Site
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalSite:
-    """What a proposal may look at: the argument of the functions in ``infer(..., proposals={name: function})``.
-
-    Attributes:
-        address: the site's address.
-        distribution: the site's own distribution.
-        variables: the program's variables that are needed after this site, by name.
-    """
-
-    address: str
-    distribution: Any
-    variables: Mapping[str, Any]
-
-
-Proposal = Callable[[ProposalSite], Any]
 
 
 @dataclass
@@ -159,9 +152,9 @@ class Machine:
         if kind is Call:
             return self._call(particle, ask)  # type: ignore[arg-type]
         if kind is Condition:
-            self._evidence(particle, ask, 0.0 if _truth(ask) else -math.inf)
+            self._evidence(particle, ask, 0.0 if truth(ask) else -math.inf)
         elif kind is Factor:
-            self._evidence(particle, ask, _number(ask.log_weight, ask, "factor"))  # type: ignore[attr-defined]
+            self._evidence(particle, ask, number(ask.log_weight, ask, "factor"))  # type: ignore[attr-defined]
         elif kind is Twist:
             self._twist(particle, ask)  # type: ignore[arg-type]
         else:  # a barrier
@@ -230,14 +223,14 @@ class Machine:
         if isinstance(prior, Distribution):
             if ask.site not in self.covered:
                 self.covered.add(ask.site)
-                _check_cover(ask, address, prior, proposal)
-            return self._drawn(particle, ask, address, value, _density(prior, value, ask), log_q)
+                check_cover(ask, address, prior, proposal)
+            return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
 
         def then(completion: Completion) -> Wait | None:
             self.tally.tokens += completion.tokens
             return self._drawn(particle, ask, address, value, completion.log_prob, log_q)
 
-        return self._wait(particle, prior, _scoring(prior, value, ask), then)
+        return self._wait(particle, prior, scoring(prior, value, ask), then)
 
     def _drawn(
         self, particle: Particle, ask: Sample, address: str, value: Any, log_p: float, log_q: float
@@ -266,7 +259,7 @@ class Machine:
             self._evidence(particle, ask, log_p)
 
         if isinstance(dist, Distribution):
-            weigh(_density(dist, value, ask))
+            weigh(density(dist, value, ask))
             return None
 
         def then(completion: Completion) -> Wait | None:
@@ -275,7 +268,7 @@ class Machine:
             weigh(completion.log_prob)
             return None
 
-        return self._wait(particle, dist, _scoring(dist, value, ask), then)
+        return self._wait(particle, dist, scoring(dist, value, ask), then)
 
     def _call(self, particle: Particle, ask: Call) -> Wait:
         def then(completion: Completion) -> Wait | None:
@@ -313,7 +306,7 @@ class Machine:
             self.kill(particle, ask.site)
 
     def _twist(self, particle: Particle, ask: Twist) -> None:
-        value = _number(ask.log_value, ask, "twist")
+        value = number(ask.log_value, ask, "twist")
         if not math.isfinite(value):
             raise WeightError(
                 f"twist({value}) at {particle.scope.prefix}{ask.local_address!r}: a hint must be finite, since it is "
@@ -335,7 +328,7 @@ class Machine:
         """An exception left the user's program."""
         if self.on_error == "raise" or isinstance(error, (ProgramError, WeightError)):
             raise error
-        self.kill(particle, _where(error), f"{type(error).__name__}: {error}")
+        self.kill(particle, where(error), f"{type(error).__name__}: {error}")
 
     # --- helpers ---
 
@@ -369,7 +362,7 @@ class Machine:
                     f"sample(distribution, name={value!r})" if type(ask) is Sample else "observe(distribution, value)"
                 )
             raise ProgramError(
-                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {_short(value)}; {remedy}",
+                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {short(value)}; {remedy}",
                 ask.site.span,
             )
         return found
@@ -390,78 +383,3 @@ class _Entry:
 
     def __call__(self) -> Any:
         return self.ask.program.entry(*self.ask.args, **self.ask.kwargs)
-
-
-def _where(error: Exception) -> Site:
-    """The line of the program that an exception came through: the block right below the machine."""
-    place = error.__traceback__
-    place = place.tb_next if place is not None and place.tb_next is not None else place
-    if place is None:
-        return Site("exception", "", 0, "", Span("", 0))
-    code = place.tb_frame.f_code
-    return Site("exception", type(error).__name__, 0, code.co_name, Span(code.co_filename, place.tb_lineno))
-
-
-class Variables(dict[str, Any]):
-    """The variables of a suspended program; an unknown name lists those there are."""
-
-    def __missing__(self, name: str) -> Any:
-        raise KeyError(f"no variable {name!r} is needed after this site; there are {', '.join(self) or 'none'}")
-
-
-def variables(particle: Particle) -> Mapping[str, Any]:
-    """The program's variables that a suspended particle holds, by name."""
-    code = particle.block.__code__
-    names = code.co_varnames[: code.co_argcount][-len(particle.live) :] if particle.live else ()
-    return Variables((n, v) for n, v in zip(names, particle.live, strict=True) if not n.startswith("·"))
-
-
-def _check_cover(ask: Sample, address: str, prior: Distribution, proposal: Any) -> None:
-    """Refuse a finite proposal that can't produce what the site can: the evidence would come out too small."""
-    outcomes = prior.support()
-    if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:
-        return
-    for value, log_prob in outcomes:
-        if _density(proposal, value, ask) == -math.inf:
-            raise ProgramError(
-                f"the proposal at {address!r} never gives {_short(value)}, which the distribution gives with "
-                f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability",
-                ask.site.span,
-            )
-
-
-def _scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
-    try:
-        return distribution.score(value)
-    except (TypeError, ValueError) as error:
-        raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
-
-
-def _density(distribution: Distribution, value: Any, ask: Ask) -> float:
-    try:
-        return distribution.log_prob(value)
-    except (TypeError, ValueError) as error:
-        raise ProgramError(
-            f"{ask.site.kind} {ask.local_address!r}: no density of {_short(distribution)} at {_short(value)} ({error})",
-            ask.site.span,
-        ) from error
-
-
-def _truth(ask: Ask) -> bool:
-    holds = ask.holds  # type: ignore[attr-defined]
-    try:
-        return bool(holds)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ProgramError(f"condition() needs true or false, got {_short(holds)} ({error})", ask.site.span) from None
-
-
-def _number(value: Any, ask: Ask, word: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ProgramError(f"{word}() needs a number, got {_short(value)}", ask.site.span) from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..compiler.requests import Site
 
 Guarantee = Literal["proper", "stationary", "exact", "heuristic"]
+GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,12 @@ copies one. Which rows to compute, and in which batches, is planned per call (``
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from .kv_cache import SlotCache
 from .kv_logits import RecentLogits, gather
@@ -329,63 +324,6 @@ class TransformersModel(LogitModel):
                     spreads.append(plain.std())
                     del pending[node]
         return float(torch.stack(differences).max()), float(torch.stack(spreads).mean())
-
-
-def load_transformers(
-    path_or_name: str | os.PathLike[str],
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    cache_bytes: int | None = None,
-    max_batch: int = 256,
-    bos: int | None = None,
-) -> TransformersModel:
-    """Load a model and its tokenizer.
-
-    Args:
-        path_or_name: a folder with a saved model, or a name on the Hugging Face hub.
-        device: where to run; "auto" is a GPU if there is one.
-        dtype: "float32", "bfloat16", "float16"; "auto" is float32 on a CPU and otherwise what was saved.
-        cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
-        max_batch: the most rows of a forward pass.
-        bos: the id that implicitly precedes every path; by default the one the tokenizer puts before every text.
-
-    Raises:
-        OSError: there is no such model.
-        ValueError: ``dtype`` is not a floating-point type of torch.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if dtype == "auto":
-        wanted: Any = torch.float32 if device == "cpu" else "auto"
-    else:
-        wanted = getattr(torch, dtype, None)
-        if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
-            raise ValueError(f"dtype {dtype!r} is not a floating-point type of torch; use for example 'float32'")
-    name = os.fspath(path_or_name)
-    with _no_progress_bar():
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
-    model.to(device)
-    # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
-    alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
-    tokenizer = None if alone else AutoTokenizer.from_pretrained(name)
-    return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Reading weights from disk is no event; a bar in the middle of a user's output is."""
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bar()
-
-
-def _is_tokenizer_file(name: str) -> bool:
-    return name.startswith(("tokenizer", "vocab", "spiece")) or name.endswith((".tiktoken", "tekken.json"))
 
 
 def _max_length(config: Any) -> int | None:

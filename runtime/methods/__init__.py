@@ -14,6 +14,17 @@ from .smc import SMC
 METHODS: dict[str, type[Method]] = {method.name: method for method in (SMC, Importance, Enumerate, Forward)}
 
 
+def register(method: type[Method]) -> type[Method]:
+    """Make a method known by its name to ``infer`` and to the table of laws (a decorator).
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if METHODS.setdefault(method.name, method) is not method:
+        raise ValueError(f"there is a method called {method.name!r} already: {METHODS[method.name].__name__}")
+    return method
+
+
 def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     """The method that a user named, with its options.
 
@@ -39,4 +50,4 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     return found(**options)
 
 
-__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "make_method"]
+__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "make_method", "register"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...compiler.requests import Site
 from ..population import Population, World
-from ..result import Guarantee
+from ..result import GUARANTEES, Guarantee
 from ..scheduler import Task
 
 
@@ -21,11 +21,13 @@ class Method(ABC):
         name: what ``infer(method=...)`` calls it.
         guarantee: the law it obeys: ``proper`` (E[Ẑ f] = μ(f)), ``stationary``, ``exact`` or ``heuristic``.
         evidence: whether its population estimates the evidence.
+        law_variants: options with which the table of laws checks it, besides the number of particles.
     """
 
     name: ClassVar[str]
     guarantee: ClassVar[Guarantee]
     evidence: ClassVar[bool] = True
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     def describe(self) -> str:
         """The method as one would write it: its first option, and those that differ from their defaults."""
@@ -42,6 +44,19 @@ class Method(ABC):
         Raises:
             ValueError: saying what to write instead.
         """
+
+    def __init_subclass__(cls) -> None:
+        """A method without a name and a guarantee is none.
+
+        Raises:
+            TypeError: one is missing.
+        """
+        super().__init_subclass__()
+        if not isinstance(getattr(cls, "name", None), str) or getattr(cls, "guarantee", None) not in GUARANTEES:
+            raise TypeError(
+                f"{cls.__name__} must say what it is called and what it promises: name = '...' and guarantee = one of "
+                f"{', '.join(map(repr, GUARANTEES))}"
+            )
 
     @abstractmethod
     def run(self, world: World) -> Task[Population]:

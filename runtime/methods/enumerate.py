@@ -30,6 +30,7 @@ class Enumerate(Method):
     Attributes:
         max_runs: the most runs to hold at a time.
         max_outcomes: the most outcomes of one random choice.
+        ignore_evidence: enumerate the program as if it held no evidence.
     """
 
     name = "enumerate"
@@ -37,9 +38,10 @@ class Enumerate(Method):
 
     max_runs: int = 100_000
     max_outcomes: int = 10_000
+    ignore_evidence: bool = False
 
     def run(self, world: World) -> Task[Population]:
-        world = replace(world, machine=replace(world.machine, branch=True))
+        world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
         population = spawn(world, 1)
         while True:
             yield from run_particles(world, [p for p in population.particles if p.running], through=True)

@@ -8,11 +8,10 @@ import pytest
 import torch.distributions as td
 
 from ppl import SMC, Importance, dist, factor, program, sample
+from ppl.certificate import TooLarge, validate, validate_statistically
+from ppl.law_programs import hidden_markov, soft_and_hard, twisted
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
-from ppl.certificate import TooLarge, validate, validate_statistically
-
-from .corpus import hidden_markov, soft_and_hard, twisted
 
 
 def test_a_certificate_of_a_proper_method() -> None:

@@ -8,13 +8,12 @@ import math
 import pytest
 
 from ppl import SMC, Enumerate, Importance, Method, dist, factor, infer, program, sample
+from ppl.certificate import Expected, TooLarge, expected
+from ppl.law_programs import CORPUS, coin, ends_early, hidden_markov
 from ppl.runtime.particle import Status
 from ppl.runtime.population import Population, World, advance, record, resample, spawn
 from ppl.runtime.resampling import SCHEMES
 from ppl.runtime.scheduler import Task
-from ppl.certificate import Expected, TooLarge, expected
-
-from .corpus import CORPUS, coin, ends_early, hidden_markov
 
 TOLERANCE = 1e-9
 LIMIT = 1_200

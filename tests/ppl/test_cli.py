@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import ppl
-from ppl.cli import FAILED, MISUSED, RULED_OUT, app
+from ppl.cli import RULED_OUT, app
+from ppl.cli_errors import FAILED, MISUSED
 
 Run = Callable[..., Result]
 

@@ -58,14 +58,14 @@ def test_a_model_given_directly_is_not_kept_alive() -> None:
 
 
 def test_paths_and_names_reach_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    transformers = pytest.importorskip("ppl.runtime.engines.transformers")
+    loading = pytest.importorskip("ppl.runtime.engines.loading")
     asked: list[tuple[str, dict[str, Any]]] = []
 
     def load(place: str, **options: Any) -> TableModel:
         asked.append((place, options))
         return table()
 
-    monkeypatch.setattr(transformers, "load_transformers", load)
+    monkeypatch.setattr(loading, "load_transformers", load)
     unload_lms()
     (tmp_path / "config.json").write_text("{}")
     lm = load_lm(tmp_path, dtype="float32")
@@ -81,12 +81,12 @@ def test_paths_and_names_reach_the_loader(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_name_that_the_hub_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    transformers = pytest.importorskip("ppl.runtime.engines.transformers")
+    loading = pytest.importorskip("ppl.runtime.engines.loading")
 
     def load(place: str, **options: Any) -> TableModel:
         raise OSError("no such repository\nand much more")
 
-    monkeypatch.setattr(transformers, "load_transformers", load)
+    monkeypatch.setattr(loading, "load_transformers", load)
     with pytest.raises(FileNotFoundError, match=r"^'no/such' is no folder here, .* no such repository$"):
         load_lm("no/such")
 

@@ -1,13 +1,15 @@
-"""Small finite programs that between them use every statement of the language."""
+"""Small finite programs that between them use every statement of the language: what methods are certified on."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ppl import Program, call, condition, dist, factor, observe, program, sample, table_lm, twist
-from ppl import barrier as barrier_
-from ppl.text import Text
+from . import dist
+from .effects import barrier, call, condition, factor, observe, sample, twist
+from .lm import table_lm
+from .program import Program, program
+from .text import Text
 
 flip, categorical = dist.flip, dist.categorical
 
@@ -108,7 +110,7 @@ def doubled(xs: list[int]) -> list[int]:
 @program
 def uses_tools() -> int:
     x = sample(categorical([0.5, 0.5]))
-    barrier_()
+    barrier()
     y = call(doubled, x)
     factor(0.8 * y)
     z = [sample(flip(0.5 + 0.2 * y - 0.1 * i)) for i in range(2)]

@@ -1,0 +1,108 @@
+"""What effects are given: reading it, checking it, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..compiler.errors import Span
+from ..compiler.requests import Ask, Sample, Site
+from .distributions import Distribution
+from .engines.base import ModelDistribution, Request
+from .errors import ProgramError
+from .particle import Particle
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSite:
+    """What a proposal may look at: the argument of the functions in ``infer(..., proposals={name: function})``.
+
+    Attributes:
+        address: the site's address.
+        distribution: the site's own distribution.
+        variables: the program's variables that are needed after this site, by name.
+    """
+
+    address: str
+    distribution: Any
+    variables: Mapping[str, Any]
+
+
+Proposal = Callable[[ProposalSite], Any]
+
+
+def where(error: Exception) -> Site:
+    """The line of the program that an exception came through: the block right below the machine."""
+    place = error.__traceback__
+    place = place.tb_next if place is not None and place.tb_next is not None else place
+    if place is None:
+        return Site("exception", "", 0, "", Span("", 0))
+    code = place.tb_frame.f_code
+    return Site("exception", type(error).__name__, 0, code.co_name, Span(code.co_filename, place.tb_lineno))
+
+
+class Variables(dict[str, Any]):
+    """The variables of a suspended program; an unknown name lists those there are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"no variable {name!r} is needed after this site; there are {', '.join(self) or 'none'}")
+
+
+def variables(particle: Particle) -> Mapping[str, Any]:
+    """The program's variables that a suspended particle holds, by name."""
+    code = particle.block.__code__
+    names = code.co_varnames[: code.co_argcount][-len(particle.live) :] if particle.live else ()
+    return Variables((n, v) for n, v in zip(names, particle.live, strict=True) if not n.startswith("·"))
+
+
+def check_cover(ask: Sample, address: str, prior: Distribution, proposal: Any) -> None:
+    """Refuse a finite proposal that can't produce what the site can: the evidence would come out too small."""
+    outcomes = prior.support()
+    if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:
+        return
+    for value, log_prob in outcomes:
+        if density(proposal, value, ask) == -math.inf:
+            raise ProgramError(
+                f"the proposal at {address!r} never gives {short(value)}, which the distribution gives with "
+                f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability",
+                ask.site.span,
+            )
+
+
+def scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
+    try:
+        return distribution.score(value)
+    except (TypeError, ValueError) as error:
+        raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
+
+
+def density(distribution: Distribution, value: Any, ask: Ask) -> float:
+    try:
+        return distribution.log_prob(value)
+    except (TypeError, ValueError) as error:
+        raise ProgramError(
+            f"{ask.site.kind} {ask.local_address!r}: no density of {short(distribution)} at {short(value)} ({error})",
+            ask.site.span,
+        ) from error
+
+
+def truth(ask: Ask) -> bool:
+    holds = ask.holds  # type: ignore[attr-defined]
+    try:
+        return bool(holds)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ProgramError(f"condition() needs true or false, got {short(holds)} ({error})", ask.site.span) from None
+
+
+def number(value: Any, ask: Ask, word: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ProgramError(f"{word}() needs a number, got {short(value)}", ask.site.span) from None
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
