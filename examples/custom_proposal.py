@@ -14,8 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch.distributions import Normal
 
-from ppl import Posterior, infer, observe, program, sample
-from ppl.runtime.machine import ProposalSite
+from ppl import Posterior, ProposalSite, infer, observe, program, sample
 
 PRIOR_SD, NOISE_SD = 10.0, 0.5
 DATA = (6.8, 7.3, 7.1, 6.6, 7.4, 6.9)
