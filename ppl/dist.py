@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Finite(Distribution):
 
     def sample(self, seed: int | None = None) -> Any:
         """A value, for use at the prompt; inside a program write ``sample(distribution)``."""
-        return self.draw(RandomSource(), derive(fresh_seed() if seed is None else seed, "sample"))[0]
+        return self.draw(RandomSource(), derive(0, fresh_seed() if seed is None else seed, "sample"))[0]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{o!r}: {math.exp(w):.4g}" for o, w in zip(self.outcomes[:6], self.log_probs, strict=False))
@@ -67,16 +68,24 @@ def uniform(outcomes: Sequence[Any]) -> Finite:
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")
-    # An outcome listed twice is one outcome with twice the probability.
-    distinct: list[Any] = []
-    counts: list[int] = []
-    for outcome in listed:
-        if outcome in distinct:
-            counts[distinct.index(outcome)] += 1
-        else:
-            distinct.append(outcome)
-            counts.append(1)
-    return Finite(distinct, [math.log(c / len(listed)) for c in counts])
+    counts = _counts(listed)
+    return Finite([o for o, _ in counts], [math.log(c / len(listed)) for _, c in counts])
+
+
+def _counts(listed: Sequence[Any]) -> list[tuple[Any, int]]:
+    """The distinct outcomes: one that is listed twice is one outcome with twice the probability."""
+    try:
+        return list(Counter(listed).items())
+    except TypeError:  # an outcome can't be hashed
+        distinct: list[Any] = []
+        counts: list[int] = []
+        for outcome in listed:
+            if outcome in distinct:
+                counts[distinct.index(outcome)] += 1
+            else:
+                distinct.append(outcome)
+                counts.append(1)
+        return list(zip(distinct, counts, strict=True))
 
 
 def flip(p: float = 0.5) -> Finite:

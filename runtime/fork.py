@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -17,7 +19,7 @@ Memo = dict[int, Any]
 
 _SHARED: set[type] = {
     *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
-    *(types.ModuleType, types.CodeType, Fraction, property),
+    *(types.ModuleType, types.CodeType, Fraction, property, weakref.ref),
 }
 
 
@@ -55,7 +57,7 @@ def fork(value: Any, memo: Memo) -> Any:
     handler = _HANDLERS.get(kind) or getattr(kind, "__ppl_fork__", None)
     if handler is not None:
         return handler(value, memo)
-    if isinstance(value, (str, Distribution, ModelDistribution)) or _is_shared(value):
+    if isinstance(value, (str, type, Distribution, ModelDistribution)) or _is_shared(value):
         return value
     return _by_protocol(value, memo)
 
@@ -128,6 +130,10 @@ def _builtin(value: Any, memo: Memo) -> Any:
     return value if new is owner else getattr(new, value.__name__)
 
 
+def _method(value: types.MethodType, memo: Memo) -> types.MethodType:
+    return types.MethodType(value.__func__, fork(value.__self__, memo))
+
+
 _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     list: _list,
     tuple: _tuple,
@@ -135,6 +141,7 @@ _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     set: _set,
     Cursor: _cursor,
     types.FunctionType: _function,
+    types.MethodType: _method,
     types.BuiltinMethodType: _builtin,
     types.MethodWrapperType: _builtin,
 }
@@ -154,9 +161,38 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
         new = memo[id(value)] = value.clone()
         return new
     try:
+        if type(value).__reduce_ex__ is object.__reduce_ex__ and not hasattr(value, "__deepcopy__"):
+            reducer = copyreg.dispatch_table.get(type(value))
+            reduced = value.__reduce_ex__(4) if reducer is None else reducer(value)
+            if isinstance(reduced, str):
+                return value
+            memo.setdefault(id(memo), []).append(reduced)  # as deepcopy does: what is freed would lend out its id
+            return _rebuilt(value, memo, *reduced)
         return copy.deepcopy(value, memo)
     except (TypeError, RecursionError, copy.Error) as error:
         raise CannotFork(
             f"a run holds a {type(value).__name__}, which can't be copied, so the run can't be continued in two ways "
             f"({error}). Keep plain data in variables that live across an effect, for example a list."
         ) from error
+
+
+def _rebuilt(
+    value: Any, memo: Memo, make: Callable[..., Any], args: Any, state: Any = None, items: Any = None, pairs: Any = None
+) -> Any:
+    """What ``copy.deepcopy`` does with an object, but by :func:`fork`: it may hold closures, models or programs."""
+    new = memo[id(value)] = make(*[fork(arg, memo) for arg in args])
+    if state is not None:
+        state = fork(state, memo)
+        if hasattr(new, "__setstate__"):
+            new.__setstate__(state)
+        else:
+            attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+            if attributes:
+                new.__dict__.update(attributes)
+            for name, attribute in (slots or {}).items():
+                setattr(new, name, attribute)
+    for item in items or ():
+        new.append(fork(item, memo))
+    for key, item in pairs or ():
+        new[fork(key, memo)] = fork(item, memo)
+    return new

@@ -7,7 +7,7 @@ in ``SCHEMES``.
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,18 +19,18 @@ Scheme = Callable[[np.ndarray, int, Source, Key], list[int]]
 
 def multinomial(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
     """n independent draws (Gordon, Salmond and Smith, 1993)."""
-    log_weights = _logs(weights)
-    return [source.choose(log_weights, derive(key, i)) for i in range(n)]
+    return _independent(weights, n, source, key)
 
 
 def stratified(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
     """One draw from each of n equal strata (Kitagawa, 1996)."""
-    edges = _edges(weights) * n
-    points = []
-    for i in range(n):
-        breaks = [float(e - i) for e in edges if i < e < i + 1]
-        points.append((i + source.offset(derive(key, i), lambda breaks=breaks: breaks)) / n)  # type: ignore[misc]
-    return _at(edges / n, points, weights)
+    edges = _edges(weights)
+
+    def breaks(i: int) -> list[float]:
+        return [float(e - i) for e in edges * n if i < e < i + 1]
+
+    points = [(i + source.offset(derive(key, i), functools.partial(breaks, i))) / n for i in range(n)]
+    return _at(edges, points, weights)
 
 
 def systematic(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
@@ -49,8 +49,7 @@ def residual(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]
     left[left < 1e-9] = 0.0
     chosen = [i for i, c in enumerate(copies.astype(int)) for _ in range(c)][:n]
     if len(chosen) < n:
-        rest = _logs(left if left.sum() > 0 else weights)
-        chosen += [source.choose(rest, derive(key, i)) for i in range(n - len(chosen))]
+        chosen += _independent(left if left.sum() > 0 else weights, n - len(chosen), source, key)
     return chosen
 
 
@@ -69,8 +68,10 @@ def normalise(log_weights: Sequence[float]) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def _logs(weights: np.ndarray) -> list[float]:
-    return [math.log(w) if w > 0.0 else -math.inf for w in weights.tolist()]
+def _independent(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+    """n independent draws in proportion to weights, each by bisection."""
+    edges = _edges(weights)
+    return _at(edges, [source.offset(derive(key, i), edges.tolist) for i in range(n)], weights)
 
 
 def _edges(weights: np.ndarray) -> np.ndarray:

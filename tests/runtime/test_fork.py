@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import collections.abc
 import dataclasses
+import functools
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -146,3 +150,64 @@ def test_models_are_shared() -> None:
 def test_what_can_not_be_copied_says_so() -> None:
     with pytest.raises(CannotFork, match="generator"):
         fork_values((1, (i for i in itertools.count())), {})
+
+
+class Holder:
+    seen: Any
+    add: Any
+    lm: Any
+    module: Any
+    weak: Any
+    kind: Any
+
+    def __init__(self, **held: Any) -> None:
+        self.__dict__.update(held)
+
+    def note(self, x: int) -> None:
+        self.seen.append(x)
+
+
+def test_objects_that_hold_closures_methods_and_models() -> None:
+    seen: list[int] = []
+    lm = ppl.table_lm(["a", "b"], seed=0)
+    box = Holder(add=lambda x: seen.append(x), seen=seen, lm=lm, module=torch.nn.Linear(1, 1))
+    partial, queue = functools.partial(box.add), collections.deque([box.note], maxlen=3)
+    new_seen, new_box, new_partial, new_queue = fork_values((seen, box, partial, queue), {})
+    new_box.add(1)
+    new_partial(2)
+    new_queue[0](3)
+    assert new_seen == [1, 2, 3] and new_seen is new_box.seen and seen == []
+    assert new_box.lm is lm and new_box.module is box.module and new_queue.maxlen == 3
+
+
+def test_slots_defaults_and_copies_of_their_own() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Slotted:
+        items: list[int]
+
+    class Own:
+        def __deepcopy__(self, memo: dict[int, Any]) -> str:
+            return "own"
+
+    old = (Slotted([1]), collections.defaultdict(list, a=[1]), collections.Counter("aab"), Own(), frozenset({1}))
+    slotted, default, counter, own, frozen = fork_values(old, {})
+    slotted.items.append(2)
+    default["a"].append(2)
+    assert old[0].items == [1] and old[1]["a"] == [1] and default["new"] == []
+    assert counter == old[2] and own == "own" and frozen == {1}
+
+
+def test_classes_and_weak_references_are_shared() -> None:
+    box = Holder(kind=collections.abc.Sequence, weak=weakref.ref(Holder))
+    (new,) = fork_values((box,), {})
+    assert new is not box and new.kind is collections.abc.Sequence and new.weak is box.weak
+
+
+def test_many_objects_with_slots_stay_apart() -> None:
+    @dataclasses.dataclass(slots=True)
+    class Slotted:
+        items: list[int]
+        number: int
+
+    old = [Slotted([i], i) for i in range(500)]
+    assert fork(old, {}) == old

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -65,3 +66,11 @@ def test_systematic_keeps_equal_weights_whole() -> None:
         ancestors = SCHEMES["systematic"](np.full(n, 1 / n), n, RandomSource(), 1)
         assert sorted(ancestors) == list(range(n))
         assert SCHEMES["residual"](np.full(n, 1 / n), n, RandomSource(), 1) == list(range(n))
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_ten_thousand_particles_take_no_time(name: str) -> None:
+    weights = normalise([-0.001 * i for i in range(10_000)])
+    started = time.perf_counter()
+    SCHEMES[name](weights, len(weights), RandomSource(), 1)
+    assert time.perf_counter() - started < 2.0
