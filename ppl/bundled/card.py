@@ -10,12 +10,24 @@ from . import problems as arithmetic
 from .documents import LONGEST
 from .measuring import Measured
 
+_AGAIN = """\
+The seed, the number of updates and the number of threads decide the result, so the same command gives the
+same model again on the same machine; another processor or another PyTorch rounds differently and gives another model
+of the same kind. """
+_ANOTHER = """\
+No single command makes exactly this checkpoint again. This one runs both stages and makes another of the same kind:
+
+    python -m ppl.bundled.train --out DIR --seed 0
+
+"""
+
 
 @dataclass
 class Training:
     """How a checkpoint was made; saved beside it as training.json."""
 
     command: str
+    """The command that made it, empty where no single one did."""
     tokens: int
     updates: int
     minutes: float
@@ -100,16 +112,17 @@ As a judge of single equations, half of them wrong by a digit or a carry: the li
 
 def _training(record: Training) -> str:
     """How the model was made."""
+    cost = (
+        f"{record.tokens / 1e6:.1f} million tokens in {record.updates:,} updates, {record.minutes:.0f} minutes on "
+        f"{record.hardware}, PyTorch {record.torch}"
+    )
+    if record.command:
+        made = f"{cost}:\n\n    {record.command}\n\n{record.note}{_AGAIN}"
+    else:
+        made = f"{cost}.\n{record.note}{_ANOTHER}"
     return f"""## Training
 
-{record.tokens / 1e6:.1f} million tokens in {record.updates:,} updates, {record.minutes:.0f} minutes on \
-{record.hardware}, PyTorch {record.torch}:
-
-    {record.command}
-
-{record.note}The seed, the number of updates and the number of threads decide the result, so the same command gives the
-same model again on the same machine; another processor or another PyTorch rounds differently and gives another model
-of the same kind. To measure a checkpoint again and rewrite this card:
+{made}To measure a checkpoint again and rewrite this card:
 
     python -m ppl.bundled.train --evaluate DIR
 """

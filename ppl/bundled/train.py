@@ -50,16 +50,18 @@ def train(out: Path, updates: Sequence[int], seed: int, rows: int, device: str, 
     model.to(device)  # type: ignore[arg-type]
     first = Trainer(model, updates[0], rate=1e-2, warmup=100)
     tokens = teach_problems(model, tokenizer, first, seed, rows, compiled)
+    seconds = first.seconds
     model = grown(model)
     second = Trainer(model, updates[1], rate=5e-3, warmup=50)
     tokens += teach_verdicts(model, tokenizer, second, seed)
+    seconds += second.seconds
     save(model, tokenizer, out)
     hardware = f"{torch.get_num_threads()} CPU cores" if device == "cpu" else torch.cuda.get_device_name(device)
     record = Training(
         command=f"python -m ppl.bundled.train {' '.join(sys.argv[1:])}",
         tokens=tokens,
         updates=first.updates + second.updates,
-        minutes=(first.seconds + second.seconds) / 60,
+        minutes=seconds / 60,
         hardware=f"{hardware} ({platform.machine()})",
         torch=torch.__version__.partition("+")[0],
     )

@@ -72,7 +72,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """How long it has trained."""
+        """The time since it began."""
         return time.monotonic() - self._began
 
     @property
