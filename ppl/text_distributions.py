@@ -122,6 +122,13 @@ class TextDistribution(_OfContext):
         """The text that was drawn."""
         return self._text(completion.value)
 
+    def as_drawn(self, value: str) -> str:
+        """The text with the tokens that :meth:`score` scores, its end included."""
+        if not isinstance(value, str) or (isinstance(value, Text) and value.tokens_for(self.lm) is not None):
+            return value
+        tokens = self._complete(value)
+        return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
+
     def _text(self, generated: Generated) -> Text:
         lm = self.lm
         return Text(lm.decode(generated.tokens), generated.tokens, generated.finish, lm)
@@ -203,6 +210,11 @@ class ChoiceDistribution(_OfContext):
     def value(self, completion: Completion) -> Text:
         """The option that was drawn."""
         return self.options[completion.value]
+
+    def as_drawn(self, value: str) -> str:
+        """The option that reads like ``value``."""
+        index = self._index.get(str(value), -1) if isinstance(value, str) else -1
+        return value if index < 0 else self.options[index]
 
     def _request(self, key: Key | None = None, index: int | None = None, limit: int | None = None) -> Choose:
         tokens = tuple(option.tokens for option in self.options)

@@ -62,6 +62,25 @@ def fork(value: Any, memo: Memo) -> Any:
     return _by_protocol(value, memo)
 
 
+def own(value: Any) -> Any:
+    """A value that a run may change: what a distribution or a function gave it may be in others' hands too.
+
+    What counts as equal by content (it has no hash) is copied; an object with an identity stays what it is.
+    """
+    if type(value) in _SHARED:
+        return value
+    if type(value) is tuple:
+        mine = tuple([own(v) for v in value])
+        return value if all(a is b for a, b in zip(value, mine, strict=True)) else mine
+    torch = sys.modules.get("torch")
+    if type(value).__hash__ is None or (torch is not None and isinstance(value, torch.Tensor)):
+        try:
+            return fork(value, {})
+        except CannotFork:
+            return value
+    return value
+
+
 def _list(value: list[Any], memo: Memo) -> list[Any]:
     new: list[Any] = []
     memo[id(value)] = new

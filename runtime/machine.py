@@ -16,9 +16,11 @@ from ..compiler.requests import Ask, Block, Call, Condition, Factor, Invoke, Obs
 from .distributions import Distribution, as_distribution
 from .engines.base import Completion, Engine, ModelDistribution, Request
 from .errors import ProgramError, WeightError
+from .fork import own
 from .operands import (
     Proposal,
     ProposalSite,
+    as_drawn,
     check_cover,
     density,
     number,
@@ -95,6 +97,8 @@ class Machine:
     """Names and addresses of proposals and fixed sites that some run reached."""
     covered: set[Site] = field(default_factory=set)
     """Sites whose proposal was seen to cover the site's own distribution."""
+    failures: dict[tuple[str, int, str], Site] = field(default_factory=dict)
+    """Where exceptions of the program came from, so that those of one line are counted together."""
 
     def run(self, particle: Particle, through: bool = False) -> Wait | None:
         """Run until the particle has passed evidence, needs an engine, branches, or is finished.
@@ -129,6 +133,8 @@ class Machine:
             if type(ask) is Invoke:
                 block, live = self._invoke(particle, ask, block, live)
                 continue
+            if ask.name is not None and not isinstance(ask.name, str):
+                raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
             particle.asked += 1
             particle.ask, particle.block, particle.live = ask, block, live
             wait = self._answer(particle, ask)
@@ -184,13 +190,15 @@ class Machine:
         if fixed is not None:
             self.used.add(address)
         if fixed is not None and not fixed.observed:
-            self._record(particle, ask, address, fixed.value, 0.0, True)
-            self.resume(particle, fixed.value)
+            value = as_drawn(ask.distribution, fixed.value, ask)
+            self._record(particle, ask, address, value, 0.0, True)
+            self.resume(particle, own(value))
             return None
         prior = self.distribution(ask, ask.distribution)
         if fixed is not None:
             return self._observe(particle, ask, prior, fixed.value, "given", fixed.value)
         if self.branch:
+            self._proposal(address, local, ask.site.name)  # not needed, but not misspelt either
             particle.status = Status.BRANCH
             return None
         drawn_from = prior
@@ -226,17 +234,21 @@ class Machine:
                 check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
 
+        request, drawn = scoring(prior, value, ask), as_drawn(prior, value, ask)
+
         def then(completion: Completion) -> Wait | None:
             self.tally.tokens += completion.tokens
-            return self._drawn(particle, ask, address, value, completion.log_prob, log_q)
+            return self._drawn(particle, ask, address, drawn, completion.log_prob, log_q)
 
-        return self._wait(particle, prior, scoring(prior, value, ask), then)
+        return self._wait(particle, prior, request, then)
 
-    def _drawn(
-        self, particle: Particle, ask: Sample, address: str, value: Any, log_p: float, log_q: float
-    ) -> Wait | None:
+    def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:
+        """Go on from a random choice at which the particle branches, with one of its outcomes."""
+        self._drawn(particle, ask, particle.scope.prefix + ask.local_address, value, log_prob, log_prob)
+
+    def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
         self._record(particle, ask, address, value, log_p, False)
-        self.resume(particle, value)
+        self.resume(particle, own(value))
         if log_p != log_q:
             self._add(particle, ask, log_p - log_q, log_p)
         else:
@@ -247,15 +259,17 @@ class Machine:
         self, particle: Particle, ask: Ask, distribution: Any, value: Any, word: str, answer: Any = None
     ) -> Wait | None:
         address = particle.scope.prefix + ask.local_address
+        if answer is not None:
+            answer = as_drawn(distribution, answer, ask)
         if self.ignore_evidence:
-            self.resume(particle, answer)
+            self.resume(particle, own(answer))
             return None
         dist = self.distribution(ask, distribution)
 
         def weigh(log_p: float) -> None:
             if word == "given":
-                self._record(particle, ask, address, value, log_p, True)
-            self.resume(particle, answer)
+                self._record(particle, ask, address, answer, log_p, True)
+            self.resume(particle, own(answer))
             self._evidence(particle, ask, log_p)
 
         if isinstance(dist, Distribution):
@@ -273,7 +287,7 @@ class Machine:
     def _call(self, particle: Particle, ask: Call) -> Wait:
         def then(completion: Completion) -> Wait | None:
             self.tally.calls += 1
-            self.resume(particle, completion.value)
+            self.resume(particle, own(completion.value))
             return None
 
         return Wait(particle, None, CallRequest(ask.function, tuple(ask.args), ask.site), then)
@@ -328,21 +342,23 @@ class Machine:
         """An exception left the user's program."""
         if self.on_error == "raise" or isinstance(error, (ProgramError, WeightError)):
             raise error
-        self.kill(particle, where(error), f"{type(error).__name__}: {error}")
+        site = where(error)
+        site = self.failures.setdefault((site.span.file, site.span.line, site.name), site)
+        self.kill(particle, site, f"{type(error).__name__}: {error}")
 
     # --- helpers ---
 
     def _record(self, particle: Particle, ask: Ask, address: str, value: Any, log_prob: float, observed: bool) -> None:
-        if ask.name is not None:
-            if not isinstance(ask.name, str):
-                raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
-            if address in particle.names:
+        if ask.name is not None or particle.names:
+            # Two sites of one address would draw the same value. Only computed names can meet others.
+            used = particle.names or {c.address for c in (particle.trace.choices() if particle.trace else ())}
+            if address in used:
                 known = ", ".join(c.address for c in (particle.trace.choices() if particle.trace else ()))
                 raise ProgramError(
                     f"the name {address!r} was used before in this run; give each site its own name (so far: {known})",
                     ask.site.span,
                 )
-            particle.names |= {address}
+            particle.names = frozenset(used | {address})
         particle.trace = Trace(Choice(address, value, log_prob, observed), particle.trace)
 
     def distribution(self, ask: Ask, value: Any) -> Any:

@@ -36,9 +36,11 @@ Proposal = Callable[[ProposalSite], Any]
 def where(error: Exception) -> Site:
     """The line of the program that an exception came through: the block right below the machine."""
     place = error.__traceback__
-    place = place.tb_next if place is not None and place.tb_next is not None else place
     if place is None:
         return Site("exception", "", 0, "", Span("", 0))
+    machine = place.tb_frame.f_code.co_filename
+    while place.tb_next is not None and place.tb_frame.f_code.co_filename == machine:
+        place = place.tb_next
     code = place.tb_frame.f_code
     return Site("exception", type(error).__name__, 0, code.co_name, Span(code.co_filename, place.tb_lineno))
 
@@ -78,10 +80,20 @@ def scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
         raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
 
 
+def as_drawn(distribution: Any, value: Any, ask: Ask) -> Any:
+    """A value from outside as the program would have got it, had it been drawn."""
+    if not isinstance(distribution, ModelDistribution):
+        return value
+    try:
+        return distribution.as_drawn(value)
+    except (TypeError, ValueError) as error:
+        raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
+
+
 def density(distribution: Distribution, value: Any, ask: Ask) -> float:
     try:
         return distribution.log_prob(value)
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ProgramError(
             f"{ask.site.kind} {ask.local_address!r}: no density of {short(distribution)} at {short(value)} ({error})",
             ask.site.span,
@@ -99,7 +111,7 @@ def truth(ask: Ask) -> bool:
 def number(value: Any, ask: Ask, word: str) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, RuntimeError, TypeError, ValueError):
         raise ProgramError(f"{word}() needs a number, got {short(value)}", ask.site.span) from None
 
 

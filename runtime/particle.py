@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Live
-from .fork import Memo, fork_values
+from .fork import CannotFork, Memo, fork_values
 from .result import Choice
 from .source import Key
 
@@ -142,8 +142,11 @@ class Particle:
         new.key = key
         if self.running:
             memo: Memo = {}
-            new.live = fork_values(self.live, memo)
-            new.frame = _fork_frames(self.frame, memo)
+            try:
+                new.live = fork_values(self.live, memo)
+                new.frame = _fork_frames(self.frame, memo)
+            except CannotFork as error:
+                raise CannotFork(f"{error}\n  at {self.ask.site.span}" if self.ask else str(error)) from error
         return new
 
 

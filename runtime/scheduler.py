@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from .engines.base import Completion, Engine
+from .engines.base import Completion, Engine, RequestError
 from .engines.model import Usage
 from .errors import ProgramError
 from .machine import CallRequest, Wait
@@ -34,7 +34,7 @@ class Scheduler:
         self.concurrency = max(1, concurrency)
         self.on_step = on_step
         self._owner: dict[int, tuple[int, Wait]] = {}
-        self._engines: list[Engine] = []
+        self._sessions: dict[Engine, Engine] = {}
         self._before: list[Usage] = []
         self._calls: list[Wait] = []
         self._tasks: dict[int, tuple[Task[Any], Source]] = {}
@@ -74,7 +74,7 @@ class Scheduler:
                     continue
                 ready.extend(self._step())
         finally:
-            for engine in self._engines:
+            for engine in self._sessions.values():
                 engine.cancel()
             for task, _ in self._tasks.values():
                 task.close()
@@ -82,7 +82,7 @@ class Scheduler:
     def usage(self) -> Usage:
         """What the engines have computed since this scheduler first used them."""
         total = Usage()
-        for engine, before in zip(self._engines, self._before, strict=True):
+        for engine, before in zip(self._sessions.values(), self._before, strict=True):
             used = engine.usage.since(before)
             total.positions += used.positions
             total.forwards += used.forwards
@@ -98,19 +98,23 @@ class Scheduler:
             if wait.engine is None:
                 self._calls.append(wait)
                 continue
-            if not any(engine is wait.engine for engine in self._engines):
-                self._engines.append(wait.engine)
-                self._before.append(wait.engine.usage.snapshot())
-            wait.engine.submit(wait.request, source)
+            session = self._sessions.get(wait.engine)
+            if session is None:
+                session = self._sessions[wait.engine] = wait.engine.session()
+                self._before.append(session.usage.snapshot())
+            session.submit(wait.request, source)
 
     def _step(self) -> list[tuple[int, Answered | None]]:
         """One batch of work; the tasks that can go on, with their answers."""
         completions: list[Completion] = []
-        busy = [engine for engine in self._engines if engine.pending]
+        busy = [engine for engine in self._sessions.values() if engine.pending]
         if busy:
             # Engines first: particles that they release may join a batch of calls.
             for engine in busy:
-                completions += engine.step()
+                try:
+                    completions += engine.step()
+                except RequestError as error:
+                    raise self._located(error) from error
         elif self._calls:
             completions = self._flush_calls()
         else:
@@ -122,6 +126,14 @@ class Scheduler:
             number, wait = self._owner.pop(id(completion.request))
             answers.setdefault(number, []).append((wait, completion))
         return list(answers.items())
+
+    def _located(self, error: RequestError) -> ProgramError:
+        """The error, with the place in the program that asked."""
+        particle = self._owner[id(error.request)][1].particle
+        ask = particle.ask
+        assert ask is not None
+        address = particle.scope.prefix + ask.local_address
+        return ProgramError(f"{ask.site.kind} {address!r}: {error}", ask.site.span)
 
     def _flush_calls(self) -> list[Completion]:
         """Run each batched function once, on all rows that wait for it."""

@@ -59,6 +59,13 @@ class Engine(ABC):
         """What this engine has computed so far."""
         return Usage()
 
+    def session(self) -> Engine:
+        """Where one run of inference sends its requests: an engine over the same model that owes nothing to others.
+
+        So an inference inside a program, or in another thread, answers and cancels its own requests alone.
+        """
+        return self
+
     @abstractmethod
     def cancel(self) -> None:
         """Drop everything pending (a run was interrupted)."""
@@ -96,6 +103,26 @@ class ModelDistribution(ABC):
         """What the program sees as the drawn value of a completed :meth:`draw`."""
         return completion.value
 
+    def as_drawn(self, value: Any) -> Any:
+        """A value from outside as the program would see it, had it been drawn.
 
-class SupportTooLarge(Exception):
+        Raises:
+            ValueError: as for :meth:`score`.
+        """
+        return value
+
+
+class RequestError(ValueError):
+    """A request has no answer.
+
+    Attributes:
+        request: which one.
+    """
+
+    def __init__(self, message: str, request: Request) -> None:
+        super().__init__(message)
+        self.request = request
+
+
+class SupportTooLarge(RequestError):
     """A distribution has more outcomes than were allowed for."""

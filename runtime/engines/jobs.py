@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from ..source import Source
-from .base import Completion, Request, SupportTooLarge
+from .base import Completion, Request, RequestError, SupportTooLarge
 from .batch import Batch, Look, Spread
 from .prefix import Prefix
 from .requests import PLAIN, Choose, Ending, Generate, Generated, Law, Score, Support
@@ -31,7 +31,7 @@ class Job(ABC):
     def __init__(self, request: Request) -> None:
         self.request = request
         self.completion: Completion | None = None
-        self.error: Exception | None = None
+        self.error: RequestError | None = None
 
     @abstractmethod
     def plan(self, batch: Batch) -> None:
@@ -154,8 +154,8 @@ class Choosing(Reading):
         totals = [_total([self._found[slot] for slot in slots]) for slots in self._slots]
         top = max(totals, default=-math.inf)
         if top == -math.inf:
-            self.error = ValueError(
-                f"none of the {len(totals)} options of a choice has positive probability after its context"
+            self.error = RequestError(
+                f"none of the {len(totals)} options of a choice has positive probability after its context", request
             )
             return
         log_probs = _tempered(totals, top, request.temperature)
@@ -170,7 +170,7 @@ class Choosing(Reading):
             outcome = request.outcome or int
             law = [(outcome(i), log_prob) for i, log_prob in enumerate(log_probs) if log_prob > -math.inf]
             if request.limit is not None and len(law) > request.limit:
-                self.error = SupportTooLarge(f"a choice has {len(law)} outcomes, more than {request.limit}")
+                self.error = SupportTooLarge(f"a choice has {len(law)} outcomes, more than {request.limit}", request)
                 return
             self.completion = Completion(request, law, 0.0, count)
 
@@ -231,7 +231,11 @@ class Spreading(Job):
         assert isinstance(request, Support)
         self._leaves = [leaf for leaf in self._leaves if leaf.open]
         if self._too_many or len(self._leaves) + len(self._outcomes) > self.limit:
-            self.error = SupportTooLarge(f"a text distribution has more than {self.limit} outcomes; raise the limit")
+            self.error = SupportTooLarge(
+                f"a text distribution has more than {self.limit} outcomes; lower max_tokens, or raise the limit (for "
+                "method='enumerate': max_outcomes)",
+                request,
+            )
         elif not self._leaves:
             self._outcomes.sort(key=lambda pair: (len(pair[0].tokens), pair[0].tokens))
             outcome = request.outcome or (lambda generated: generated)

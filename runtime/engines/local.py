@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from ..source import Source
-from .base import Completion, Engine, Request
+from .base import Completion, Engine, Request, RequestError
 from .batch import Batch, Look, Wanted
 from .jobs import Choosing, Job, Leaf, Reading, Scoring, Spreading, Writing
 from .laws import log_probs
@@ -50,7 +50,7 @@ class LocalEngine(Engine):
         self.max_batch = max_batch
         self._jobs: list[Job] = []
         self._endings: dict[TextSpec, Ending] = {}
-        self._errors: deque[Exception] = deque()
+        self._errors: deque[RequestError] = deque()
         # What a model keeps for a node lives as long as the node. Those of the last step's texts are held here until
         # their programs have run on and hold them in contexts of their own.
         self._recent: list[Job] = []
@@ -70,7 +70,7 @@ class LocalEngine(Engine):
             What finished in it, in the order of submission.
 
         Raises:
-            SupportTooLarge, ValueError: a request cannot be answered. It alone is dropped; the others go on, and
+            RequestError: a request cannot be answered. It alone is dropped; the others go on, and
                 what finished with it is returned by the next call.
             FloatingPointError: the model gave a row that is no distribution. Nothing has changed.
             Exception: whatever the model raised. Nothing has changed, and the next call tries again.
@@ -95,6 +95,12 @@ class LocalEngine(Engine):
     @property
     def usage(self) -> Usage:
         return self.model.usage
+
+    def session(self) -> LocalEngine:
+        """Another engine over the same model, with requests of its own."""
+        new = LocalEngine(self.model, max_batch=self.max_batch)
+        new._endings = self._endings
+        return new
 
     def cancel(self) -> None:
         """Drop everything pending."""

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from ..distributions import Distribution
-from ..engines.base import Completion, ModelDistribution, SupportTooLarge
+from ..engines.base import Completion, ModelDistribution
 from ..errors import ProgramError
 from ..machine import Wait
-from ..particle import Particle, Status, Trace
+from ..particle import Particle, Status
 from ..population import Population, World, record, run_particles, spawn
-from ..result import Choice
 from ..scheduler import Task
 from ..source import derive
 from .base import Method
@@ -85,10 +84,7 @@ class Enumerate(Method):
             found[id(particle)] = list(outcomes)
         left = len(waits)
         while left:
-            try:
-                answered = yield waits
-            except SupportTooLarge as error:
-                raise TooManyRuns(f"{error}; lower max_tokens, or use method='smc'") from error
+            answered = yield waits
             waits = []
             left -= len(answered)
             for wait, completion in answered:
@@ -98,16 +94,13 @@ class Enumerate(Method):
     def _children(self, world: World, parent: Particle, outcomes: list[tuple[object, float]]) -> list[Particle]:
         ask = parent.ask
         assert ask is not None
-        address = parent.scope.prefix + ask.local_address
         outcomes = [(value, log_prob) for value, log_prob in outcomes if log_prob > -math.inf]
-        children = [parent.fork(derive(parent.key, i)) for i in range(len(outcomes) - 1)]
-        children.append(parent)
-        for child, (value, log_prob) in zip(children, outcomes, strict=False):
+        children = [parent.fork(derive(parent.key, i)) for i in range(1, len(outcomes))]
+        children += [parent] if outcomes else []
+        for child, (value, log_prob) in zip(children, outcomes, strict=True):
             child.log_weight += log_prob
-            child.log_joint += log_prob
-            child.trace = Trace(Choice(address, value, log_prob), child.trace)
-            world.machine.resume(child, value)
             child.status = Status.READY
+            world.machine.chosen(child, ask, value, log_prob)
         return children
 
 
