@@ -79,8 +79,8 @@ class Certificate:
         law: the law that was checked.
         exact: every random outcome was explored; else the check was statistical.
         holds: whether the law holds to ``tolerance`` (for heuristics, which claim nothing: always).
-        error: the largest difference of mass at a trace, or of the evidence; for heuristics a total variation
-            distance; for statistical checks the largest deviation in standard errors.
+        error: the largest difference of mass at a trace, or of the evidence, as a share of the evidence; for
+            heuristics a total variation distance; for statistical checks the largest deviation in standard errors.
         tolerance: what ``error`` may be.
         leaves: how many sequences of random outcomes were run.
         seconds: how long it took.
@@ -141,7 +141,7 @@ def validate(
         n: the numbers of particles to check, for methods that have particles. Three: some bugs hide at two.
         kwargs: the program's keyword arguments.
         limit: the most sequences of random outcomes to run at one ``n``.
-        tolerance: the largest difference of mass that counts as rounding.
+        tolerance: the largest difference of mass, as a share of the evidence, that counts as rounding.
         options: the method's own.
 
     Returns:
@@ -154,11 +154,12 @@ def validate(
     counts = [n] if isinstance(n, int) else list(n)
     recipes = _recipes(method, options, counts)
     started = time.perf_counter()
-    exact = expected(program, call, _reference(recipes[0]), limit)
+    scale = _scale(program, call, recipes[0])
+    exact = expected(program, call, _reference(recipes[0]), limit, scale)
     error, leaves = 0.0, 0
     for recipe in recipes:
         recipe.check(program.sites)
-        found = expected(program, call, recipe, limit)
+        found = expected(program, call, recipe, limit, scale)
         leaves += found.leaves
         error = max(error, found.variation(exact) if recipe.guarantee == "heuristic" else found.distance(exact))
     guarantee = recipes[0].guarantee
@@ -209,8 +210,9 @@ def validate_statistically(
     recipe = _recipes(method, options, [n])[0]
     started = time.perf_counter()
     exact: Measure = defaultdict(float)
-    for run in _result(program, call, Enumerate()).runs:
-        exact[freeze(run.value)] += math.exp(run.log_weight)
+    scale = _scale(program, call, recipe)
+    for run in _result(program, call, Enumerate(ignore_evidence=not recipe.evidence)).runs:
+        exact[freeze(run.value)] += math.exp(run.log_weight - scale)
     posteriors = run_problems(program, [call] * runs, recipe, [seed + i for i in range(runs)])
     sums: dict[Any, float] = defaultdict(float)
     squares: dict[Any, float] = defaultdict(float)
@@ -218,7 +220,7 @@ def validate_statistically(
     for posterior in posteriors:
         masses: dict[Any, float] = defaultdict(float)
         for run in posterior.runs:
-            masses[freeze(run.value)] += math.exp(run.log_weight)
+            masses[freeze(run.value)] += math.exp(run.log_weight - scale)
         masses[_EVIDENCE] = math.fsum(masses.values())
         for key, mass in masses.items():
             sums[key] += mass
@@ -256,6 +258,12 @@ def _reference(method: Method) -> Method:
     return Enumerate(ignore_evidence=not method.evidence)
 
 
+def _scale(program: Program, call: Call, method: Method) -> float:
+    """log Z, the unit of masses: an error counts by its share of the evidence, however small that is."""
+    log_evidence = _result(program, call, Enumerate(ignore_evidence=not method.evidence)).log_evidence
+    return log_evidence if log_evidence is not None and math.isfinite(log_evidence) else 0.0
+
+
 def law_of(method: Method) -> str:
     """The law that a method claims to obey."""
     return LAWS[method.guarantee] if method.evidence or method.guarantee != "proper" else LAWS["prior"]
@@ -275,7 +283,7 @@ def _result(program: Program, call: Call, method: Method) -> Result:
     return run_problems(program, [call], method, [0])[0].result
 
 
-def expected(program: Program, call: Call, method: Method, limit: int = 100_000) -> Expected:
+def expected(program: Program, call: Call, method: Method, limit: int = 100_000, scale: float = 0.0) -> Expected:
     """What a method's outcome is in expectation, over everything that it draws.
 
     Args:
@@ -283,6 +291,7 @@ def expected(program: Program, call: Call, method: Method, limit: int = 100_000)
         call: its arguments and keyword arguments.
         method: the method.
         limit: the most sequences of random outcomes to run.
+        scale: the logarithm of the unit of masses.
 
     Raises:
         TooLarge: there are more, or infinitely many.
@@ -295,11 +304,11 @@ def expected(program: Program, call: Call, method: Method, limit: int = 100_000)
             lambda source: run_problems(program, [call], method, [0], source=source)[0].result, limit
         ):
             leaves += 1
-            evidence += math.nan if result.log_evidence is None else math.exp(log_p + result.log_evidence)
+            evidence += math.nan if result.log_evidence is None else math.exp(log_p + result.log_evidence - scale)
             total = log_sum_exp([run.log_weight for run in result.runs])
             for run in result.runs:
                 key = trace_key(run)
-                measure[key] += math.exp(log_p + run.log_weight)
+                measure[key] += math.exp(log_p + run.log_weight - scale)
                 posterior[key] += math.exp(log_p + run.log_weight - total)
     except NotFinite as error:
         raise TooLarge(

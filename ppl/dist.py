@@ -56,7 +56,7 @@ def categorical(weights: Mapping[Any, float] | Sequence[float]) -> Finite:
     if not numbers or any(w < 0 or not math.isfinite(w) for w in numbers) or not sum(numbers) > 0:
         raise ValueError(f"categorical() needs weights of zero or more, not all zero; got {weights!r}")
     total = math.fsum(numbers)
-    return Finite([o for o, _ in pairs], [math.log(w / total) if w > 0 else -math.inf for w in numbers])
+    return Finite([o for o, _ in pairs], [_log(w / total) for w in numbers])
 
 
 def uniform(outcomes: Sequence[Any]) -> Finite:

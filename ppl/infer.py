@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from .compiler.scan import parameters
@@ -91,7 +92,7 @@ def infer_many(
     """
     calls: list[Arguments] = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
     seeds: list[int | None]
-    if seed is None or isinstance(seed, int):
+    if seed is None or isinstance(seed, int | Integral):  # numpy's integers are no int
         seeds = [seed] * len(calls)
     else:
         seeds = list(seed)
@@ -115,8 +116,9 @@ def _infer(
         hint = "put @program above it" if callable(program) else "write infer(program, x), not infer(program(x))"
         raise TypeError(f"infer takes a @program, got {type(program).__name__}: {hint}")
     for seed in seeds:
-        if seed is not None and not isinstance(seed, int):
+        if seed is not None and not isinstance(seed, Integral):
             raise TypeError(f"seed is an integer, got {seed!r}")
+    seeds = [None if seed is None else int(seed) for seed in seeds]
     if on_error not in ("raise", "kill"):
         raise ValueError(f"on_error is 'raise' or 'kill'; got {on_error!r}")
     mine = [option for option in options if option in parameters(program.compiled.ir.signature)]

@@ -6,9 +6,12 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .source import Key, Source
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Distribution(ABC):
@@ -37,9 +40,12 @@ class Torch(Distribution):
         return repr(self.inner)
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
-        outcomes = self.support()
-        if outcomes is not None:
-            return outcomes[source.choose([w for _, w in outcomes], key)]
+        table = self._table()
+        if table is not None:
+            values, weights = table
+            log_probs = weights.tolist()
+            chosen = source.choose(log_probs, key)
+            return values[chosen], log_probs[chosen]
         value = source.draw(self.inner, key)
         return value, float(self.inner.log_prob(value).sum())
 
@@ -49,20 +55,30 @@ class Torch(Distribution):
         if not isinstance(value, torch.Tensor):
             value = torch.as_tensor(value, dtype=torch.get_default_dtype())
         try:
-            return float(self.inner.log_prob(value).sum())
+            log_prob = float(self.inner.log_prob(value).sum())
         except ValueError:
             support = self.inner.support
             if bool(torch.as_tensor(support.check(value)).all()):
                 raise
             return -math.inf  # torch refuses values outside the support; their density is zero
+        if not value.ndim and (table := self._table(normalise=False)) is not None:
+            log_prob -= float(table[1].logsumexp(0))
+        return log_prob
 
     def support(self) -> Sequence[tuple[Any, float]] | None:
+        table = self._table()
+        if table is None:
+            return None
+        return [(v, w) for v, w in zip(table[0], table[1].tolist(), strict=True) if w > -math.inf]
+
+    def _table(self, normalise: bool = True) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Every outcome and its log-probability, if they can be listed. In float32 the masses sum to 1 but nearly."""
         inner = self.inner
         if not inner.has_enumerate_support or inner.batch_shape or inner.event_shape:
             return None
         values = inner.enumerate_support(expand=False)
-        weights = inner.log_prob(values).double().tolist()
-        return [(v, w) for v, w in zip(values, weights, strict=True) if w > -math.inf]
+        weights = inner.log_prob(values).double()
+        return values, weights - weights.logsumexp(0) if normalise else weights
 
 
 def as_distribution(value: Any) -> Distribution | None:

@@ -140,10 +140,13 @@ class Scheduler:
         by_function: dict[Any, list[CallRequest]] = {}
         for wait in self._calls:
             assert isinstance(wait.request, CallRequest)
-            by_function.setdefault(wait.request.function, []).append(wait.request)
+            function: Any = wait.request.function
+            key = function if type(function).__hash__ is not None else id(function)
+            by_function.setdefault(key, []).append(wait.request)
         self._calls = []
         completions = []
-        for function, requests in by_function.items():
+        for requests in by_function.values():
+            function = requests[0].function
             results = run_batched(function, requests)
             completions += [Completion(r, value) for r, value in zip(requests, results, strict=True)]
         return completions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, ClassVar
 
 from ...compiler.requests import Site
@@ -67,5 +68,5 @@ def at_least_one(n: int) -> None:
     """Raises:
     ValueError: ``n`` is no positive number of particles.
     """
-    if not isinstance(n, int) or n < 1:
+    if not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n is the number of particles, 1 or more; got {n!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import torch.distributions as td
 
 from ppl import SMC, Importance, dist, factor, program, sample
@@ -81,3 +82,36 @@ def test_values_that_can_not_be_hashed() -> None:
         return [sample(dist.flip(0.5))]
 
     assert validate(listed)
+
+
+@pytest.mark.parametrize("log_scale", [-1000.0, -40.0, 900.0])
+def test_errors_count_by_their_share_of_the_evidence(log_scale: float) -> None:
+    """However unlikely the evidence: with absolute errors any method would pass."""
+
+    @program
+    def unlikely() -> bool:
+        x = sample(dist.flip(0.5))
+        factor(log_scale + 1.0 if x else log_scale)
+        return x
+
+    assert validate(unlikely, n=(1, 2), ess_threshold=1.0)
+    assert not validate(unlikely, method=Wrong(), n=2)
+    assert validate_statistically(unlikely, method="smc", n=4, runs=400)
+    assert not validate_statistically(unlikely, method=VeryWrong(), n=4, runs=1500)
+
+
+def test_forward_sampling_is_checked_against_the_prior_also_statistically() -> None:
+    assert validate_statistically(hidden_markov, [True, False], method="forward", n=4, runs=400)
+
+
+def test_torchs_finite_distributions_sum_to_one() -> None:
+    """In float32 they do not quite."""
+
+    @program
+    def die() -> int:
+        x = sample(td.Categorical(torch.tensor([0.1, 0.2, 0.7])))
+        y = sample(td.Bernoulli(0.3), proposal=td.Bernoulli(0.6))
+        factor(0.3 * float(x + y))
+        return int(x + y)
+
+    assert validate(die, n=(1, 2))

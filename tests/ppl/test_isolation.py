@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributions as td
 
-from ppl import ProgramError, barrier, call, condition, dist, factor, infer, program, sample, table_lm
+from ppl import ProgramError, barrier, call, condition, dist, factor, infer, infer_many, program, sample, table_lm
 from ppl.runtime.fork import CannotFork
 from ppl.text import Text
 
@@ -259,3 +262,38 @@ def test_a_proposal_is_no_mistake_under_enumeration() -> None:
     assert infer(coin, method="enumerate", proposals={"x": lambda site: flip(0.9)}).probability(True) == pytest.approx(
         0.3
     )
+
+
+def test_numbers_of_numpy() -> None:
+    numbers: Any = np.array([3, 4])
+    posterior = infer(story, 2, n=numbers[1], seed=numbers[0])
+    assert posterior.n == 4 and type(posterior.seed) is int
+    assert posterior.log_evidence == infer(story, 2, n=4, seed=3).log_evidence
+    assert infer_many(story, [1, 2], n=4, seed=numbers[:1].repeat(2))[1].log_evidence == posterior.log_evidence
+    assert infer_many(story, [1, 2], n=4, seed=numbers[0])[1].log_evidence == posterior.log_evidence
+
+
+def test_a_batched_function_that_can_not_be_hashed() -> None:
+    @dataclasses.dataclass
+    class Reward:
+        scale: float
+        sizes: list[int]
+
+        def __call__(self, xs: list[bool]) -> list[float]:
+            self.sizes.append(len(xs))
+            return [self.scale * x for x in xs]
+
+    reward = Reward(2.0, [])
+
+    @program
+    def scored() -> float:
+        x = sample(flip())
+        y = call(reward, x)
+        return y
+
+    assert set(infer(scored, n=16, seed=0).distribution()) == {0.0, 2.0}
+    assert reward.sizes == [16]
+
+
+def test_weights_that_vanish_beside_others() -> None:
+    assert dist.categorical([5e-324, 1e10]).log_probs == (-math.inf, 0.0)
