@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from types import FunctionType
 from typing import Any, TypeVar
 
 from .engines.base import Completion, Engine, RequestError
@@ -140,9 +141,7 @@ class Scheduler:
         by_function: dict[Any, list[CallRequest]] = {}
         for wait in self._calls:
             assert isinstance(wait.request, CallRequest)
-            function: Any = wait.request.function
-            key = function if type(function).__hash__ is not None else id(function)
-            by_function.setdefault(key, []).append(wait.request)
+            by_function.setdefault(_identity(wait.request.function), []).append(wait.request)
         self._calls = []
         completions = []
         for requests in by_function.values():
@@ -150,6 +149,16 @@ class Scheduler:
             results = run_batched(function, requests)
             completions += [Completion(r, value) for r, value in zip(requests, results, strict=True)]
         return completions
+
+
+def _identity(function: Any) -> Any:
+    """What makes rows share a call. A lambda in a program is a new function for each particle, of the same code."""
+    if type(function) is FunctionType and not function.__defaults__ and not function.__kwdefaults__:
+        try:
+            return (id(function.__code__), *(id(cell.cell_contents) for cell in function.__closure__ or ()))
+        except ValueError:  # a cell is still empty
+            return id(function)
+    return function if type(function).__hash__ is not None else id(function)
 
 
 def run_batched(function: Callable[..., Sequence[Any]], requests: Sequence[CallRequest]) -> Sequence[Any]:

@@ -297,3 +297,28 @@ def test_a_batched_function_that_can_not_be_hashed() -> None:
 
 def test_weights_that_vanish_beside_others() -> None:
     assert dist.categorical([5e-324, 1e10]).log_probs == (-math.inf, 0.0)
+
+
+def test_a_lambda_in_a_program_is_one_batched_function_unless_it_holds_something_of_the_run() -> None:
+    sizes: list[int] = []
+
+    def doubled(xs: list[int]) -> list[int]:
+        sizes.append(len(xs))
+        return [2 * x for x in xs]
+
+    @program
+    def plain() -> int:
+        x = sample(dist.uniform([1, 2]))
+        y = call(lambda xs: doubled(xs), x)
+        return y - 2 * x
+
+    @program
+    def holding() -> int:
+        x = sample(dist.uniform([1, 2]))
+        z = [x]
+        y = call(lambda xs: [v + z[0] for v in doubled(xs)], x)
+        return y - 3 * x
+
+    assert infer(plain, n=16, seed=0).probability(0) == 1.0
+    assert sizes == [16]
+    assert infer(holding, n=16, seed=0).probability(0) == 1.0
