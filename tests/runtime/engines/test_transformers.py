@@ -11,8 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedTokenizerFast
 
+from ppl.runtime.engines.loading import load_transformers
 from ppl.runtime.engines.prefix import Prefix
-from ppl.runtime.engines.transformers import TransformersModel, load_transformers
+from ppl.runtime.engines.transformers import TransformersModel
 
 from .tiny_models import MAX_LENGTH, MODELS, VOCAB, make, plain_logits
 
