@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
 
@@ -27,6 +28,9 @@ _BLOCK = 1 << 24
 
 _WORTH_THREADS = 100_000_000
 """Parameters times rows from which a call of the model is worth more than one CPU thread."""
+
+_one_at_a_time = RLock()
+"""Inference may run in several threads; a model's caches serve one batch at a time."""
 
 _ENDINGS = 1024
 """How many texts' endings to remember before starting over."""
@@ -132,7 +136,7 @@ class LocalEngine(Engine):
     def _compute(self, batch: Batch) -> None:
         """Answer what the batch asks for: first compute everything, which may fail, then change the jobs."""
         nodes = list(batch.rows)
-        with _threads_for(self.model.size * len(nodes)):
+        with _one_at_a_time, _threads_for(self.model.size * len(nodes)):
             self._answer(batch, nodes)
 
     def _answer(self, batch: Batch, nodes: Sequence[Prefix]) -> None:

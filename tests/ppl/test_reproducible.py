@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,13 +12,13 @@ from ppl import Posterior, condition, factor, infer, infer_many, load_lm, progra
 from ppl.bundled.problems import arithmetic_holds, problems
 from ppl.lm import LM, unload_lms
 
-QUESTIONS = [p.question for p in problems(3, steps=[2, 4], seed=3)]
+QUESTIONS = [p.question for p in problems(3, steps=[7, 9], seed=3)]
 
 
 @program
 def solve(question: str, lm: LM) -> str | None:
     context = lm.context(f"Q: {question}\n")
-    for _ in range(8):
+    for _ in range(10):
         line = sample(context.line(max_tokens=20))
         context = context + line
         if line.startswith("A:"):
@@ -63,7 +64,19 @@ def test_whichever_other_problems_run_beside_it() -> None:
         for mine, theirs in zip(alone, map(outcome, together), strict=True):
             assert theirs[0] == mine[0]
             assert theirs[1] == pytest.approx(mine[1], abs=1e-5)
-    assert outcome(infer(solve, QUESTIONS[0], lm, n=6, seed=5))[0] != alone[0][0]
+    others = [outcome(infer(solve, q, lm, n=6, seed=5)) for q in QUESTIONS]
+    assert [sampled for sampled, _ in others] != [sampled for sampled, _ in alone]
+
+
+def test_whichever_threads_share_the_model() -> None:
+    lm = load_lm()
+    alone = [outcome(infer(solve, q, lm, n=6, seed=4)) for q in QUESTIONS]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            together = list(pool.map(lambda q: outcome(infer(solve, q, lm, n=6, seed=4)), QUESTIONS * 3))
+            for i, (sampled, weights) in enumerate(together):
+                assert sampled == alone[i % len(QUESTIONS)][0]
+                assert weights == pytest.approx(alone[i % len(QUESTIONS)][1], abs=1e-5)
 
 
 def test_every_prefix_is_computed_once() -> None:
