@@ -14,7 +14,7 @@ import math
 from ppl import Posterior, condition, infer, load_lm, program, sample
 from ppl.bundled.problems import arithmetic_holds, solve
 
-QUESTION = "Start with 99. Subtract 6. Multiply by 6. Add 684. Subtract 378."
+QUESTION = "Start with 62. Add 63. Add 617. Add 49. Add 252. Subtract 134."
 
 lm = load_lm()
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ppl import Posterior, infer, load_lm, observe, program, sample, twist
 
-WRITTEN = "Q: Start with 99. Subtract 6. Multiply by 6. Add 684. Subtract 378.\n99-6=93\n93*6=558\n558+684=1242\n"
-CANDIDATES = ("1242-378=864\n", "1242-378=854\n", "1242-378=865\n", "1242-378=874\n", "1242-378=964\n")
+WRITTEN = "Q: Start with 49. Add 74. Subtract 105. Subtract 3. Add 27.\n49+74=123\n"
+CANDIDATES = ("123-105=18\n", "123-105=28\n", "123-105=2\n", "123-105=7\n")
 
 lm = load_lm()
 
@@ -40,7 +40,7 @@ def judged() -> str:
 @program
 def hinted() -> str:
     step = sample(lm.context(WRITTEN).choice(CANDIDATES))
-    twist(3.0 * verdict(step).log_prob("yes\n"))
+    twist(verdict(step).log_prob("yes\n"))
     return step.strip()
 
 
