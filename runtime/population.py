@@ -29,13 +29,11 @@ class Population:
     Attributes:
         particles: the particles, dead ones included.
         log_scale: the common factor: 1/n, times the mean weight at each resampling so far.
-        key: what the population's own draws are derived from.
         history: its past.
     """
 
     particles: list[Particle]
     log_scale: float
-    key: Key
     history: list[Generation] = field(default_factory=list)
 
     @property
@@ -103,7 +101,7 @@ def spawn(world: World, n: int) -> Population:
         start = _Entry(_Invocation(world.program, forked[0], forked[1]))  # type: ignore[arg-type]
         scope = Scope("", world.program.fixed)
         particles.append(Particle(start, (), scope, derive(world.key, "particle", i)))
-    return Population(particles, -math.log(n), world.key)
+    return Population(particles, -math.log(n))
 
 
 def advance(world: World, population: Population, through: bool = False) -> Task[None]:

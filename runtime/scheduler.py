@@ -28,12 +28,10 @@ class Scheduler:
 
     Args:
         concurrency: how many tasks may be under way at once; the next starts when one ends.
-        on_step: called after each step of an engine, for progress displays.
     """
 
-    def __init__(self, concurrency: int = 64, on_step: Callable[[], None] | None = None) -> None:
+    def __init__(self, concurrency: int = 64) -> None:
         self.concurrency = max(1, concurrency)
-        self.on_step = on_step
         self._owner: dict[int, tuple[int, Wait]] = {}
         self._sessions: dict[Engine, Engine] = {}
         self._before: list[Usage] = []
@@ -120,8 +118,6 @@ class Scheduler:
             completions = self._flush_calls()
         else:
             raise RuntimeError("no task can go on and nothing is pending")
-        if self.on_step is not None:
-            self.on_step()
         answers: dict[int, Answered] = {}
         for completion in completions:
             number, wait = self._owner.pop(id(completion.request))

@@ -107,7 +107,7 @@ def test_an_exception_leaves_the_terminal_usable() -> None:
 
 def test_refreshes_are_limited() -> None:
     console = recorded()
-    population = Population([], 0.0, (0,))  # type: ignore[arg-type]
+    population = Population([], 0.0)
     with LiveProgress(1, SMC(), console) as live:
         started = time.perf_counter()
         while time.perf_counter() - started < 0.5:
