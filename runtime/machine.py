@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Invoke, Observe, Sample, Site, Twist
 from .distributions import Distribution, as_distribution
@@ -33,16 +33,6 @@ from .operands import (
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
-
-
-class Runnable(Protocol):
-    """A program as the machine sees it (``ppl.Program`` is one)."""
-
-    @property
-    def entry(self) -> Block: ...
-
-    @property
-    def fixed(self) -> Mapping[str, Fixed] | None: ...
 
 
 @dataclass(slots=True)
@@ -181,7 +171,7 @@ class Machine:
         fixed = {**(ask.program.fixed or {}), **fixed}
         particle.frame = Frame(block, live, particle.scope, particle.frame)
         particle.scope = Scope(prefix, fixed or None)
-        return _Entry(ask), ()
+        return Entry(ask), ()
 
     def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
         local = ask.local_address
@@ -391,7 +381,7 @@ class Machine:
         return None
 
 
-class _Entry:
+class Entry:
     """The first block of an invoked program, its arguments bound."""
 
     def __init__(self, ask: Invoke) -> None:

@@ -11,11 +11,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from ..compiler.requests import Block
 from .fork import fork_values
-from .machine import Machine, Runnable, Wait, _Entry
-from .particle import Particle, Scope, Status
+from .machine import Entry, Machine, Wait
+from .particle import Fixed, Particle, Scope, Status
 from .resampling import SCHEMES, normalise
 from .result import Generation, Run, effective_sample_size, log_sum_exp
 from .scheduler import Task
@@ -65,6 +66,16 @@ class Population:
         ]
 
 
+class Runnable(Protocol):
+    """A program as the machine sees it (``ppl.Program`` is one)."""
+
+    @property
+    def entry(self) -> Block: ...
+
+    @property
+    def fixed(self) -> Mapping[str, Fixed] | None: ...
+
+
 @dataclass
 class World:
     """One problem: a program with its arguments, and how its particles are run.
@@ -98,7 +109,7 @@ def spawn(world: World, n: int) -> Population:
     for i in range(n):
         # Each has arguments of its own to change.
         forked = fork_values((world.args, dict(world.kwargs)), {})
-        start = _Entry(_Invocation(world.program, forked[0], forked[1]))  # type: ignore[arg-type]
+        start = Entry(_Invocation(world.program, forked[0], forked[1]))  # type: ignore[arg-type]
         scope = Scope("", world.program.fixed)
         particles.append(Particle(start, (), scope, derive(world.key, "particle", i)))
     return Population(particles, -math.log(n))
