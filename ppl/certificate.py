@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -209,33 +209,10 @@ def validate_statistically(
     call: Call = (tuple(args), dict(kwargs or {}))
     recipe = _recipes(method, options, [n])[0]
     started = time.perf_counter()
-    exact: Measure = defaultdict(float)
     scale = _scale(program, call, recipe)
-    for run in _result(program, call, Enumerate(ignore_evidence=not recipe.evidence)).runs:
-        exact[freeze(run.value)] += math.exp(run.log_weight - scale)
+    truth = _masses(_result(program, call, Enumerate(ignore_evidence=not recipe.evidence)).runs, scale)
     posteriors = run_problems(program, [call] * runs, recipe, [seed + i for i in range(runs)])
-    sums: dict[Any, float] = defaultdict(float)
-    squares: dict[Any, float] = defaultdict(float)
-    seen: dict[Any, int] = defaultdict(int)
-    for posterior in posteriors:
-        masses: dict[Any, float] = defaultdict(float)
-        for run in posterior.runs:
-            masses[freeze(run.value)] += math.exp(run.log_weight - scale)
-        masses[_EVIDENCE] = math.fsum(masses.values())
-        for key, mass in masses.items():
-            sums[key] += mass
-            squares[key] += mass * mass
-            seen[key] += mass > 0
-    truth = {**exact, _EVIDENCE: math.fsum(exact.values())}
-    worst, compared = 0.0, 0
-    for key in {*sums, *truth}:
-        mean = sums[key] / runs
-        deviation = math.sqrt(max(squares[key] / runs - mean * mean, 0.0) / runs)
-        if seen[key] < 100 and key is not _EVIDENCE:
-            continue
-        compared += 1
-        gap = abs(mean - truth.get(key, 0.0))
-        worst = max(worst, gap / deviation if deviation > 1e-12 else (0.0 if gap < 1e-9 else math.inf))
+    worst, compared = _deviations([_masses(posterior.runs, scale) for posterior in posteriors], truth)
     allowed = NormalDist().inv_cdf(1 - false_alarm / (2 * compared))
     return Certificate(
         program.name,
@@ -249,6 +226,30 @@ def validate_statistically(
         runs,
         time.perf_counter() - started,
     )
+
+
+def _masses(runs: Iterable[Run], scale: float) -> Measure:
+    """The mass of each return value, and of all together, in units of ``exp(scale)``."""
+    masses: Measure = defaultdict(float)
+    for run in runs:
+        masses[freeze(run.value)] += math.exp(run.log_weight - scale)
+    masses[_EVIDENCE] = math.fsum(masses.values())
+    return masses
+
+
+def _deviations(estimates: Sequence[Measure], truth: Measure) -> tuple[float, int]:
+    """How far the mean of independent estimates is from the truth: the most standard errors, of how many masses."""
+    worst, compared, count = 0.0, 0, len(estimates)
+    for key in {*truth, *(key for masses in estimates for key in masses)}:
+        masses = [estimate.get(key, 0.0) for estimate in estimates]
+        if key is not _EVIDENCE and sum(mass > 0 for mass in masses) < 100:
+            continue
+        compared += 1
+        mean = sum(masses) / count
+        deviation = math.sqrt(max(sum(mass * mass for mass in masses) / count - mean * mean, 0.0) / count)
+        gap = abs(mean - truth.get(key, 0.0))
+        worst = max(worst, gap / deviation if deviation > 1e-12 else (0.0 if gap < 1e-9 else math.inf))
+    return worst, compared
 
 
 def _reference(method: Method) -> Method:

@@ -7,14 +7,15 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from numbers import Integral
 from typing import Any
 
 from .compiler.scan import parameters
 from .posterior import Posterior
 from .program import Program, check_address
-from .runtime.machine import Machine
-from .runtime.methods import Method, make_method
+from .runtime.machine import Machine, Tally
+from .runtime.methods import Method, UnknownOption, make_method
 from .runtime.operands import Proposal
 from .runtime.population import Population, World
 from .runtime.result import Cost, Death, Result
@@ -121,22 +122,32 @@ def _infer(
     seeds = [None if seed is None else int(seed) for seed in seeds]
     if on_error not in ("raise", "kill"):
         raise ValueError(f"on_error is 'raise' or 'kill'; got {on_error!r}")
-    mine = [option for option in options if option in parameters(program.compiled.ir.signature)]
     try:
         recipe = make_method(method, options)
-    except ValueError as error:
-        if mine:
-            raise ValueError(f"{error}. An argument of {program.name} goes into kwargs={{{mine[0]!r}: ...}}") from None
-        raise
+    except UnknownOption as error:
+        if error.option not in parameters(program.compiled.ir.signature):
+            raise
+        hint = f"An argument of {program.name} goes into kwargs={{{error.option!r}: ...}}"
+        raise ValueError(f"{error}. {hint}") from None
     recipe.check(program.sites)
     _check_proposals(program, proposals)
-    if progress is True:
-        from .progress import LiveProgress
+    with ExitStack() as stack:
+        report = progress if callable(progress) else None
+        if progress is True:
+            from .progress import LiveProgress
 
-        with LiveProgress(len(calls), recipe) as live:
-            return run_problems(program, calls, recipe, seeds, proposals, on_error, live.report, concurrency)
-    report = progress if callable(progress) else None
-    return run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency)
+            report = stack.enter_context(LiveProgress(len(calls), recipe)).report
+        before = _global_randomness()
+        found = run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency)
+        after = _global_randomness()
+    # A generator that was not loaded before can't be compared.
+    if any(old is not None and old != new for old, new in zip(before, after, strict=True)):
+        warnings.warn(
+            f"{program.name} drew from a global random generator (random, numpy or torch): such draws are no part of "
+            "the posterior and no seed repeats them. Draw with sample(distribution) instead.",
+            stacklevel=3,
+        )
+    return found
 
 
 def run_problems(
@@ -170,40 +181,29 @@ def run_problems(
             yield method.run(World(program, args, kwargs, machine, key, told)), source
 
     found: dict[int, Posterior] = {}
-    global_randomness = _global_randomness()
     for number, population in scheduler.run(tasks()):
         tally = machines[number].tally
         used = scheduler.usage()
-        cost = Cost(
-            tally.tokens,
-            used.positions,
-            used.forwards,
-            tally.model_calls,
-            tally.calls,
-            time.perf_counter() - started[number],
-        )
+        seconds = time.perf_counter() - started[number]
+        cost = Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds)
         _warn_of_unused(program, machines[number])
-        deaths = tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common())
-        result = Result(
-            runs=population.runs(),
-            log_evidence=population.log_evidence if method.evidence else None,
-            guarantee=method.guarantee,
-            method=method.describe(),
-            program=program.name,
-            particles=len(population.particles),
-            seed=chosen[number],
-            history=tuple(population.history),
-            deaths=deaths,
-            cost=cost,
-        )
-        found[number] = Posterior(result)
-    if _global_randomness() != global_randomness:
-        warnings.warn(
-            f"{program.name} drew from a global random generator (random, numpy or torch): such draws are no part of "
-            "the posterior and no seed repeats them. Draw with sample(distribution) instead.",
-            stacklevel=_OUTSIDE,
-        )
+        found[number] = Posterior(_result(program, method, population, tally, chosen[number], cost))
     return [found[number] for number in range(len(calls))]
+
+
+def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:
+    return Result(
+        runs=population.runs(),
+        log_evidence=population.log_evidence if method.evidence else None,
+        guarantee=method.guarantee,
+        method=method.describe(),
+        program=program.name,
+        particles=len(population.particles),
+        seed=seed,
+        history=tuple(population.history),
+        deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),
+        cost=cost,
+    )
 
 
 def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
@@ -229,7 +229,7 @@ def _warn_of_unused(program: Program, machine: Machine) -> None:
     """A fixed site or a proposal that no run reached is most likely misspelt."""
     asked = [*(program.fixed or {}), *machine.proposals]
     unused = [name for name in asked if name not in machine.used]
-    if unused and not machine.ignore_evidence:
+    if unused:
         warnings.warn(
             f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
             f"infer({program.name}, ..., method='forward').addresses() lists the addresses",

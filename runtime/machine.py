@@ -144,7 +144,7 @@ class Machine:
         if kind is Sample:
             return self._sample(particle, ask)  # type: ignore[arg-type]
         if kind is Observe:
-            return self._observe(particle, ask, ask.distribution, ask.value, "observe")  # type: ignore[attr-defined]
+            return self._observe(particle, ask, ask.distribution, ask.value)  # type: ignore[attr-defined]
         if kind is Call:
             return self._call(particle, ask)  # type: ignore[arg-type]
         if kind is Condition:
@@ -186,16 +186,16 @@ class Machine:
             return None
         prior = self.distribution(ask, ask.distribution)
         if fixed is not None:
-            return self._observe(particle, ask, prior, fixed.value, "given", fixed.value)
+            return self._observe(particle, ask, prior, fixed.value)
+        # Looked up also where it is not needed: a name that some run reached is not misspelt.
+        maker = self._proposal(address, local, ask.site.name) if self.proposals else None
         if self.branch:
-            self._proposal(address, local, ask.site.name)  # not needed, but not misspelt either
             particle.status = Status.BRANCH
             return None
         drawn_from = prior
         if not self.ignore_evidence:
             if ask.proposal is not None:
                 drawn_from = self.distribution(ask, ask.proposal)
-            maker = self._proposal(address, local, ask.site.name) if self.proposals else None
             if maker is not None:
                 drawn_from = self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
         key = derive(particle.key, address)
@@ -245,19 +245,18 @@ class Machine:
             particle.log_joint += log_p
         return None
 
-    def _observe(
-        self, particle: Particle, ask: Ask, distribution: Any, value: Any, word: str, answer: Any = None
-    ) -> Wait | None:
+    def _observe(self, particle: Particle, ask: Ask, distribution: Any, value: Any) -> Wait | None:
+        """Weigh by the density at ``value``; a sample site whose value was given also answers with it."""
         address = particle.scope.prefix + ask.local_address
-        if answer is not None:
-            answer = as_drawn(distribution, answer, ask)
+        given = type(ask) is Sample
+        answer = as_drawn(distribution, value, ask) if given else None
         if self.ignore_evidence:
             self.resume(particle, own(answer))
             return None
         dist = self.distribution(ask, distribution)
 
         def weigh(log_p: float) -> None:
-            if word == "given":
+            if given:
                 self._record(particle, ask, address, answer, log_p, True)
             self.resume(particle, own(answer))
             self._evidence(particle, ask, log_p)

@@ -25,6 +25,18 @@ def register(method: type[Method]) -> type[Method]:
     return method
 
 
+class UnknownOption(ValueError):
+    """A method was given an option that it does not have.
+
+    Attributes:
+        option: its name.
+    """
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     """The method that a user named, with its options.
 
@@ -46,8 +58,8 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     known = [f.name for f in fields(found)]
     unknown = [o for o in options if o not in known]
     if unknown:
-        raise ValueError(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
+        raise UnknownOption(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(known)}", unknown[0])
     return found(**options)
 
 
-__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "make_method", "register"]
+__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "UnknownOption", "make_method", "register"]
