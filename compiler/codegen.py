@@ -83,7 +83,7 @@ class _Generator(Loops):
             inline, before = self._inlined(node, waiting)
             out += before
             waiting = []
-            if isinstance(node, ir.Effect):
+            if isinstance(node, (ir.Effect, ir.Gather)):
                 return out + self.effect(region, i, context, inline)
             if node in self.with_effects:
                 rest = self.rest(region, i, context)
@@ -124,6 +124,8 @@ class _Generator(Loops):
             wanted = list(node.values)
         elif isinstance(node, ir.Effect) and node.site.kind != "program":
             wanted = [v for _, v in node.args]
+        elif isinstance(node, ir.Gather):
+            wanted = [v for effect in node.effects for _, v in effect.args]
         taken = 0
         for value in reversed(wanted):
             if taken < len(waiting) and waiting[-1 - taken][0] is value:
@@ -196,20 +198,21 @@ class _Generator(Loops):
     def effect(self, region: ir.Region, i: int, context: Context, inline: dict[ir.Value, ast.expr]) -> list[ast.stmt]:
         """Ask, and go on in a new block with the answer."""
         node = region.nodes[i]
-        assert isinstance(node, ir.Effect)
-        params = [p for p in self.live.sorted(self.live.after[node]) if p is not node.result]
-        block = self.block((self.names[node.result],), params)
+        assert isinstance(node, (ir.Effect, ir.Gather))
+        params = [p for p in self.live.sorted(self.live.after[node]) if p not in node.defines]
+        answer = self.names[node.result] if isinstance(node, ir.Effect) else "·answers"
+        block = self.block((answer,), params)
+        if isinstance(node, ir.Gather):
+            names: list[ast.expr] = [ast.Name(self.names[result], ast.Store()) for result in node.defines]
+            block.body.append(position(ast.Assign([ast.Tuple(names, ast.Store())], load(answer)), node.span))
         self.later(block, lambda: self.sequence(region, i + 1, context.detached))
         before, args = self.passed(params)
-        site = f"·site{len(self.sites)}"
-        self.sites[site] = node.site
-        given = dict(node.args)
-        request = call(REQUESTS[node.site.kind], load(site), pack(*map(self.load, node.index)))
-        request.keywords = [ast.keyword(k, inline.get(v) or self.load(v)) for k, v in given.items()]
+        request = self.request(node, inline)
         then = load(block.name)
         out: list[ast.stmt] = [*before]
         ask = ast.Return(pack(request, then, pack(*args)))
-        if node.site.kind == "program":
+        if isinstance(node, ir.Effect) and node.site.kind == "program":
+            given = dict(node.args)
             out.append(ast.If(call("·is_program", self.load(given["program"])), [ask], []))
             native = ast.Call(
                 self.load(given["program"]),
@@ -221,6 +224,18 @@ class _Generator(Loops):
         else:
             out.append(ask)
         return [position(s, node.span) for s in out]
+
+    def request(self, node: ir.Effect | ir.Gather, inline: dict[ir.Value, ast.expr]) -> ast.expr:
+        """What the runtime is asked for."""
+        if isinstance(node, ir.Gather):
+            return call("·Gather", pack(*(self.request(effect, inline) for effect in node.effects)))
+        site = f"·site{len(self.sites)}"
+        self.sites[site] = node.site
+        operands = [load(site), pack(*map(self.load, node.index))]
+        kind = load(REQUESTS[node.site.kind])
+        new = call("·each", kind, *operands) if isinstance(node, ir.Each) else ast.Call(kind, operands, [])
+        new.keywords = [ast.keyword(k, inline.get(v) or self.load(v)) for k, v in node.args]
+        return new
 
     def branch(self, node: ir.If, context: Context, inline: dict[ir.Value, ast.expr]) -> list[ast.stmt]:
         """An ``if`` whose branches end where ``context`` says."""

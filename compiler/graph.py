@@ -109,6 +109,8 @@ def heap(node: ir.Node) -> Heap:
         return touches_heap(node.code)
     if isinstance(node, ir.Effect):
         return Heap.WRITE if node.site.kind in WRITING_EFFECTS else Heap.READ
+    if isinstance(node, ir.Gather):
+        return max((heap(effect) for effect in node.effects), key=_badness)
     if isinstance(node, ir.For):
         return Heap.WRITE  # iterating uses an iterator up
     inner = [heap(n) for region in node.regions for n in (*region.nodes, region.end)]

@@ -5,7 +5,8 @@ are never changed after they are built. Variables that a loop or a branch change
 regions and as its results. Two kinds of node do work:
 
 - ``Py``: Python that has no effect on the measure. It stays Python, with its variables bound to values.
-- ``Effect``: ``sample``, ``observe``, ... and calls of other programs. Execution is cut here and only here.
+- ``Effect``: ``sample``, ``observe``, ... and calls of other programs. Execution is cut here and only here. Passes
+  may put several of them together: ``Gather`` and ``Each``.
 
 The order of a region's nodes is an order in which they may run. What *must* come before what is derived from the
 operands, the heap and the effects: see ``graph.py``.
@@ -46,9 +47,15 @@ UNDEFINED = Value("undefined", maybe_unbound=True)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Node:
-    """What all nodes have in common."""
+    """What all nodes have in common.
+
+    Attributes:
+        span: where it stands, or where the user wrote what it was made from.
+        provenance: the passes that made or moved it, in their order.
+    """
 
     span: Span
+    provenance: tuple[str, ...] = ()
 
     @property
     def uses(self) -> tuple[Value, ...]:
@@ -133,6 +140,34 @@ class Effect(Node):
     @property
     def defines(self) -> tuple[Value, ...]:
         return (self.result,)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Each(Effect):
+    """One effect, asked for at once for every row: what is left of a loop around it.
+
+    ``args`` are lists of one length, with an item for each row; ``result`` is the list of the answers. The site counts
+    one loop more than ``index``: its last counter is the number of the row.
+    """
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Node):
+    """Several effects asked for at once; none uses what another answers.
+
+    Attributes:
+        effects: each with the operands, the address and the result that it would have by itself.
+    """
+
+    effects: tuple[Effect, ...]
+
+    @property
+    def uses(self) -> tuple[Value, ...]:
+        return tuple(value for effect in self.effects for value in effect.uses)
+
+    @property
+    def defines(self) -> tuple[Value, ...]:
+        return tuple(effect.result for effect in self.effects)
 
 
 # --- structured control flow ----------------------------------------------------------------------------------------
@@ -296,8 +331,17 @@ def walk(region: Region) -> Iterator[Node]:
     yield region.end
 
 
+def effects(region: Region) -> Iterator[Effect]:
+    """Every effect below ``region``, in order; those that are gathered one after the other."""
+    for node in walk(region):
+        if isinstance(node, Gather):
+            yield from node.effects
+        elif isinstance(node, Effect):
+            yield node
+
+
 def has_effects(node: Node) -> bool:
     """Whether execution may be cut inside ``node``."""
-    return isinstance(node, Effect) or any(
-        isinstance(inner, Effect) for region in node.regions for inner in walk(region)
+    return isinstance(node, (Effect, Gather)) or any(
+        isinstance(inner, (Effect, Gather)) for region in node.regions for inner in walk(region)
     )

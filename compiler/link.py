@@ -30,6 +30,8 @@ HELPERS: dict[str, Any] = {
     "·Barrier": requests.Barrier,
     "·Call": requests.Call,
     "·Invoke": requests.Invoke,
+    "·Gather": requests.Gather,
+    "·each": requests.each,
     "·UNBOUND": support.UNBOUND,
     "·END": support.END,
     "·item": support.item,
@@ -101,6 +103,18 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
         unit = _cache[key] = _Unit(program, generated, _code_objects(generated, fn), lowerer.resolver)
     entry = _link(fn, unit.generated, unit.codes)
     return Compiled(fn.__name__, entry, unit.program, unit.program.sites, frozenset(unit.resolver.unresolved))
+
+
+def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:
+    """Make IR run in place of a function.
+
+    Args:
+        fn: the function that the IR was lowered from: it lends its globals, closure and defaults.
+        program: verified IR, which passes may have changed.
+    """
+    assert isinstance(fn, types.FunctionType)
+    generated = generate(program, list(HELPERS))
+    return Compiled(fn.__name__, _link(fn, generated, _code_objects(generated, fn)), program, program.sites)
 
 
 def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, types.CodeType]:

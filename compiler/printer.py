@@ -6,10 +6,12 @@ The syntax is one construct per line, nested by indentation of two spaces; every
     free      "free" "[" NAME, … "]"
     region    WORD "(" definition, … ")"  node …  end         WORD is entry, then, else, test or body
     node      "py" "[" NAME=use, … "]" "->" "[" NAME=definition, … "]" ("tied" "[" NAME, … "]")? code
-              "[" definition "]" "=" KIND STRING "dynamic"? "(" FIELD=use, … ")" "at" "[" use, … "]"
+              effect
+              "gather"  effect …                              the effects indented
               "[" definition, … "]" "=" "if" use  then  else
               "[" definition, … "]" "=" "while" "[" use, … "]" counter?  test  body  else
               "[" definition, … "]" "=" "for" use "[" use, … "]" counter?  body  else
+    effect    "[" definition "]" "=" "each"? KIND STRING "dynamic"? "(" FIELD=use, … ")" "at" "[" use, … "]"
     counter   "counting" definition
     end       ("yield" | "break" | "continue" | "return" | "unreachable") "[" use, … "]"
     code      "| " STATEMENT, on the same line; or, if it takes several lines, each on its own line below
@@ -84,6 +86,10 @@ class _Printer:
             yield from self.py(node, where)
         elif isinstance(node, ir.Effect):
             yield self.effect(node) + where
+        elif isinstance(node, ir.Gather):
+            yield f"gather{where}"
+            for effect in node.effects:
+                yield f"  {self.effect(effect)}{_where(effect.span)}"
         elif isinstance(node, ir.If):
             test = self.use(node.test)
             inner = [*self.nested("then", node.then), *self.nested("else", node.orelse)]
@@ -110,7 +116,8 @@ class _Printer:
         index = self.uses(node.index)
         dynamic = " dynamic" if node.site.dynamic else ""
         name = json.dumps(node.site.name, ensure_ascii=False)
-        return f"[{self.definition(node.result)}] = {node.site.kind} {name}{dynamic} ({fields}) at {index}"
+        each = "each " if isinstance(node, ir.Each) else ""
+        return f"[{self.definition(node.result)}] = {each}{node.site.kind} {name}{dynamic} ({fields}) at {index}"
 
     def loop(self, node: ir.Loop, where: str) -> Iterator[str]:
         initial = self.uses(node.initial)

@@ -176,6 +176,35 @@ class Invoke(Ask):
         self.name = None
 
 
+class Gather(Ask):
+    """Several requests at once, none of which needs another's answer; answered with the list of their answers.
+
+    It means the same as asking for one after the other, in their order.
+    """
+
+    __slots__ = ("asks",)
+
+    def __init__(self, asks: Sequence[Ask]) -> None:
+        self.asks = asks
+        if asks:
+            self.site = asks[0].site
+            self.index = asks[0].index
+        self.name = None
+
+
+def each(kind: Callable[..., Ask], site: Site, index: tuple[int, ...], **rows: Sequence[Any]) -> Gather:
+    """A request for each row.
+
+    Args:
+        kind: the class of the requests.
+        site: their site.
+        index: the counters of the loops around, without the row's own.
+        rows: for each operand, its values, one a row.
+    """
+    columns = zip(*rows.values(), strict=True)
+    return Gather([kind(site, (*index, i), **dict(zip(rows, row, strict=True))) for i, row in enumerate(columns)])
+
+
 @dataclass(frozen=True, slots=True)
 class EffectSpec:
     """How the frontend recognises an effect: ``ppl.sample`` and its kin carry one as ``__ppl_effect__``.

@@ -106,7 +106,7 @@ def _ends(region: ir.Region, kind: type[ir.Terminator]) -> Iterator[ir.Terminato
 
 
 def _sites_are_listed(program: ir.Program) -> Iterator[str]:
-    used = [node.site for node in ir.walk(program.body) if isinstance(node, ir.Effect)]
+    used = [effect.site for effect in ir.effects(program.body)]
     if len(set(map(id, used))) != len(used):
         yield "two effects share a site"
     for site in used:
@@ -115,9 +115,23 @@ def _sites_are_listed(program: ir.Program) -> Iterator[str]:
 
 
 def _effects_are_counted(program: ir.Program) -> Iterator[str]:
+    for effect in ir.effects(program.body):
+        expected = effect.site.depth - isinstance(effect, ir.Each)
+        if len(effect.index) != expected:
+            yield f"the effect at {effect.span} has {len(effect.index)} counters where {expected} are expected"
+
+
+def _gathered_effects_are_independent(program: ir.Program) -> Iterator[str]:
     for node in ir.walk(program.body):
-        if isinstance(node, ir.Effect) and len(node.index) != node.site.depth:
-            yield f"the effect at {node.span} has {len(node.index)} counters where {node.site.depth} are expected"
+        if isinstance(node, ir.Gather):
+            if not node.effects:
+                yield f"nothing is gathered at {node.span}"
+            if not set(node.defines).isdisjoint(node.uses):
+                yield f"an effect gathered at {node.span} uses the answer of another"
+            if any(effect.site.kind == "program" for effect in node.effects):
+                yield f"a nested program is gathered at {node.span}, and it can't be asked for as one request"
+        if isinstance(node, ir.Each) and (node.site.kind == "program" or node.site.dynamic):
+            yield f"the {node.site.kind} at {node.span} can't be asked for in rows"
 
 
 def _tied_names_are_read_and_written(program: ir.Program) -> Iterator[str]:
@@ -133,6 +147,7 @@ RULES: tuple[Rule, ...] = (
     _edges_carry_what_is_expected,
     _sites_are_listed,
     _effects_are_counted,
+    _gathered_effects_are_independent,
     _tied_names_are_read_and_written,
 )
 
