@@ -187,17 +187,11 @@ class Machine:
         prior = self.distribution(ask, ask.distribution)
         if fixed is not None:
             return self._observe(particle, ask, prior, fixed.value)
-        # Looked up also where it is not needed: a name that some run reached is not misspelt.
-        maker = self._proposal(address, local, ask.site.name) if self.proposals else None
         if self.branch:
+            self._proposal(address, ask)  # a name that some run reached is not misspelt
             particle.status = Status.BRANCH
             return None
-        drawn_from = prior
-        if not self.ignore_evidence:
-            if ask.proposal is not None:
-                drawn_from = self.distribution(ask, ask.proposal)
-            if maker is not None:
-                drawn_from = self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
+        drawn_from = self.drawn_from(particle, ask, address, prior)
         key = derive(particle.key, address)
         if isinstance(drawn_from, Distribution):
             value, log_q = drawn_from.draw(self.source, key)
@@ -214,6 +208,15 @@ class Machine:
 
         return self._wait(particle, drawn_from, drawn_from.draw(key), then)
 
+    def drawn_from(self, particle: Particle, ask: Sample, address: str, prior: Any) -> Any:
+        """The distribution that a site's value is drawn from: its proposal, if it has one."""
+        maker = self._proposal(address, ask) if self.proposals else None
+        if self.ignore_evidence:
+            return prior
+        if maker is not None:
+            return self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
+        return prior if ask.proposal is None else self.distribution(ask, ask.proposal)
+
     def _weigh(
         self, particle: Particle, ask: Sample, address: str, prior: Any, proposal: Any, value: Any, log_q: float
     ) -> Wait | None:
@@ -223,14 +226,10 @@ class Machine:
                 self.covered.add(ask.site)
                 check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
-
-        request, drawn = scoring(prior, value, ask), as_drawn(prior, value, ask)
-
-        def then(completion: Completion) -> Wait | None:
-            self.tally.tokens += completion.tokens
-            return self._drawn(particle, ask, address, drawn, completion.log_prob, log_q)
-
-        return self._wait(particle, prior, request, then)
+        drawn = as_drawn(prior, value, ask)
+        return self.scored(
+            particle, ask, prior, value, lambda log_p: self._drawn(particle, ask, address, drawn, log_p, log_q)
+        )
 
     def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:
         """Go on from a random choice at which the particle branches, with one of its outcomes."""
@@ -254,26 +253,31 @@ class Machine:
             self.resume(particle, own(answer))
             return None
         dist = self.distribution(ask, distribution)
+        return self.scored(
+            particle, ask, dist, value, lambda log_p: self._observed(particle, ask, address, answer, log_p)
+        )
 
-        def weigh(log_p: float) -> None:
-            if given:
-                self._record(particle, ask, address, answer, log_p, True)
-            self.resume(particle, own(answer))
-            self._evidence(particle, ask, log_p)
+    def _observed(self, particle: Particle, ask: Ask, address: str, answer: Any, log_p: float) -> Wait | None:
+        if type(ask) is Sample:
+            self._record(particle, ask, address, answer, log_p, True)
+        self.resume(particle, own(answer))
+        self._evidence(particle, ask, log_p)
+        return None
 
+    def scored(
+        self, particle: Particle, ask: Ask, dist: Any, value: Any, then: Callable[[float], Wait | None]
+    ) -> Wait | None:
+        """Go on with the log-density of a value: at once, or when an engine has computed it."""
         if isinstance(dist, Distribution):
-            weigh(density(dist, value, ask))
-            return None
+            return then(density(dist, value, ask))
 
-        def then(completion: Completion) -> Wait | None:
+        def answered(completion: Completion) -> Wait | None:
             self.tally.tokens += completion.tokens
-            particle.status = Status.READY
-            weigh(completion.log_prob)
-            return None
+            return then(completion.log_prob)
 
-        return self._wait(particle, dist, scoring(dist, value, ask), then)
+        return self._wait(particle, dist, scoring(dist, value, ask), answered)
 
-    def _call(self, particle: Particle, ask: Call) -> Wait:
+    def _call(self, particle: Particle, ask: Call) -> Wait | None:
         def then(completion: Completion) -> Wait | None:
             self.tally.calls += 1
             self.resume(particle, own(completion.value))
@@ -372,8 +376,8 @@ class Machine:
             )
         return found
 
-    def _proposal(self, *names: str) -> Proposal | None:
-        for name in names:
+    def _proposal(self, address: str, ask: Ask) -> Proposal | None:
+        for name in (address, ask.local_address, ask.site.name):
             if name in self.proposals:
                 self.used.add(name)
                 return self.proposals[name]
