@@ -89,13 +89,17 @@ class Particle:
         ask: the effect it stands at, while it is not ready.
         value: what the program returned, once done.
         asked: how many requests its program made, a measure of progress.
+        journal: what its program was answered so far, newest first, where the machine records that (``replay.py``).
+        follow: the older run that this one follows, if it does. A fork goes its own way.
     """
 
     __slots__ = (
         "ask",
         "asked",
         "block",
+        "follow",
         "frame",
+        "journal",
         "key",
         "live",
         "log_joint",
@@ -123,6 +127,8 @@ class Particle:
         self.ask: Ask | None = None
         self.value: Any = None
         self.asked = 0
+        self.journal: Any = None
+        self.follow: Any = None
 
     @property
     def selection_weight(self) -> float:
@@ -140,6 +146,7 @@ class Particle:
         for slot in Particle.__slots__:
             setattr(new, slot, getattr(self, slot))
         new.key = key
+        new.follow = None
         if self.running:
             memo: Memo = {}
             try:

@@ -105,14 +105,14 @@ class _Invocation:
 
 def spawn(world: World, n: int) -> Population:
     """n particles at the start of the program."""
-    particles = []
-    for i in range(n):
-        # Each has arguments of its own to change.
-        forked = fork_values((world.args, dict(world.kwargs)), {})
-        start = Entry(_Invocation(world.program, forked[0], forked[1]))  # type: ignore[arg-type]
-        scope = Scope("", world.program.fixed)
-        particles.append(Particle(start, (), scope, derive(world.key, "particle", i)))
-    return Population(particles, -math.log(n))
+    return Population([begin(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
+
+
+def begin(world: World, key: Key) -> Particle:
+    """A particle at the start of the program."""
+    args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
+    start = Entry(_Invocation(world.program, args, kwargs))  # type: ignore[arg-type]
+    return Particle(start, (), Scope("", world.program.fixed), key)
 
 
 def advance(world: World, population: Population, through: bool = False) -> Task[None]:
