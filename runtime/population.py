@@ -17,7 +17,7 @@ from ..compiler.requests import Block
 from .fork import fork_values
 from .machine import Entry, Machine, Wait
 from .particle import Fixed, Particle, Scope, Status
-from .resampling import SCHEMES, normalise
+from .resampling import normalise, offspring
 from .result import Generation, Run, effective_sample_size, log_sum_exp
 from .scheduler import Task
 from .source import Key, derive
@@ -173,25 +173,42 @@ def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
     )
 
 
-def resample(world: World, population: Population, scheme: str) -> None:
-    """Replace the particles by draws from among them, each then carrying the mean weight.
+def resample(
+    world: World,
+    population: Population,
+    scheme: str,
+    n: int | None = None,
+    selection: Sequence[float] | None = None,
+) -> tuple[int, ...]:
+    """Replace the particles by draws from among them.
 
-    Selection goes by weight times twist; a child's weight is divided by its twist, so the twist stays a hint.
+    Selection goes by weight times twist, or by whatever is asked for; a child then carries weight over selection, so
+    that any selection which is positive where the weight is keeps the law.
 
     Args:
         world: the problem.
-        population: changed in place; at least one weight must be positive.
-        scheme: a key of ``resampling.SCHEMES``.
+        population: changed in place; at least one selection weight must be positive.
+        scheme: a key of ``resampling.SCHEMES`` or ``resampling.WEIGHTED``.
+        n: the number of children, with weighted schemes the most; as many as there are particles by default.
+        selection: log-weights to select by instead.
+
+    Returns:
+        The index of each child's parent.
     """
-    log_weights = population.selection_weights
-    n = len(population.particles)
+    parents = population.particles
+    n = len(parents) if n is None else n
+    log_weights = population.selection_weights if selection is None else selection
     key = derive(world.key, "resample", len(population.history))
-    ancestors = SCHEMES[scheme](normalise(log_weights), n, world.machine.source, key)
+    ancestors, shares = offspring(scheme, normalise(log_weights), n, world.machine.source, key)
     record(population, tuple(ancestors))
     population.log_scale += log_sum_exp(log_weights) - math.log(n)
+    if selection is None:
+        carried = [-p.log_twist for p in parents]
+    else:
+        carried = [p.log_weight - s if s > -math.inf else -math.inf for p, s in zip(parents, selection, strict=True)]
     taken: set[int] = set()
-    parents, population.particles = population.particles, []
-    for i, ancestor in enumerate(ancestors):
+    population.particles = []
+    for i, (ancestor, share) in enumerate(zip(ancestors, shares, strict=True)):
         child_key = derive(key, "child", i)
         parent = parents[ancestor]
         if ancestor in taken:
@@ -200,5 +217,6 @@ def resample(world: World, population: Population, scheme: str) -> None:
             taken.add(ancestor)
             child = parent
             child.key = child_key
-        child.log_weight = -child.log_twist
+        child.log_weight = carried[ancestor] + share + math.log(n)
         population.particles.append(child)
+    return tuple(ancestors)

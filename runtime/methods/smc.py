@@ -26,7 +26,7 @@ class SMC(Method):
 
     Attributes:
         n: the number of particles.
-        resampling: ``systematic``, ``stratified``, ``residual`` or ``multinomial``.
+        resampling: ``systematic``, ``stratified``, ``residual``, ``multinomial``, ``ssp`` or ``killing``.
         ess_threshold: resample when the effective sample size falls under this fraction of n; 1.0 resamples at
             every step at which the weights differ, 0.0 never.
         resample_at: names or patterns (``condition``, ``step*``) of the sites at which to wait and resample; by

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppl.runtime.exact import explore
-from ppl.runtime.resampling import SCHEMES, normalise
+from ppl.runtime.resampling import SCHEMES, normalise, optimal
 from ppl.runtime.source import RandomSource, Source, derive
 
 weight_lists = st.lists(st.integers(0, 8), min_size=1, max_size=4).filter(any)
@@ -21,12 +21,48 @@ weight_lists = st.lists(st.integers(0, 8), min_size=1, max_size=4).filter(any)
 @given(weights=weight_lists, n=st.integers(1, 4))
 @settings(max_examples=40, deadline=None)
 def test_expected_copies_are_n_times_the_weight(name: str, weights: list[int], n: int) -> None:
+    n = max(n, len(weights)) if name == "killing" else n
     normalised = np.array(weights, dtype=float) / sum(weights)
     expected = np.zeros(len(weights))
     for log_p, ancestors in explore(lambda s: SCHEMES[name](normalised, n, s, 0)):
         assert len(ancestors) == n
         expected += math.exp(log_p) * np.bincount(ancestors, minlength=len(weights))
     np.testing.assert_allclose(expected, n * normalised, atol=1e-9)
+
+
+@given(weights=st.lists(st.integers(0, 8), min_size=1, max_size=6).filter(any), n=st.integers(1, 4))
+@settings(max_examples=80, deadline=None)
+def test_optimal_children_weigh_what_their_parent_weighs(weights: list[int], n: int) -> None:
+    normalised = np.array(weights, dtype=float) / sum(weights)
+    expected = np.zeros(len(weights))
+    for log_p, (ancestors, log_weights) in explore(lambda s: optimal(normalised, n, s, 0)):
+        assert len(ancestors) == len(set(ancestors)) == min(n, np.count_nonzero(normalised))
+        for ancestor, log_weight in zip(ancestors, log_weights, strict=True):
+            expected[ancestor] += math.exp(log_p + log_weight)
+    np.testing.assert_allclose(expected, normalised, atol=1e-9)
+
+
+def test_optimal_keeps_the_heavy_and_evens_out_the_light() -> None:
+    ancestors, log_weights = optimal(np.array([0.6, 0.1, 0.1, 0.1, 0.1]), 3, RandomSource(), 7)
+    assert ancestors[0] == 0 and np.exp(log_weights) == pytest.approx([0.6, 0.2, 0.2])
+    # A weight that floats can't tell from the whole is kept all the same.
+    assert len(optimal(np.array([1.0, 0.5, 1e-20]) / 1.5, 2, RandomSource(), 7).ancestors) == 2
+    assert len(optimal(np.array([1.0, 1e-20]), 1, RandomSource(), 7).ancestors) == 1
+
+
+@pytest.mark.parametrize("name", ["ssp", "systematic"])
+def test_copies_are_within_one_of_what_is_expected(name: str) -> None:
+    weights = normalise(np.linspace(0.0, 3.0, 57).tolist())
+    for seed in range(20):
+        counts = np.bincount(SCHEMES[name](weights, 57, RandomSource(), seed), minlength=57)
+        assert (np.abs(counts - 57 * weights) < 1 + 1e-9).all() and counts.sum() == 57
+
+
+def test_killing_leaves_the_heaviest_in_place_and_makes_no_fewer() -> None:
+    weights = normalise([0.0, 1.0, 0.5])
+    assert all(SCHEMES["killing"](weights, 3, RandomSource(), seed)[1] == 1 for seed in range(20))
+    with pytest.raises(ValueError, match="can't make 2 of 3"):
+        SCHEMES["killing"](weights, 2, RandomSource(), 0)
 
 
 def test_the_check_above_can_fail() -> None:
