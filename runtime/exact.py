@@ -1,15 +1,17 @@
 """The exact source: explores every outcome of a randomised computation, with its probability.
 
 Hand it to a method instead of random numbers, and the expectation of whatever the method computes is a finite sum over
-the production code itself.
+the production code itself. :func:`explore` runs the computation once for each sequence of outcomes;
+:func:`explore_merged` runs it only as far as the next step of the population and goes on once from each distinct one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .source import Key, Source
 
@@ -18,28 +20,62 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Path = list[tuple[int, int]]
+"""For each choice that was made, the outcome taken and how many there were."""
+
+Look = Callable[[Any], "tuple[Hashable, float] | None"]
+"""What makes a population what it is, apart from its scale, and the logarithm of that; ``None``: can't be told."""
+
 
 class NotFinite(Exception):
-    """A draw has infinitely many outcomes, or there are more outcomes in all than were allowed for."""
+    """A draw has infinitely many outcomes."""
+
+
+class TooMany(NotFinite):
+    """There are more outcomes in all than were allowed for."""
 
 
 class ExactSource(Source):
     """Follows a given path of outcomes, then takes the first outcome of each further choice.
 
     Attributes:
-        path: for each choice made so far, the outcome taken and how many there were.
-        log_probability: of the path.
+        path: the path followed, and what was taken after its end.
+        made: how many choices were made so far.
+        log_probability: of the choices after the first ``fixed``.
     """
 
-    def __init__(self, path: list[tuple[int, int]]) -> None:
+    def __init__(self, path: Path, fixed: int = 0, look: Look | None = None, passed: int = 0) -> None:
+        """Follow ``path``.
+
+        Args:
+            path: changed in place.
+            fixed: how many of its choices are accounted for already.
+            look: stop at boundaries that it can tell from others; ``None``: never stop.
+            passed: how many boundaries not to stop at.
+        """
         self.path = path
         self.made = 0
         self.log_probability = 0.0
+        self._fixed = fixed
+        self._look = look
+        self._passed = passed
+        self._boundaries = 0
+        self._rank = (0, 0)
 
-    def _branch(self, log_probs: Sequence[float]) -> int:
+    def boundary(self, operation: str, population: Any) -> None:
+        steps, since = self._rank
+        self._rank = (steps + 1, 0) if operation == "advance" else (steps, since + 1)
+        self._boundaries += 1
+        if self._look is None or self._boundaries <= self._passed:
+            return
+        found = self._look(population)
+        if found is not None:
+            raise _Stopped(self._rank, found, self._boundaries)
+
+    def _branch(self, log_probs: Sequence[float], key: Key) -> int:
         """One outcome of a choice; log-probabilities are normalised and finite."""
         if self.made == len(self.path):
-            self.path.append((0, len(log_probs)))
+            self.path.append((self._first(len(log_probs), key), len(log_probs)))
         taken, count = self.path[self.made]
         if count != len(log_probs):
             raise RuntimeError(
@@ -47,8 +83,13 @@ class ExactSource(Source):
                 f"{count} outcomes and now has {len(log_probs)}"
             )
         self.made += 1
-        self.log_probability += log_probs[taken]
+        if self.made > self._fixed:
+            self.log_probability += log_probs[taken]
         return taken
+
+    def _first(self, count: int, key: Key) -> int:
+        """The outcome of a choice that the path does not tell."""
+        return 0
 
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         alive = [i for i, w in enumerate(log_weights) if w > -math.inf]
@@ -56,7 +97,7 @@ class ExactSource(Source):
         total = top + math.log(math.fsum(math.exp(log_weights[i] - top) for i in alive))
         if len(alive) == 1:
             return alive[0]
-        return alive[self._branch([log_weights[i] - total for i in alive])]
+        return alive[self._branch([log_weights[i] - total for i in alive], key)]
 
     def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
         return [self.choose(row, key) for row, key in zip(log_probs.tolist(), keys, strict=True)]
@@ -71,6 +112,56 @@ class ExactSource(Source):
         raise NotFinite(f"{type(distribution).__name__} has no finite support, so its outcomes can't all be explored")
 
 
+class _Stopped(BaseException):
+    """Ends a run at a boundary. No error, so nothing that handles errors may catch it."""
+
+    def __init__(self, rank: tuple[int, int], state: tuple[Hashable, float], boundaries: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.state = state
+        self.boundaries = boundaries
+
+
+@dataclass(slots=True)
+class _Node:
+    """A boundary to go on from.
+
+    Attributes:
+        path: the outcomes that lead there; of several, the first that was found.
+        boundaries: how many boundaries there are on that path, this one included.
+        log_probability: of all paths that lead to this population.
+        log_mass: the same, each path's probability times its scale over that of ``path``.
+        log_scale: of the population at the end of ``path``.
+    """
+
+    path: Path
+    boundaries: int = 0
+    log_probability: float = 0.0
+    log_mass: float = 0.0
+    log_scale: float = 0.0
+
+    def merge(self, other: _Node) -> None:
+        """Take over the probability of paths that lead to the same population."""
+        self.log_probability = _log_add(self.log_probability, other.log_probability)
+        self.log_mass = _log_add(self.log_mass, other.log_mass + other.log_scale - self.log_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Generic[T]):
+    """The end of a run, which stands for the ends of all runs that met it in a population on its way.
+
+    Attributes:
+        log_probability: of all of them.
+        log_mass: by how much, in logarithms, a mass in ``result`` counts in the expectation: the sum of their
+            probabilities, each times the scale of its population over that of the one that was run.
+        result: what the run gave.
+    """
+
+    log_probability: float
+    log_mass: float
+    result: T
+
+
 def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterator[tuple[float, T]]:
     """Run a computation once for each sequence of random outcomes.
 
@@ -82,20 +173,80 @@ def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterato
         The log-probability of a sequence of outcomes, and the result.
 
     Raises:
-        NotFinite: a draw has no finite support, or there are more than ``limit`` sequences.
+        TooMany: there are more than ``limit`` sequences.
+        NotFinite: a draw has no finite support.
     """
-    path: list[tuple[int, int]] = []
+    for leaf in explore_merged(computation, None, limit):
+        yield leaf.log_probability, leaf.result
+
+
+def explore_merged(computation: Callable[[Source], T], look: Look | None, limit: int = 100_000) -> Iterator[Leaf[T]]:
+    """Run a computation through every outcome, going on only once from populations that are the same.
+
+    Breadth first over the boundaries that the computation tells its source: from each distinct population at one
+    boundary, one path that leads to it is run again, with every sequence of outcomes up to the next boundary. All of
+    the probability that reaches a population is carried on from there. So the runs are as many as there are distinct
+    populations times the outcomes of one step, not the product over steps, for which each run repeats its past.
+
+    Args:
+        computation: deterministic apart from what it draws. After a boundary it must be a function of the population
+            that it told, and linear in that population's scale.
+        look: tells populations apart; ``None``: merge nothing.
+        limit: the most runs, counting those that end at a boundary.
+
+    Yields:
+        A leaf for each run that ends.
+
+    Raises:
+        TooMany: more than ``limit`` runs are needed.
+        NotFinite: a draw has no finite support.
+    """
+    levels: dict[tuple[int, int], dict[Hashable, _Node]] = {(0, 0): {None: _Node([])}}
     runs = 0
-    while True:
-        runs += 1
-        if runs > limit:
-            raise NotFinite(f"there are more than {limit} sequences of random outcomes")
-        source = ExactSource(path)
-        result = computation(source)
-        yield source.log_probability, result
-        while path and path[-1][0] == path[-1][1] - 1:
-            path.pop()
-        if not path:
-            return
-        taken, count = path[-1]
-        path[-1] = (taken + 1, count)
+    while levels:
+        for node in levels.pop(min(levels)).values():
+            path = list(node.path)
+            while True:
+                runs += 1
+                if runs > limit:
+                    raise TooMany(f"more than {limit} runs are needed to go through all random outcomes")
+                source = ExactSource(path, len(node.path), look, node.boundaries)
+                try:
+                    result = computation(source)
+                except _Stopped as stop:
+                    _reach(levels, stop, node, source)
+                else:
+                    log_p = source.log_probability
+                    yield Leaf(node.log_probability + log_p, node.log_mass + log_p, result)
+                if not _turn(path, len(node.path)):
+                    break
+
+
+def _reach(
+    levels: dict[tuple[int, int], dict[Hashable, _Node]], stop: _Stopped, node: _Node, source: ExactSource
+) -> None:
+    """Note that a path from a boundary reached the next one."""
+    identity, log_scale = stop.state
+    log_p = source.log_probability
+    new = _Node(list(source.path), stop.boundaries, node.log_probability + log_p, node.log_mass + log_p, log_scale)
+    level = levels.setdefault(stop.rank, {})
+    known = level.setdefault(identity, new)
+    if known is not new:
+        known.merge(new)
+
+
+def _turn(path: Path, fixed: int) -> bool:
+    """Change a path to the next one that begins with its first ``fixed`` choices, if there is one."""
+    while len(path) > fixed and path[-1][0] == path[-1][1] - 1:
+        path.pop()
+    if len(path) == fixed:
+        return False
+    taken, count = path[-1]
+    path[-1] = (taken + 1, count)
+    return True
+
+
+def _log_add(a: float, b: float) -> float:
+    """log(exp(a) + exp(b))."""
+    high, low = max(a, b), min(a, b)
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))

@@ -124,6 +124,7 @@ def advance(world: World, population: Population, through: bool = False) -> Task
         through: do not stop at evidence.
     """
     yield from run_particles(world, [p for p in population.particles if p.running], through)
+    world.machine.source.boundary("advance", population)
     if world.report is not None:
         world.report(population)
 
@@ -219,4 +220,5 @@ def resample(
             child.key = child_key
         child.log_weight = carried[ancestor] + share + math.log(n)
         population.particles.append(child)
+    world.machine.source.boundary("resample", population)
     return tuple(ancestors)

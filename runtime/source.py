@@ -85,6 +85,14 @@ class Source(ABC):
     def draw(self, distribution: Any, key: Key) -> Any:
         """A value of a torch (or pyro) distribution with no finite support that could be enumerated."""
 
+    def boundary(self, operation: str, population: Any) -> None:  # noqa: B027 - randomness does not care
+        """Told after each operation on a population, so that an exploration may merge populations that are the same.
+
+        Args:
+            operation: ``advance`` or ``resample``.
+            population: as it is now.
+        """
+
     def accept(self, log_probability: float, key: Key) -> bool:
         """True with probability ``min(1, exp(log_probability))``."""
         if log_probability >= 0.0:

@@ -23,12 +23,17 @@ class Method(ABC):
         guarantee: the law it obeys: ``proper`` (E[Ẑ f] = μ(f)), ``stationary``, ``exact`` or ``heuristic``.
         evidence: whether its population estimates the evidence.
         law_variants: options with which the table of laws checks it, besides the number of particles.
+        memoryless: after each ``advance`` and each ``resample``, what it does is a function of the population, and of
+            which of the two it was, alone; nothing that it computed before counts, and the population's log_scale
+            does no more than multiply the result. The exact check may then merge populations that are the same. A
+            class says so for itself: a subclass that says nothing is taken to remember things.
     """
 
     name: ClassVar[str]
     guarantee: ClassVar[Guarantee]
     evidence: ClassVar[bool] = True
     law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    memoryless: ClassVar[bool] = False
 
     def describe(self) -> str:
         """The method as one would write it: its first option, and those that differ from their defaults."""
@@ -53,6 +58,7 @@ class Method(ABC):
             TypeError: one is missing.
         """
         super().__init_subclass__()
+        cls.memoryless = vars(cls).get("memoryless", False)
         if not isinstance(getattr(cls, "name", None), str) or getattr(cls, "guarantee", None) not in GUARANTEES:
             raise TypeError(
                 f"{cls.__name__} must say what it is called and what it promises: name = '...' and guarantee = one of "

@@ -21,6 +21,7 @@ class Forward(Method):
 
     name = "forward"
     guarantee = "proper"
+    memoryless = True
     evidence = False
 
     n: int = 1

@@ -21,6 +21,7 @@ class Importance(Method):
 
     name = "importance"
     guarantee = "proper"
+    memoryless = True
 
     n: int = 32
 

@@ -35,6 +35,7 @@ class SMC(Method):
 
     name = "smc"
     guarantee = "proper"
+    memoryless = True
     law_variants = tuple({"resampling": s, "ess_threshold": t} for s in SCHEMES for t in (0.7, 1.0))
 
     n: int = 32
