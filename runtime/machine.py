@@ -144,7 +144,9 @@ class Machine:
         if kind is Sample:
             return self._sample(particle, ask)  # type: ignore[arg-type]
         if kind is Observe:
-            return self._observe(particle, ask, ask.distribution, ask.value)  # type: ignore[attr-defined]
+            fixed = self._fixed(particle, ask)
+            value = ask.value if fixed is None else fixed.value  # type: ignore[attr-defined]
+            return self._observe(particle, ask, ask.distribution, value)  # type: ignore[attr-defined]
         if kind is Call:
             return self._call(particle, ask)  # type: ignore[arg-type]
         if kind is Condition:
@@ -174,11 +176,8 @@ class Machine:
         return Entry(ask), ()
 
     def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
-        local = ask.local_address
-        address = particle.scope.prefix + local
-        fixed = particle.scope.fixed.get(local) if particle.scope.fixed else None
-        if fixed is not None:
-            self.used.add(address)
+        address = particle.scope.prefix + ask.local_address
+        fixed = self._fixed(particle, ask)
         if fixed is not None and not fixed.observed:
             value = as_drawn(ask.distribution, fixed.value, ask)
             self._record(particle, ask, address, value, 0.0, True)
@@ -375,6 +374,13 @@ class Machine:
                 ask.site.span,
             )
         return found
+
+    def _fixed(self, particle: Particle, ask: Ask) -> Fixed | None:
+        """What was fixed from outside at a sample site; at an ``observe``, data in place of its own."""
+        if not particle.scope.fixed or (fixed := particle.scope.fixed.get(ask.local_address)) is None:
+            return None
+        self.used.add(particle.scope.prefix + ask.local_address)
+        return fixed
 
     def _proposal(self, address: str, ask: Ask) -> Proposal | None:
         for name in (address, ask.local_address, ask.site.name):
