@@ -111,11 +111,12 @@ class Resolver:
         if not isinstance(node, ast.Name) or node.id in self.local_names:
             return MISSING
         question = (node.id, *path)
-        found = self._follow(question)
+        found = self.follow(question)
         self.answers[question] = meaning(found)
         return found
 
-    def _follow(self, path: tuple[str, ...]) -> Any:
+    def follow(self, path: tuple[str, ...]) -> Any:
+        """The object that a name, or an attribute of a module, stands for, or ``MISSING``."""
         found = self.lookup(path[0])
         for attribute in path[1:]:
             # Only modules: what an object's attribute is may change while the program runs.
@@ -125,7 +126,7 @@ class Resolver:
     def same_answers(self, fn: types.FunctionType) -> bool:
         """Whether the names of ``fn``, a function with the same code, mean the same as this one's."""
         other = Resolver(fn, set())
-        return all(meaning(other._follow(path)) == answer for path, answer in self.answers.items())
+        return all(meaning(other.follow(path)) == answer for path, answer in self.answers.items())
 
     def is_builtin(self, node: ast.expr, word: str) -> bool:
         """Whether ``node`` is the name of a builtin and means it."""

@@ -1,0 +1,62 @@
+"""What the names in a program's Python stand for outside of it, looked up once, and whether that still holds."""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .source import MISSING, Resolver
+
+
+class Names:
+    """The globals, closure and builtins of a function, as the passes see them.
+
+    What was looked up is remembered: IR that was rewritten in the light of it is out of date once it has changed.
+
+    Attributes:
+        judged: what was found out about helper functions.
+    """
+
+    def __init__(self, fn: Callable[..., Any], judged: dict[Any, Any] | None = None) -> None:
+        assert isinstance(fn, types.FunctionType)
+        self.judged: dict[Any, Any] = {} if judged is None else judged
+        self._resolver = Resolver(fn, set())
+        self._seen: dict[tuple[str, ...], Any] = {}
+        self._helpers: dict[Any, Names] = {}
+
+    def of(self, helper: types.FunctionType) -> Names:
+        """The outside names of a helper function that this one calls."""
+        if helper not in self._helpers:
+            self._helpers[helper] = Names(helper, self.judged)
+        return self._helpers[helper]
+
+    def resolve(self, node: ast.expr, local: Callable[[str], bool]) -> Any:
+        """The object that ``name`` or ``module.name`` stands for, or ``MISSING``.
+
+        Args:
+            node: an expression.
+            local: whether a name is a variable of the program, of which nothing is known here.
+        """
+        path = dotted(node)
+        if path is None or local(path[0]):
+            return MISSING
+        if path not in self._seen:
+            self._seen[path] = self._resolver.follow(path)
+        return self._seen[path]
+
+    @property
+    def current(self) -> bool:
+        """Whether every name still stands for what it stood for."""
+        mine = all(self._resolver.follow(path) is found for path, found in self._seen.items())
+        return mine and all(helper.current for helper in self._helpers.values())
+
+
+def dotted(node: ast.expr) -> tuple[str, ...] | None:
+    """``("a", "b")`` for the expression ``a.b``; ``None`` for what is no such path."""
+    path: list[str] = []
+    while isinstance(node, ast.Attribute):
+        path.insert(0, node.attr)
+        node = node.value
+    return (node.id, *path) if isinstance(node, ast.Name) else None
