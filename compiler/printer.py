@@ -1,34 +1,26 @@
-"""IR → text that people read, and that can be parsed again.
+"""IR → text that people read, and that ``parser.py`` reads back. The grammar is ``ir.lark``.
 
-The syntax is one construct per line, nested by indentation of two spaces; every node ends with ``  # file:line``::
+A value is ``%x``, or ``%x.1`` if it is another value of the variable ``x``; where it is defined, ``%x?`` says that the
+variable may be unbound there. Python stands after ``|``. Every line ends with its place in the user's source, columns
+counted as in ``ast``, and the passes that made or moved it: ``# coins.py:4:8-23 by hoist``. Of a file only its own
+name is printed, so that the text is the same on every machine.
 
-    program   "program" NAME "(" signature ")"  free  region
-    free      "free" "[" NAME, … "]"
-    region    WORD "(" definition, … ")"  node …  end         WORD is entry, then, else, test or body
-    node      "py" "[" NAME=use, … "]" "->" "[" NAME=definition, … "]" ("tied" "[" NAME, … "]")? code
-              effect
-              "gather"  effect …                              the effects indented
-              "[" definition, … "]" "=" "if" use  then  else
-              "[" definition, … "]" "=" "while" "[" use, … "]" counter?  test  body  else
-              "[" definition, … "]" "=" "for" use "[" use, … "]" counter?  body  else
-    effect    "[" definition "]" "=" "each"? KIND STRING "dynamic"? "(" FIELD=use, … ")" "at" "[" use, … "]"
-    counter   "counting" definition
-    end       ("yield" | "break" | "continue" | "return" | "unreachable") "[" use, … "]"
-    code      "| " STATEMENT, on the same line; or, if it takes several lines, each on its own line below
-
-A use is ``%x`` (``%x.1`` is another value of the variable ``x``) or ``undefined``; a definition is ``%x``, or ``%x?``
-if the variable may be unbound there.
+The law: ``to_text(parse(to_text(program))) == to_text(program)``, and the parsed program runs as ``program`` does.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from . import ir
 from .errors import Span
+from .portable import unparse
+
+PLAIN_FILE = re.compile(r'[^\s"#:,<>]+|<[^"#:,<>\n]+>')
+"""Names of files that stand in a place as they are; others are quoted."""
 
 
 def to_text(program: ir.Program) -> str:
@@ -37,24 +29,32 @@ def to_text(program: ir.Program) -> str:
     Args:
         program: the IR, valid or not: what can't be named properly is shown as it is.
     """
-    printer = _Printer()
-    lines = [f"program {program.name}({ast.unparse(program.signature)}){_where(program.span)}"]
-    lines.append(f"  free [{', '.join(program.free)}]")
-    lines += ["  " + line for line in printer.region("entry", program.body)]
-    return "\n".join(lines) + "\n"
+    printer = _Printer(program)
+    return "\n".join(printer.lines) + "\n"
 
 
 def value_names(program: ir.Program) -> dict[ir.Value, str]:
     """What each value is called in the text, ``%x`` or ``%x.1``: its variable, and which of its values it is."""
-    printer = _Printer()
-    list(printer.region("entry", program.body))
-    return printer.names
+    return _Printer(program).names
 
 
 class _Printer:
-    def __init__(self) -> None:
+    """Writes ``lines``; ``depth`` is how deep the next one stands."""
+
+    def __init__(self, program: ir.Program) -> None:
         self.names: dict[ir.Value, str] = {ir.UNDEFINED: "undefined"}
         self.versions: dict[str, int] = {}
+        self.lines: list[str] = []
+        self.program = program.name
+        self.line(0, f"program {program.name}({unparse(program.signature)}){_comment(program.span)}")
+        self.line(1, f"free [{', '.join(program.free)}]")
+        self.sites(program)
+        self.region(1, "entry", program.body)
+
+    def line(self, depth: int, text: str) -> None:
+        self.lines.append("  " * depth + text)
+
+    # --- values ---
 
     def use(self, value: ir.Value) -> str:
         """The unique name of a value; values are numbered in the order in which they turn up."""
@@ -65,7 +65,7 @@ class _Printer:
         return self.names[value]
 
     def definition(self, value: ir.Value) -> str:
-        return self.use(value) + ("?" if value.maybe_unbound else "")
+        return self.use(value) + ("?" if value.maybe_unbound and value is not ir.UNDEFINED else "")
 
     def uses(self, values: Iterable[ir.Value]) -> str:
         return "[" + ", ".join(map(self.use, values)) + "]"
@@ -73,67 +73,105 @@ class _Printer:
     def definitions(self, values: Iterable[ir.Value]) -> str:
         return "[" + ", ".join(map(self.definition, values)) + "]"
 
-    def region(self, word: str, region: ir.Region) -> Iterator[str]:
-        yield f"{word} ({', '.join(map(self.definition, region.params))})"
-        for node in region.nodes:
-            for line in self.node(node):
-                yield "  " + line
-        yield f"  {region.end.word} {self.uses(region.end.values)}{_where(region.end.span)}"
+    # --- lines ---
 
-    def node(self, node: ir.Node) -> Iterator[str]:
-        where = _where(node.span)
+    def sites(self, program: ir.Program) -> None:
+        """The order of the sites, where passes have moved effects."""
+        standing = [effect.site for effect in ir.effects(program.body)]
+        order = [standing.index(site) for site in program.sites if site in standing]
+        if order != list(range(len(standing))):
+            self.line(1, f"sites [{', '.join(map(str, order))}]")
+
+    def region(self, depth: int, word: str, region: ir.Region) -> None:
+        self.line(depth, f"{word} ({', '.join(map(self.definition, region.params))})")
+        for node in region.nodes:
+            self.node(depth + 1, node)
+        self.line(depth + 1, f"{region.end.word} {self.uses(region.end.values)}{_where(region.end)}")
+
+    def node(self, depth: int, node: ir.Node) -> None:
         if isinstance(node, ir.Py):
-            yield from self.py(node, where)
+            self.py(depth, node)
         elif isinstance(node, ir.Effect):
-            yield self.effect(node) + where
+            self.effect(depth, node)
         elif isinstance(node, ir.Gather):
-            yield f"gather{where}"
+            self.line(depth, f"gather{_where(node)}")
             for effect in node.effects:
-                yield f"  {self.effect(effect)}{_where(effect.span)}"
+                self.effect(depth + 1, effect)
         elif isinstance(node, ir.If):
             test = self.use(node.test)
-            inner = [*self.nested("then", node.then), *self.nested("else", node.orelse)]
-            yield f"{self.definitions(node.results)} = if {test}{where}"
-            yield from inner
+            at = self.reserve()
+            self.region(depth + 1, "then", node.then)
+            self.region(depth + 1, "else", node.orelse)
+            self.fill(at, depth, f"{self.definitions(node.results)} = if {test}{_where(node)}")
         elif isinstance(node, ir.Loop):
-            yield from self.loop(node, where)
+            self.loop(depth, node)
 
-    def py(self, node: ir.Py, where: str) -> Iterator[str]:
+    def reserve(self) -> int:
+        """Room for a line that is known when those below it are: a node's results come into being after its regions."""
+        self.lines.append("")
+        return len(self.lines) - 1
+
+    def fill(self, at: int, depth: int, text: str) -> None:
+        self.lines[at] = "  " * depth + text
+
+    def py(self, depth: int, node: ir.Py) -> None:
         reads = ", ".join(f"{name}={self.use(v)}" for name, v in node.reads)
         writes = ", ".join(f"{name}={self.definition(v)}" for name, v in node.writes)
         tied = f" tied [{', '.join(sorted(node.tied))}]" if node.tied else ""
         head = f"py [{reads}] -> [{writes}]{tied}"
-        code = ast.unparse(node.code).split("\n")
+        code = unparse(node.code).split("\n")
         if len(code) == 1:
-            yield f"{head} | {code[0]}{where}"
+            self.line(depth, f"{head} | {code[0]}{_where(node)}")
         else:
-            yield head + where
+            self.line(depth, head + _where(node))
             for line in code:
-                yield f"  | {line}".rstrip()
+                self.line(depth + 1, f"| {line}" if line else "|")
 
-    def effect(self, node: ir.Effect) -> str:
+    def effect(self, depth: int, node: ir.Effect) -> None:
+        site = node.site
         fields = ", ".join(f"{name}={self.use(v)}" for name, v in node.args)
         index = self.uses(node.index)
-        dynamic = " dynamic" if node.site.dynamic else ""
-        name = json.dumps(node.site.name, ensure_ascii=False)
         each = "each " if isinstance(node, ir.Each) else ""
-        return f"[{self.definition(node.result)}] = {each}{node.site.kind} {name}{dynamic} ({fields}) at {index}"
+        dynamic = " dynamic" if site.dynamic else ""
+        owner = f" of {site.program}" if site.program != self.program else ""
+        head = f"[{self.definition(node.result)}] = {each}{site.kind} {quoted(site.name)}{dynamic}{owner}"
+        self.line(depth, f"{head} ({fields}) at {index}{_where(node, site.span)}")
 
-    def loop(self, node: ir.Loop, where: str) -> Iterator[str]:
+    def loop(self, depth: int, node: ir.Loop) -> None:
         initial = self.uses(node.initial)
         head = f"for {self.use(node.iterable)} {initial}" if isinstance(node, ir.For) else f"while {initial}"
         if node.counter is not None:
             head += f" counting {self.definition(node.counter)}"
-        inner = list(self.nested("test", node.test)) if isinstance(node, ir.While) else []
-        inner += [*self.nested("body", node.body), *self.nested("else", node.orelse)]
-        yield f"{self.definitions(node.results)} = {head}{where}"
-        yield from inner
-
-    def nested(self, word: str, region: ir.Region) -> Iterator[str]:
-        for line in self.region(word, region):
-            yield "  " + line
+        at = self.reserve()
+        if isinstance(node, ir.While):
+            self.region(depth + 1, "test", node.test)
+        self.region(depth + 1, "body", node.body)
+        self.region(depth + 1, "else", node.orelse)
+        self.fill(at, depth, f"{self.definitions(node.results)} = {head}{_where(node)}")
 
 
-def _where(span: Span) -> str:
-    """The comment at the end of a line. Only the file's own name, so that the text is the same on every machine."""
-    return f"  # {PurePath(span.file).name}:{span.line}"
+def quoted(text: str) -> str:
+    """``text`` as a string in the text."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _where(node: ir.Node, site: Span | None = None) -> str:
+    """The comment at the end of a node's line; ``site`` is where the user wrote the effect, if it is one."""
+    return _comment(node.span, site if site != node.span else None, node.provenance)
+
+
+def _comment(span: Span, site: Span | None = None, passes: tuple[str, ...] = ()) -> str:
+    text = f"  # {_place(span)}"
+    if site is not None:
+        text += f" site {_place(site)}"
+    return text + (f" by {', '.join(passes)}" if passes else "")
+
+
+def _place(span: Span) -> str:
+    """``coins.py:4`` for a whole line, ``coins.py:4:8-23`` for a part of it, ``coins.py:4:8-6:12`` for some lines."""
+    name = PurePath(span.file).name
+    file = name if PLAIN_FILE.fullmatch(name) else quoted(name).replace("#", "\\u0023")
+    if (span.column, span.end_column) == (0, 0) and span.end_line in (0, span.line):
+        return f"{file}:{span.line}"
+    end = f"{span.end_column}" if span.end_line == span.line else f"{span.end_line}:{span.end_column}"
+    return f"{file}:{span.line}:{span.column}-{end}"
