@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ MAX_REGIONS = 100
 """How deeply regions may be nested."""
 
 
-def parse(text: str, file: str = "<ir>") -> ir.Program:
+def parse(text: str, file: str = "<ir>", sources: Mapping[str, str] | None = None) -> ir.Program:
     """The program that ``to_text`` printed as ``text``.
 
     Lines without a place (``# coins.py:4``) stand for themselves, in ``file``. Comments and empty lines are skipped.
@@ -35,6 +35,7 @@ def parse(text: str, file: str = "<ir>") -> ir.Program:
         text: the IR, at most ``MAX_CHARACTERS`` long, its regions at most ``MAX_REGIONS`` deep, and the Python in it
             at most ``snippets.MAX_DEPTH``.
         file: what the text is called in errors.
+        sources: the paths of the files that its places name, as far as they are known.
 
     Returns:
         Verified IR.
@@ -48,7 +49,7 @@ def parse(text: str, file: str = "<ir>") -> ir.Program:
     source = Source(text, file)
     if len(text) > MAX_CHARACTERS:
         raise source.error(f"the text is {len(text)} characters long, and {MAX_CHARACTERS} are allowed", 1, 1)
-    program = Reader(source).read(_tree(source))
+    program = Reader(source, sources or {}).read(_tree(source))
     verify(program)
     return program
 

@@ -6,7 +6,7 @@ import json
 import keyword
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from lark import Token, Tree
@@ -40,8 +40,9 @@ class Reader:
         sites: every effect's site, in the order of the text.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, files: Mapping[str, str]) -> None:
         self.source = source
+        self.files = files
         self.values: dict[str, ir.Value] = {}
         self.mentioned: dict[str, Token] = {}
         self.defined: set[str] = set()
@@ -253,7 +254,9 @@ class Reader:
                 self.fail(at, "the file's name is no string")
         line, column, end_line, end_column = (None if p is None else int(p) for p in parts[1:])
         assert line is not None
-        span = Span(file, line, column or 0, line if end_line is None else end_line, end_column or 0)
+        span = Span(
+            self.files.get(file, file), line, column or 0, line if end_line is None else end_line, end_column or 0
+        )
         if (span.end_line, span.end_column) < (span.line, span.column):
             self.fail(at, "this place ends before it begins")
         return span

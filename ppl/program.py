@@ -27,18 +27,25 @@ class Program:
     __ppl_program__ = True
     __name__: str
 
-    def __init__(self, function: Callable[..., Any], fixed: Mapping[str, Fixed] | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        fixed: Mapping[str, Fixed] | None = None,
+        compiler: Callable[[Callable[..., Any]], Compiled] = compile_function,
+    ) -> None:
         """Use :func:`program` instead.
 
         Args:
             function: the plain function.
             fixed: sites fixed from outside, by address.
+            compiler: what makes a function run.
 
         Raises:
             CompileError: it can't be compiled.
         """
         self._function = function
-        self._compiled = compile_function(function)
+        self._compiler = compiler
+        self._compiled = compiler(function)
         self._fixed = dict(fixed or {})
         functools.update_wrapper(self, function, updated=())
 
@@ -49,7 +56,7 @@ class Program:
         function = fork(self._function, memo)
         if function is self._function:
             return self
-        new = memo[id(self)] = type(self)(function, self._fixed)
+        new = memo[id(self)] = type(self)(function, self._fixed, self._compiler)
         return new
 
     @property
@@ -130,7 +137,7 @@ class Program:
                 raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        return type(self)(self._function, fixed)
+        return type(self)(self._function, fixed, self._compiler)
 
     def __repr__(self) -> str:
         changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())
