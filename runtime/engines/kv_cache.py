@@ -1,13 +1,29 @@
-"""The tensors behind the slots: keys and values of many ragged paths, written in place."""
+"""The tensors behind the slots: keys and values of many ragged paths, written in place, and of the stems they share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import ref
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+@dataclass
+class Group:
+    """The rows of a forward pass that go on from one stem.
+
+    Attributes:
+        stem: which one.
+        length: how many of its positions they share.
+        rows: their indices [rows of the group], or ``None`` if they are all rows.
+    """
+
+    stem: int
+    length: int
+    rows: Tensor | None
 
 
 @dataclass
@@ -21,6 +37,7 @@ class Step:
         write_slots: the slot of every real (not padding) token [tokens].
         write_positions: the position of every real token in its slot [tokens].
         real: indices of the real tokens among rows * q, or ``None`` when no token is padding.
+        groups: the rows that go on from stems.
     """
 
     slots: Tensor
@@ -29,6 +46,7 @@ class Step:
     write_slots: Tensor
     write_positions: Tensor
     real: Tensor | None
+    groups: Sequence[Group] = ()
 
     def to(self, device: torch.device) -> Step:
         """The same step with its indices on ``device`` (layers may live on several)."""
@@ -40,6 +58,7 @@ class Step:
             self.write_slots.to(device),
             self.write_positions.to(device),
             real,
+            [Group(g.stem, g.length, None if g.rows is None else g.rows.to(device)) for g in self.groups],
         )
 
 
@@ -53,10 +72,14 @@ class SlotLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self) -> None:
+    def __init__(self, index: int, cache: SlotCache) -> None:
         super().__init__()
+        self.index = index
+        self.cache = ref(cache)
         self.step: Step | None = None
         self.shape = (0, 0)
+        self.stems: dict[int, tuple[Tensor, Tensor]] = {}
+        """Keys and values [heads, length, head_dim] of each stem."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros: never-written memory could hold NaN, which a mask does not stop (0 * NaN is NaN)."""
@@ -83,7 +106,9 @@ class SlotLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         if step.slots.device != key_states.device:
-            step = step.to(key_states.device)
+            step = self.step = step.to(key_states.device)
+        if (cache := self.cache()) is not None:
+            cache.current = self
         assert self.keys is not None and self.values is not None
         return self._exchange(self.keys, key_states, step), self._exchange(self.values, value_states, step)
 
@@ -98,6 +123,30 @@ class SlotLayer(CacheLayerMixin):
         else:
             read = store[step.first : step.first + step.slots.shape[0], : step.used]
         return read.transpose(1, 2)
+
+    def stem(self, group: Group) -> tuple[Tensor, Tensor]:
+        """What the rows of a group share: keys and values [heads, length, head_dim]."""
+        keys, values = self.stems[group.stem]
+        return keys[:, : group.length], values[:, : group.length]
+
+    def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
+        """Copy a path to a place of its own: the first ``length`` positions of a slot, after those of ``below``."""
+        assert self.keys is not None and self.values is not None
+        parts = [store[slot, :length].transpose(0, 1) for store in (self.keys, self.values)]
+        if below is not None:
+            parts = [
+                torch.cat((old[:, : below[1]], new), 1) for old, new in zip(self.stems[below[0]], parts, strict=True)
+            ]
+        # contiguous() would be a view of the slot where one position or one head makes it contiguous already.
+        keys, values = (part.clone(memory_format=torch.contiguous_format) for part in parts)
+        self.stems[stem] = (keys, values)
+
+    def drop(self) -> None:
+        """Free the slots."""
+        self.keys = self.values = None
+        self.is_initialized = False
+        self.step = None
+        self.shape = (0, 0)
 
     def resize(self, shape: tuple[int, int], keep: Sequence[int] | None = None) -> None:
         """Move to another number of slots and positions.
@@ -150,8 +199,10 @@ class SlotCache(Cache):
     """
 
     def __init__(self, layers: int) -> None:
-        self.slot_layers = [SlotLayer() for _ in range(layers)]
+        self.slot_layers = [SlotLayer(index, self) for index in range(layers)]
         super().__init__(layers=list(self.slot_layers))
+        self.current: SlotLayer | None = None
+        """The layer that a forward pass is in."""
         self.slots = 0
         self.capacity = 0
         self.position_bytes = 0
@@ -193,11 +244,25 @@ class SlotCache(Cache):
         for layer in self.slot_layers:
             layer.copy(source, target, length)
 
-    def drop(self) -> None:
-        """Free all tensors."""
+    def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
+        """Copy a path to a place of its own, as a stem that rows can share.
+
+        Args:
+            stem: what it is called from now on.
+            slot: where the path ends.
+            length: how many positions of the slot belong to it.
+            below: the stem that the slot goes on from, and how many positions of it come before the slot's.
+        """
         for layer in self.slot_layers:
-            layer.keys = layer.values = None
-            layer.is_initialized = False
-            layer.step = None
-            layer.shape = (0, 0)
+            layer.add_stem(stem, slot, length, below)
+
+    def drop_stem(self, stem: int) -> None:
+        """Free a stem."""
+        for layer in self.slot_layers:
+            del layer.stems[stem]
+
+    def drop(self) -> None:
+        """Free all slots; stems stay."""
+        for layer in self.slot_layers:
+            layer.drop()
         self.slots = self.capacity = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .kv_cache import Step
+from .kv_cache import Group, Step
 from .prefix import Prefix
 
 if TYPE_CHECKING:
@@ -117,18 +117,22 @@ class Batch:
         tokens: token ids [rows, q].
         positions: each token's position; padding repeats the row's last, so it is a valid position whose mask is
             never empty [rows, q].
+        shifts: how many positions of each row's path are in a stem [rows], or ``None`` if none are.
         step: where keys and values are read and written.
         wanted: indices among rows * q of the tokens whose logits are wanted, or ``None`` for all of them.
         nodes: the nodes those logits belong to, in order.
+        longest: the most positions of a path.
         size: the number of real tokens.
     """
 
     tokens: Tensor
     positions: Tensor
+    shifts: Tensor | None
     step: Step
     wanted: Tensor | None
     nodes: list[Prefix]
     size: int
+    longest: int
 
 
 def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, device: torch.device) -> Batch:
@@ -161,13 +165,16 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
                 keep.append(index * width + column)
                 nodes.append(node)
     first = slots[0] if slots == list(range(slots[0], slots[0] + len(slots))) else None
-    used = max(row.start + len(row.nodes) for row in rows)
+    shifts = [row.slot.shift for row in rows if row.slot is not None]
+    used = max(row.start + len(row.nodes) - shift for row, shift in zip(rows, shifts, strict=True))
     # All indices in one tensor: a decoding step should cost a GPU one transfer.
     table = torch.tensor(
-        [[slot, *ids, *at] for slot, ids, at in zip(slots, tokens, positions, strict=True)], device=device
+        [[slot, shift, *ids, *at] for slot, shift, ids, at in zip(slots, shifts, tokens, positions, strict=True)],
+        device=device,
     )
-    rows_at, token_ids, positions_at = table[:, 0], table[:, 1 : width + 1], table[:, width + 1 :]
-    every, flat = rows_at, positions_at.flatten()
+    rows_at, shifts_at = table[:, 0], table[:, 1]
+    token_ids, positions_at = table[:, 2 : width + 2], table[:, width + 2 :]
+    every, flat = rows_at, (positions_at - shifts_at[:, None]).flatten()
     real = None
     if width > 1:
         every = rows_at.repeat_interleave(width)
@@ -175,16 +182,30 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
             lengths = torch.tensor([len(row.nodes) for row in rows], device=device)
             real = (torch.arange(width, device=device) < lengths[:, None]).flatten().nonzero()[:, 0]
             every, flat = every[real], flat[real]
-    step = Step(rows_at, first, used, every, flat, real)
+    step = Step(rows_at, first, used, every, flat, real, _groups(rows, device))
     all_wanted = len(keep) == width * len(rows)
     return Batch(
         token_ids,
         positions_at,
+        shifts_at if any(shifts) else None,
         step,
         None if all_wanted else torch.tensor(keep or [0], device=device),
         nodes,
         size,
+        max(row.start + len(row.nodes) for row in rows),
     )
+
+
+def _groups(rows: Sequence[Row], device: torch.device) -> list[Group]:
+    """The rows that go on from stems, by stem and place in it."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.slot is not None and row.slot.stem is not None:
+            found.setdefault((row.slot.stem.index, row.slot.shift), []).append(index)
+    return [
+        Group(stem, length, None if len(at) == len(rows) else torch.tensor(at, device=device))
+        for (stem, length), at in found.items()
+    ]
 
 
 def mask_kinds(config: Any) -> dict[str, int | None] | None:
@@ -201,7 +222,37 @@ def mask_kinds(config: Any) -> dict[str, int | None] | None:
     return {kind: getattr(config, _SPANS[kind]) if kind in _SPANS else None for kind in dict.fromkeys(kinds)}
 
 
-def build_mask(kind: str, span: int | None, positions: Tensor, used: int, dtype: torch.dtype) -> Tensor:
+def layer_kinds(config: Any) -> list[str]:
+    """The kind of attention of each layer of a model for which :func:`mask_kinds` gives any."""
+    kinds = mask_kinds(config)
+    assert kinds is not None
+    return getattr(config, "layer_types", None) or [next(iter(kinds))] * int(config.num_hidden_layers)
+
+
+def stem_masks(kind: str, span: int | None, batch: Batch, dtype: torch.dtype) -> list[Tensor | None]:
+    """For each group, which positions of its stem the rows see: ``None`` for all.
+
+    Args:
+        kind, span: as for :func:`build_mask`.
+        batch: the forward pass.
+        dtype: of the masks.
+
+    Returns:
+        Additive masks [rows of the group, 1, q, length].
+    """
+    # Positions in a chunk or window that reaches back to the path's start see the whole stem.
+    if span is None or batch.longest <= span:
+        return [None] * len(batch.step.groups)
+    masks: list[Tensor | None] = []
+    for group in batch.step.groups:
+        positions = batch.positions if group.rows is None else batch.positions[group.rows]
+        masks.append(build_mask(kind, span, positions, group.length, dtype))
+    return masks
+
+
+def build_mask(
+    kind: str, span: int | None, positions: Tensor, used: int, dtype: torch.dtype, shifts: Tensor | None = None
+) -> Tensor:
     """The additive attention mask of ragged rows.
 
     Args:
@@ -210,6 +261,7 @@ def build_mask(kind: str, span: int | None, positions: Tensor, used: int, dtype:
         positions: the position of each query [rows, q].
         used: how many cached positions are read.
         dtype: the dtype the model computes in, which attention kernels want of a mask.
+        shifts: the position of the first that is read, for each row [rows]; by default 0.
 
     Returns:
         A mask [rows, 1, q, used], 0 where a query sees a position and the lowest number elsewhere. Each query sees
@@ -217,6 +269,8 @@ def build_mask(kind: str, span: int | None, positions: Tensor, used: int, dtype:
     """
     query = positions[:, None, :, None]
     key = torch.arange(used, device=positions.device)
+    if shifts is not None:
+        key = key + shifts[:, None, None, None]
     hidden = key > query
     if kind == "sliding_attention" and span is not None:
         hidden |= key <= query - span

@@ -1,31 +1,37 @@
-"""Which path lies in which slot: placing, forking, reusing and evicting."""
+"""Which path lies in which slot: placing, sharing, forking, reusing and evicting."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Sequence
 from weakref import WeakKeyDictionary, ref
 
 from .kv_cache import SlotCache
 from .kv_plan import Row
+from .kv_stems import Stem, worth_sharing
 from .prefix import Prefix
 
 
 class Slot:
-    """The bookkeeping of one slot: a path of cached positions, of which the first ``base`` were copied.
+    """The bookkeeping of one slot: a path of cached positions, of which the first ``base`` belong to others.
 
     Attributes:
         index: the row in the tensors.
-        base: how many positions were copied from another slot, whose nodes have their home there.
+        stem: where the path's first ``shift`` positions are, if not in the slot itself.
+        shift: the position of the path that the slot begins with.
+        base: how many positions are in the stem or were copied from another slot: their nodes have their home there.
         chain: weak references to the nodes of the positions from ``base`` on, each the parent of the next.
         source: the slot that the first ``base`` positions were copied from, while it still has them.
         used_at: when a forward pass last read this slot.
     """
 
-    __slots__ = ("base", "chain", "index", "source", "used_at")
+    __slots__ = ("base", "chain", "index", "shift", "source", "stem", "used_at")
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.stem: Stem | None = None
+        self.shift = 0
         self.base = 0
         self.chain: list[ref[Prefix]] = []
         self.source: Slot | None = None
@@ -57,6 +63,7 @@ class Slots:
 
     Attributes:
         cache: the tensors.
+        sharing: from how many positions saved a stem is worth it; ``None`` if the model can't attend to stems.
         offset: positions before the first token of a path (1 with an implicit BOS token).
         budget: how many bytes all slots together may take.
     """
@@ -65,20 +72,53 @@ class Slots:
         self.cache = cache
         self.offset = offset
         self.budget = budget
+        self.sharing: int | None = None
         self.slots: list[Slot] = []
-        self.homes: WeakKeyDictionary[Prefix, Slot] = WeakKeyDictionary()
+        self.stems: list[Stem] = []
+        self.homes: WeakKeyDictionary[Prefix, Slot | Stem] = WeakKeyDictionary()
         self.clock = 0
+        self._next_stem = 0
 
     def limit(self, capacity: int) -> int:
         """How many slots of ``capacity`` positions the budget allows."""
         size = self.cache.position_bytes * capacity
-        return self.budget // size if size else 1 << 30
+        return max(self.budget - self.stem_bytes, 0) // size if size else 1 << 30
 
-    def reserve(self, need: int, pinned: Collection[Slot]) -> bool:
+    @property
+    def stem_bytes(self) -> int:
+        """What the stems take."""
+        return self.cache.position_bytes * sum(stem.length for stem in self.stems)
+
+    def need(self, row: Row) -> int:
+        """How many positions a row will take in its slot."""
+        home = None if row.attach is None else self.homes[row.attach]
+        shift = 0 if home is None else row.start if isinstance(home, Stem) else home.shift
+        return row.start + len(row.nodes) - shift
+
+    def share(self, rows: Sequence[Row]) -> None:
+        """Make stems of the paths that enough rows go on from.
+
+        Args:
+            rows: all that could be computed now.
+        """
+        if self.sharing is None or len(rows) < 2:
+            return
+        pinned = {self.homes[row.attach] for row in rows if row.attach is not None}
+        for node, count in Counter(row.attach for row in rows if row.attach is not None and not row.again).items():
+            home = self.homes[node]
+            length = node.length + self.offset
+            if isinstance(home, Slot) and worth_sharing(count, length - home.shift, length, self.sharing):
+                self._make_stem(home, length, pinned)
+        if not any(slot.trim() for slot in self.slots):
+            # What is to come needs few positions a slot.
+            self.slots.clear()
+            self.cache.drop()
+
+    def reserve(self, need: int, pinned: Collection[Slot | Stem]) -> bool:
         """Make every slot hold at least ``need`` positions, evicting if longer slots must be fewer.
 
         Args:
-            need: positions of the longest path to come.
+            need: the most positions that a row to come will take in its slot.
             pinned: slots to evict last.
 
         Returns:
@@ -89,6 +129,9 @@ class Slots:
         """
         if need <= self.cache.capacity:
             return False
+        if self.limit(need) < 1 and self.stems:
+            self.clear()
+            return True
         if self.limit(need) < 1:
             size = self.cache.position_bytes
             raise MemoryError(
@@ -112,7 +155,7 @@ class Slots:
             slot.index = index
         return True
 
-    def place(self, rows: Sequence[Row], pinned: set[Slot]) -> tuple[int, int]:
+    def place(self, rows: Sequence[Row], pinned: set[Slot | Stem]) -> tuple[int, int]:
         """Give rows a slot each, copying what they share with a path that goes on without them.
 
         Args:
@@ -130,7 +173,7 @@ class Slots:
         placed = 0
         for row in rows:
             home = None if row.attach is None else self.homes[row.attach]
-            if home is not None and (row.again or (home.length == row.start and home not in written)):
+            if isinstance(home, Slot) and (row.again or (home.length == row.start and home not in written)):
                 row.slot = home
             else:
                 if free is None:
@@ -146,9 +189,15 @@ class Slots:
                 if slot is home:
                     self._truncate(slot, row.start)
                 else:
-                    slot.base, slot.source = row.start, home
+                    slot.base = row.start
+                    if home is None or not row.start:
+                        slot.stem, slot.shift, slot.source = None, 0, None
+                    elif isinstance(home, Stem):
+                        slot.stem, slot.shift, slot.source = home, row.start, None
+                    else:
+                        slot.stem, slot.shift, slot.source = home.stem, home.shift, home
+                        copies.append((home.index, slot.index, row.start - home.shift))
                     if home is not None:
-                        copies.append((home.index, slot.index, row.start))
                         home.used_at = self.clock + 1
                 row.slot = slot
                 if forced:
@@ -181,9 +230,9 @@ class Slots:
         for hole, index in zip(holes, outside, strict=True):
             here, there = self.slots[hole], self.slots[index]
             # A slot just placed has its copied positions but no nodes yet: its length is its base.
-            moves.append((index, hole, there.length))
+            moves.append((index, hole, there.length - there.shift))
             if here.trim():
-                moves.append((hole, index, here.length))
+                moves.append((hole, index, here.length - here.shift))
             self.slots[hole], self.slots[index] = there, here
             here.index, there.index = index, hole
         self.cache.copy(moves)
@@ -204,12 +253,56 @@ class Slots:
         """Forget a slot's path; its nodes are computed again if asked for again."""
         self._truncate(slot, slot.base)
         slot.base, slot.source = 0, None
+        slot.stem, slot.shift = None, 0
 
     def clear(self) -> None:
         """Forget everything and free the memory."""
         self.slots.clear()
         self.homes.clear()
         self.cache.drop()
+        for stem in self.stems:
+            self.cache.drop_stem(stem.index)
+        self.stems.clear()
+
+    def _make_stem(self, slot: Slot, length: int, pinned: set[Slot | Stem]) -> None:
+        """Copy a slot's path to a stem, which becomes the home of the nodes that had theirs in the slot."""
+        self._drop_stems(length, pinned)
+        allocated = self.cache.position_bytes * self.cache.capacity * len(self.slots)
+        if self.stem_bytes + length * self.cache.position_bytes + allocated > self.budget:
+            return
+        below = None if slot.stem is None else (slot.stem.index, slot.shift)
+        stem = Stem(self._next_stem, length, slot.base, slot.chain[: length - slot.base], self.clock + 1)
+        self._next_stem += 1
+        self.cache.add_stem(stem.index, slot.index, length - slot.shift, below)
+        self.stems.append(stem)
+        pinned.add(stem)
+        for member in stem.chain:
+            node = member()
+            if node is not None:
+                self.homes[node] = stem
+        # The slot still holds the path, as a copy; others that were copied from it lose their source.
+        del slot.chain[: length - slot.base]
+        for other in self.slots:
+            if other.source is slot and other.base <= length:
+                other.source = None
+        slot.base, slot.source = length, None
+
+    def _drop_stems(self, room: int, pinned: Collection[Slot | Stem]) -> None:
+        """Free stems that nobody goes on from, all whose nodes are gone, and more until ``room`` positions fit."""
+        used = {slot.stem for slot in self.slots if slot.trim()}
+        kept = []
+        over = self.stem_bytes + room * self.cache.position_bytes - self.budget // 2
+        for stem in sorted(self.stems, key=lambda s: (s.alive, s.used_at)):
+            if stem in used or stem in pinned or (stem.alive and over <= 0):
+                kept.append(stem)
+                continue
+            over -= stem.length * self.cache.position_bytes
+            for member in stem.chain:
+                node = member()
+                if node is not None:
+                    self.homes.pop(node, None)
+            self.cache.drop_stem(stem.index)
+        self.stems = kept
 
     def _truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's positions from ``length`` on, and that others were copied from them."""
@@ -222,7 +315,7 @@ class Slots:
             if other.source is slot and other.base > length:
                 other.source = None
 
-    def _free(self, wanted: int, busy: Collection[Slot], pinned: set[Slot]) -> list[Slot]:
+    def _free(self, wanted: int, busy: Collection[Slot], pinned: set[Slot | Stem]) -> list[Slot]:
         """Slots without living nodes, lowest last, after trying to provide ``wanted`` of them.
 
         Args:
@@ -239,7 +332,7 @@ class Slots:
         free.reverse()
         return free
 
-    def _merge(self, busy: Collection[Slot], pinned: set[Slot]) -> None:
+    def _merge(self, busy: Collection[Slot], pinned: set[Slot | Stem]) -> None:
         """Free slots whose living nodes all have a copy elsewhere, by moving those nodes' home to the copy.
 
         After a fork, one branch goes on in place and others in copies. Once the branch in place is dead, the
@@ -280,7 +373,9 @@ class Slots:
         self.slots += new
         return new
 
-    def _make_room(self, busy: Collection[Slot], pinned: Collection[Slot], home: Slot | None) -> Slot | None:
+    def _make_room(
+        self, busy: Collection[Slot], pinned: Collection[Slot | Stem], home: Slot | Stem | None
+    ) -> Slot | None:
         """Evict the slot that was not used for longest, when none is free and no more fit.
 
         Args:
@@ -295,14 +390,14 @@ class Slots:
         self.evict(slot)
         return slot
 
-    def _force_room(self, home: Slot | None) -> Slot:
+    def _force_room(self, home: Slot | Stem | None) -> Slot:
         """A slot although other rows of this call need all of them: their paths are computed again later.
 
         The row's own ``home`` is the last choice, to be cut back to where the row goes on.
         """
         choices = [slot for slot in self.slots if slot is not home]
         if not choices:
-            assert home is not None
+            assert isinstance(home, Slot)
             return home
         slot = min(choices, key=lambda s: s.used_at)
         self.evict(slot)

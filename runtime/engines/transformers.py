@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import kv_attention
 from .kv_cache import SlotCache
 from .kv_logits import RecentLogits, gather
-from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, mask_kinds, plan_rows
+from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, layer_kinds, mask_kinds, plan_rows, stem_masks
 from .kv_slots import Slots
+from .kv_stems import WORTH
 from .kv_text import Tokens
 from .model import LogitModel, Usage
 from .prefix import Prefix
@@ -89,7 +91,8 @@ class TransformersModel(LogitModel):
         head = model.get_output_embeddings()
         self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
-        problem = self._why_uncached()
+        self._unshared = self._why_unshared()
+        problem = self._why_uncached() if self._unshared else ""
         self._cached = not problem
         if problem:
             warnings.warn(
@@ -153,7 +156,8 @@ class TransformersModel(LogitModel):
         size = self.size
         scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
         dtype = str(self._dtype).removeprefix("torch.")
-        return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}"
+        shared = f"; common beginnings are read for each context ({self._unshared})" if self._unshared else ""
+        return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{shared}"
 
     def clear_cache(self) -> None:
         """Free all cached keys, values and logits; they are computed again when needed."""
@@ -190,7 +194,7 @@ class TransformersModel(LogitModel):
                 raise
             # The error keeps the frames, and thus the tensors, of the failed pass alive.
             problem = str(error).splitlines()[0]
-        held = any(slot.trim() for slot in slots.slots)
+        held = any(slot.trim() for slot in slots.slots) or bool(slots.stems)
         slots.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -209,8 +213,9 @@ class TransformersModel(LogitModel):
         self, rows: Sequence[Row], batch: list[Row], pending: Mapping[Prefix, None]
     ) -> tuple[list[Prefix], Tensor]:
         slots = self._slots
+        slots.share(rows)
         pinned = {slots.homes[row.attach] for row in rows if row.attach is not None}
-        if slots.reserve(max(row.start + len(row.nodes) for row in batch), pinned):
+        if slots.reserve(max(map(slots.need, batch)), pinned):
             return [], torch.empty(0, self.vocab_size)
         placed, copied = slots.place(batch, pinned)
         batch = batch[:placed]
@@ -231,11 +236,15 @@ class TransformersModel(LogitModel):
         """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
         assert self._masks is not None
         masks = {
-            kind: build_mask(kind, span, batch.positions, batch.step.used, self._dtype)
+            kind: build_mask(kind, span, batch.positions, batch.step.used, self._dtype, batch.shifts)
             for kind, span in self._masks.items()
         }
         # Models with one kind of layer take the mask itself, those that mix kinds a mask for each.
         mask = masks if len(masks) > 1 else next(iter(masks.values()))
+        stems: dict[int, list[Tensor | None]] = {}
+        if batch.step.groups:
+            by_kind = {kind: stem_masks(kind, span, batch, self._dtype) for kind, span in self._masks.items()}
+            stems = {layer: by_kind[kind] for layer, kind in enumerate(layer_kinds(self._config))}
         cache = self._slots.cache
         cache.begin(batch.step)
         hook = None
@@ -248,13 +257,14 @@ class TransformersModel(LogitModel):
                 lambda _, args: (args[0].flatten(0, 1)[wanted.to(args[0].device)][None],)
             )
         try:
-            logits = self.model(
-                input_ids=batch.tokens,
-                attention_mask=mask,
-                position_ids=batch.positions,
-                past_key_values=cache,
-                **self._extra,
-            ).logits
+            with kv_attention.reading(cache, stems):
+                logits = self.model(
+                    input_ids=batch.tokens,
+                    attention_mask=mask,
+                    position_ids=batch.positions,
+                    past_key_values=cache,
+                    **self._extra,
+                ).logits
         finally:
             if hook is not None:
                 hook.remove()
@@ -285,6 +295,23 @@ class TransformersModel(LogitModel):
     def _id(self, node: Prefix) -> int:
         return self.bos if node.parent is None and self.bos is not None else node.token
 
+    def _why_unshared(self) -> str:
+        """Why rows cannot attend to a common stem, found by trying; or ""."""
+        if self.model.config._attn_implementation != "sdpa":
+            return f"its attention is {self.model.config._attn_implementation!r}"
+        try:
+            self.model.set_attn_implementation(kv_attention.NAME)
+            self._slots.sharing = 1
+            problem = self._why_uncached()
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
+            problem = f"{type(error).__name__}: {error}"
+        self._slots.sharing = None if problem else WORTH
+        if problem:
+            self.model.set_attn_implementation("sdpa")
+        return problem
+
     def _why_uncached(self) -> str:
         """Why positions cannot be cached, found by comparing a small ragged run with forks to plain passes; or "".
 
@@ -293,12 +320,13 @@ class TransformersModel(LogitModel):
         """
         if self._masks is None:
             return "its layers are not plain attention"
-        if self.max_length is not None and self.max_length < self._offset + 5:
+        if self.max_length is not None and self.max_length < self._offset + 6:
             return "it has too few positions to try"
         root = Prefix()
         ids = [(17 * i + 5) % self.vocab_size for i in range(8)]
         long, short = root.extend(ids[:3]), root.child(ids[4])
-        rounds = [[long, short], [long.extend(ids[3:5]), long.child(ids[5]), short.child(ids[6])]]
+        left, right = long.extend(ids[3:5]), long.child(ids[5])
+        rounds = [[long, short], [left, right, short.child(ids[6])], [left.child(ids[7]), right.child(ids[0])]]
         try:
             with torch.inference_mode():
                 errors, spread = self._compare([dict.fromkeys(nodes) for nodes in rounds])

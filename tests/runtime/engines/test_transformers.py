@@ -34,10 +34,12 @@ class Checked:
     With ``keep``, all nodes that were asked for stay alive, so that each is computed exactly once.
     """
 
-    def __init__(self, name: str, keep: bool = False, **options: Any) -> None:
+    def __init__(self, name: str, keep: bool = False, stems: bool = False, **options: Any) -> None:
         self.kept: list[Prefix] | None = [] if keep else None
         self.plain = model_of(name)
         self.lm = TransformersModel(self.plain, **options)
+        if stems and self.lm._slots.sharing is not None:
+            self.lm._slots.sharing = 1  # however short
         self.root = self.lm.root
         self.prefix = [] if self.lm.bos is None else [self.lm.bos]
         self.known: dict[tuple[int, ...], torch.Tensor] = {}
@@ -65,7 +67,8 @@ class Checked:
 
     def kv_tensors(self) -> list[torch.Tensor]:
         layers: Any = self.lm._slots.cache.layers
-        return [store for layer in layers for store in (layer.keys, layer.values)]
+        slots = [store for layer in layers for store in (layer.keys, layer.values) if store is not None]
+        return slots + [store for layer in layers for pair in layer.stems.values() for store in pair]
 
 
 def path(seed: int, length: int) -> list[int]:
@@ -77,9 +80,10 @@ def test_the_cache_works_for_this_architecture(name: str) -> None:
     assert TransformersModel(model_of(name))._cached
 
 
+@pytest.mark.parametrize("stems", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_ragged_batches_forks_and_continuations(name: str) -> None:
-    check = Checked(name, keep=True)
+def test_ragged_batches_forks_and_continuations(name: str, stems: bool) -> None:
+    check = Checked(name, keep=True, stems=stems)
     nodes = [check.root.extend(path(seed, length)) for seed, length in enumerate((1, 2, 7, 12, 13, 30))]
     check(nodes)
     check([node.child(5) for node in nodes] + [node.child(6) for node in nodes[1:4]])
@@ -102,9 +106,10 @@ def test_a_given_text_is_scored_in_one_pass(name: str) -> None:
     torch.testing.assert_close(rows, alone, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("stems", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_resampling_at_every_ragged_position(name: str) -> None:
-    check = Checked(name, keep=True)
+def test_resampling_at_every_ragged_position(name: str, stems: bool) -> None:
+    check = Checked(name, keep=True, stems=stems)
     rng = random.Random(7)
     prompt = check.root.extend(path(3, 5))
     rows = [prompt.child(10 + i) for i in range(6)]
@@ -144,28 +149,32 @@ def walk(check: Checked, seed: int, steps: int) -> None:
         nodes = (nodes + order)[-rng.randrange(3, 14) :]
 
 
+@pytest.mark.parametrize("stems", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_random_walks_over_the_trie(name: str) -> None:
-    check = Checked(name, logits_bytes=4 * VOCAB * 6)
+def test_random_walks_over_the_trie(name: str, stems: bool) -> None:
+    check = Checked(name, stems=stems, logits_bytes=4 * VOCAB * 6)
     walk(check, seed=NAMES.index(name), steps=25)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "gemma3"])
 @pytest.mark.parametrize("slots", [1, 2, 5])
-def test_random_walks_with_room_for_few_slots(name: str, slots: int) -> None:
+@pytest.mark.parametrize("stems", [False, True])
+def test_random_walks_with_room_for_few_slots(name: str, slots: int, stems: bool) -> None:
     size = TransformersModel(model_of(name))._slots.cache.position_bytes
     budget = size * MAX_LENGTH * slots
-    check = Checked(name, cache_bytes=budget, logits_bytes=0)
+    check = Checked(name, stems=stems, cache_bytes=budget, logits_bytes=0)
     walk(check, seed=slots, steps=20)
     assert sum(store.numel() * store.element_size() for store in check.kv_tensors()) <= budget
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_many_random_walks(seed: int) -> None:
+@pytest.mark.parametrize("stems", [False, True])
+def test_many_random_walks(seed: int, stems: bool) -> None:
     rng = random.Random(seed)
     size = TransformersModel(model_of("llama"))._slots.cache.position_bytes
     check = Checked(
         "llama",
+        stems=stems,
         bos=rng.choice([None, 1]),
         cache_bytes=size * rng.randrange(MAX_LENGTH, 12 * MAX_LENGTH),
         logits_bytes=rng.choice([0, 4 * VOCAB * 8, 1 << 20]),
@@ -174,9 +183,10 @@ def test_many_random_walks(seed: int) -> None:
     walk(check, seed=100 + seed, steps=30)
 
 
+@pytest.mark.parametrize("stems", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_node_is_computed_once(seed: int) -> None:
-    check = Checked("llama", keep=True)
+def test_every_node_is_computed_once(seed: int, stems: bool) -> None:
+    check = Checked("llama", keep=True, stems=stems)
     walk(check, seed=seed, steps=30)
     assert check.lm.usage.positions == check.expected_positions()
 

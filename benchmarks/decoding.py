@@ -1,0 +1,163 @@
+"""Decoding with particles against ``generate`` of transformers, on a random 6-layer, 256-wide Llama.
+
+    python benchmarks/decoding.py [--no-write]
+
+- *decoding*: 32 particles of 64 tokens after a prompt of 20, a soft factor at each token, resampling; against
+  ``generate(num_return_sequences=32)``, which has neither. Paired runs in one process, one thread.
+- *long prompts*: 64 particles after a prompt of 1,000 tokens, against a prompt of 50: time a token once the prompt is
+  computed.
+
+Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from results import machine, once, paired, table, write_section
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ppl import Program, factor, infer, load_lm, program, sample
+from ppl.lm import LM
+from ppl.runtime.engines.model import LogitModel
+from ppl.runtime.engines.transformers import TransformersModel
+
+VOCABULARY = 2048
+PARTICLES, TOKENS, PROMPT = 32, 64, 20
+LONG, SHORT, MANY = 1000, 50, 64
+
+
+def random_llama() -> LlamaForCausalLM:
+    """The model: 5 million parameters, no token that ends a text."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=2048,
+        eos_token_id=None,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+class Unread(TransformersModel):
+    """The engine's model, with a Chinese character for each token in place of a tokenizer."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(ord(character) - 0x4E00 for character in text)
+
+    def decode_bytes(self, token: int) -> bytes:
+        return chr(0x4E00 + token).encode()
+
+
+def lm_over(model: LlamaForCausalLM) -> LM:
+    over: LogitModel = Unread(model)
+    return load_lm(over)
+
+
+def steps(lm: LM, prompt: list[int]) -> Program:
+    """A program that writes tokens one by one, each with evidence."""
+    start = lm.context("".join(chr(0x4E00 + token) for token in prompt))
+
+    @program
+    def write(count: int) -> int:
+        context = start
+        even = 0
+        for _ in range(count):
+            token = sample(context.token())
+            context = context + token
+            even += token.tokens[0] % 2
+            factor(-0.3 * (token.tokens[0] % 2))
+        return even
+
+    return write
+
+
+def decoding(model: LlamaForCausalLM, repeats: int) -> tuple[float, float, int, int]:
+    """Seconds of ours and of generate's, and positions computed by each."""
+    prompt = [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
+    lm = lm_over(model)
+    write = steps(lm, prompt)
+    ids = torch.tensor([prompt])
+
+    def ours() -> None:
+        lm.model.clear_cache()  # type: ignore[attr-defined]
+        infer(write, TOKENS, method="smc", n=PARTICLES, seed=0)
+
+    def theirs() -> None:
+        with torch.inference_mode():
+            model.set_attn_implementation("sdpa")
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=0,
+                num_return_sequences=PARTICLES,
+                max_new_tokens=TOKENS,
+                min_new_tokens=TOKENS,
+            )
+
+    ours(), theirs()
+    before = lm.model.usage.positions
+    ours()
+    positions = lm.model.usage.positions - before
+    mine, generate = paired(ours, theirs, repeats)
+    return mine, generate, positions, PARTICLES * (PROMPT + TOKENS - 1)
+
+
+def long_prompts(model: LlamaForCausalLM) -> tuple[float, float]:
+    """Seconds for the tokens of many particles after a short prompt and after a long one, the prompt computed."""
+    times: list[Callable[[], float]] = []
+    for length in (SHORT, LONG):
+        lm = lm_over(model)
+        write = steps(lm, [(37 * i + 11) % VOCABULARY for i in range(length)])
+        infer(write, TOKENS, n=MANY, seed=0)
+        times.append(lambda write=write: once(lambda: infer(write, TOKENS, n=MANY, seed=1)))  # type: ignore[misc]
+    rounds = [(times[0](), times[1]()) for _ in range(4)]
+    return min(a for a, _ in rounds), min(b for _, b in rounds)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--no-write", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = random_llama()
+    mine, generate, positions, theirs = decoding(model, options.repeats)
+    short, long = long_prompts(model)
+    text = "\n\n".join(
+        (
+            "## Decoding",
+            f"`python benchmarks/decoding.py`: {machine()}.",
+            table(
+                (f"{PARTICLES} particles of {TOKENS} tokens", "seconds", "ratio", "positions"),
+                (
+                    ("`generate` of transformers", f"{generate:.2f}", "1", f"{theirs:,}"),
+                    ("SMC with a factor at each token", f"{mine:.2f}", f"{mine / generate:.2f}", f"{positions:,}"),
+                ),
+            ),
+            table(
+                (f"{MANY} particles of {TOKENS} tokens", "seconds", "ratio"),
+                (
+                    (f"after a prompt of {SHORT}", f"{short:.2f}", "1"),
+                    (f"after a prompt of {LONG:,}", f"{long:.2f}", f"{long / short:.2f}"),
+                ),
+            ),
+        )
+    )
+    print(text)
+    if not options.no_write:
+        write_section("decoding", text)
+
+
+if __name__ == "__main__":
+    main()
