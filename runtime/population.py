@@ -111,7 +111,7 @@ def spawn(world: World, n: int) -> Population:
 def begin(world: World, key: Key) -> Particle:
     """A particle at the start of the program."""
     args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
-    start = Entry(_Invocation(world.program, args, kwargs))  # type: ignore[arg-type]
+    start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
     return Particle(start, (), Scope("", world.program.fixed), key)
 
 
@@ -139,7 +139,7 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
         for particle in ready:
             wait = machine.run(particle, through)
             if wait is not None:
-                waits.append(wait)
+                waits += (wait, *wait.others)
         outstanding += len(waits)
         if not outstanding:
             return
@@ -155,6 +155,13 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
                 waits.append(more)
             elif particle.status is Status.READY or (through and particle.status is Status.SYNC):
                 ready.append(particle)
+
+
+def scout(world: World, particles: Sequence[Particle]) -> Task[None]:
+    """Run particles to their next evidence that are only to be looked at: what they use counts, their deaths do not."""
+    deaths = world.machine.tally.deaths.copy()
+    yield from run_particles(world, particles, through=False)
+    world.machine.tally.deaths = deaths
 
 
 def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
