@@ -6,12 +6,20 @@ from dataclasses import fields
 from typing import Any
 
 from .base import Method
+from .entropic import Entropic
 from .enumerate import Enumerate
 from .forward import Forward
 from .importance import Importance
+from .look_ahead import LookAhead
+from .published import Published
 from .smc import SMC
+from .steering import Steering
+from .tempered import Tempered
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (SMC, Importance, Enumerate, Forward)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (SMC, Steering, LookAhead, Entropic, Tempered, Importance, Enumerate, Forward, Published)
+}
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -62,4 +70,19 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     return found(**options)
 
 
-__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "UnknownOption", "make_method", "register"]
+__all__ = [
+    "METHODS",
+    "SMC",
+    "Entropic",
+    "Enumerate",
+    "Forward",
+    "Importance",
+    "LookAhead",
+    "Method",
+    "Published",
+    "Steering",
+    "Tempered",
+    "UnknownOption",
+    "make_method",
+    "register",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, ClassVar
@@ -76,3 +76,11 @@ def at_least_one(n: int) -> None:
     """
     if not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n is the number of particles, 1 or more; got {n!r}")
+
+
+def one_of(option: str, value: str, known: Iterable[str]) -> None:
+    """Raises:
+    ValueError: ``value`` is none of the known ones.
+    """
+    if value not in known:
+        raise ValueError(f"{option} is one of {', '.join(known)}; got {value!r}")
