@@ -6,7 +6,8 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 from __future__ import annotations
 
 from . import dist
-from .certificate import Certificate, TooLarge, validate, validate_statistically
+from .certificate import Certificate, TooLarge, validate
+from .certificate_statistical import validate_statistically
 from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .infer import infer, infer_many
