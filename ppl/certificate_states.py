@@ -185,13 +185,13 @@ class _Writer:
         if isinstance(reduced, str):
             raise Opaque
         self._kept.append(reduced)
-        make, args, state, items, pairs = (*reduced[:5], *(None,) * (5 - len(reduced)))
+        parts = dict(enumerate(reduced[:5]))  # what makes it, of what, its state, its items and its pairs
         return (
             "object",
-            self._identity(make),
-            [self.value(part) for part in (args, state)],
-            [self.value(item) for item in items or ()],
-            [(self.value(key), self.value(item)) for key, item in pairs or ()],
+            self._identity(parts[0]),
+            [self.value(parts.get(i)) for i in (1, 2)],
+            [self.value(item) for item in parts.get(3) or ()],
+            [(self.value(key), self.value(item)) for key, item in parts.get(4) or ()],
         )
 
 
