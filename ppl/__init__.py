@@ -6,17 +6,22 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 from __future__ import annotations
 
 from . import dist
+from .calibration import calibrate
 from .certificate import Certificate, TooLarge, validate
 from .certificate_statistical import validate_statistically
+from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
 from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
+from .geweke import geweke
 from .infer import infer, infer_many
 from .lm import load_lm, table_lm
 from .posterior import Posterior
 from .program import Program, program
+from .program_model import ProgramModel
 from .runtime.errors import ProgramError, WeightError
 from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
 from .runtime.operands import ProposalSite
+from .statistical import StatisticalCertificate
 from .text import Context, Text
 
 __version__ = "0.1.0"
@@ -33,15 +38,20 @@ __all__ = [
     "Posterior",
     "Program",
     "ProgramError",
+    "ProgramModel",
     "ProposalSite",
+    "StatisticalCertificate",
     "Text",
     "TooLarge",
     "WeightError",
     "barrier",
+    "calibrate",
     "call",
     "condition",
     "dist",
     "factor",
+    "geweke",
+    "goodness_of_fit",
     "infer",
     "infer_many",
     "load_lm",
@@ -51,5 +61,7 @@ __all__ = [
     "table_lm",
     "twist",
     "validate",
+    "validate_evidence",
+    "validate_inverse_evidence",
     "validate_statistically",
 ]

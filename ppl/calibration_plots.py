@@ -11,7 +11,7 @@ import numpy as np
 
 from .mean_test import MeanCheck
 from .plots import FAINT, GRID, INK, MUTED, PALETTE, PosteriorFigure
-from .statistical import StatisticalCertificate, Uniformity
+from .statistical import StatisticalCertificate, Uniformity, shown_p
 from .uniformity import ecdf_band, histogram
 
 try:
@@ -43,7 +43,7 @@ def plot(certificate: StatisticalCertificate, path: str | Path | None = None) ->
         _draw_means(figure.subplots(), means, certificate)
     verdict = "holds" if certificate else "does not hold"
     name = textwrap.shorten(f"{certificate.program} by {certificate.method}", 60, placeholder=" …")
-    facts = [name, f"the law {verdict}: p = {certificate.p_value:.2g}", f"{certificate.leaves:,} runs"]
+    facts = [name, f"the law {verdict}: {shown_p(certificate.p_value)}", f"{certificate.leaves:,} runs"]
     if len(shown) < len(ranks):
         facts.append(f"{len(shown)} of {len(ranks)} quantities")
     figure.suptitle("  ·  ".join(facts), x=0.012, ha="left", fontsize=10.5, color=INK, parse_math=False)
@@ -67,11 +67,11 @@ def _draw_ranks(figure: Figure, shown: list[Uniformity], certificate: Statistica
         _draw_difference(right, uniforms, colour)
         name = textwrap.shorten(check.name, 34, placeholder=" …")
         lost = len(check.uniforms) - len(uniforms)
-        _clean(left, name, f"p = {check.p_value:.2g}" + (f", {lost} impossible" if lost else ""))
+        _clean(left, name, shown_p(check.p_value) + (f", {lost} impossible" if lost else ""))
         _clean(right, "", "")
     axes[0][1].set_title("distribution function less uniform, 95 % band", loc="left", fontsize=8, color=MUTED, pad=6)
-    axes[-1][0].set_xlabel("rank of the truth, as a share", fontsize=8, color=MUTED)
-    axes[-1][1].set_xlabel("rank of the truth, as a share", fontsize=8, color=MUTED)
+    axes[-1][0].set_xlabel("rank, as a share", fontsize=8, color=MUTED)
+    axes[-1][1].set_xlabel("rank, as a share", fontsize=8, color=MUTED)
 
 
 def _is_off(check: Uniformity | MeanCheck, certificate: StatisticalCertificate) -> bool:

@@ -132,6 +132,45 @@ def validate(
 
 
 @app.command()
+def calibrate(
+    target: Target,
+    arg: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An argument by name, as for run.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A sample site that is data, besides every observe.")
+    ] = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "smc",
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Particles; 200 where the method takes them.")] = None,
+    runs: Annotated[int, typer.Option(min=20, help="Simulated data sets; at most so many with --sequential.")] = 200,
+    seed: Annotated[int, typer.Option(help="What makes the check reproducible.")] = 0,
+    false_alarm: Annotated[float, typer.Option(help="How often calibrated inference may fail, at most.")] = 1e-3,
+    sequential: Annotated[bool, typer.Option("--sequential", help="Stop as soon as the law is rejected.")] = False,
+    option: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An option of the method.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the ranks: .png, .svg or .pdf.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Check by simulation that a method's posteriors are calibrated, on any program. Exit code 1 if they are not."""
+    with one_screen(debug):
+        from .calibration import calibrate as check
+
+        takes_n = "n" in getattr(METHODS.get(method), "__dataclass_fields__", ())
+        recipe = read_method(method, 200 if n is None and takes_n else n, option or [])
+        program = read_program(target)
+        args, kwargs = read_arguments(program, arg or [])
+        certificate = check(
+            program, *args, kwargs=kwargs, data=data or (), method=recipe, runs=runs, seed=seed,
+            false_alarm=false_alarm, sequential=sequential,
+        )  # fmt: skip
+        print(certificate.to_json() if as_json else certificate)
+        if plot is not None:
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            certificate.plot(plot)
+            print(f"Plot written to {plot}", file=sys.stderr)
+    if not certificate:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def laws(
     limit: Annotated[int, typer.Option(min=1, help="The most random outcomes to explore for a program.")] = 2_000,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the table as Markdown.")] = None,

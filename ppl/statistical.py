@@ -37,7 +37,7 @@ class Uniformity:
     uniforms: tuple[float, ...]
 
     def __str__(self) -> str:
-        return f"{self.name} (p = {self.p_value:.2g})"
+        return f"{self.name} ({shown_p(self.p_value)})"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StatisticalCertificate(Certificate):
         worst = "" if self.holds else f"; the furthest off: {min(self.comparisons, key=lambda c: c.p_value)}"
         return (
             f"{self.program} by {self.method} ({self.guarantee}): {self.law}: {verdict}; checked {how}, "
-            f"p = {self.p_value:.2g} (false alarm {self.false_alarm:g}), {self.leaves:,} runs, {self.seconds:.1f} s"
+            f"{shown_p(self.p_value)} (false alarm {self.false_alarm:g}), {self.leaves:,} runs, {self.seconds:.1f} s"
             f"{worst}"
         )
 
@@ -232,8 +232,13 @@ class _Watch:
         return _worth(self._peaks.get(name, 0.0))
 
 
+def shown_p(p_value: float) -> str:
+    """A p-value in words; below 1e-12 its digits are rounding."""
+    return "p < 1e-12" if p_value < 1e-12 else f"p = {p_value:.2g}"
+
+
 def _worth(log_capital: float) -> float:
-    """exp(−x): what capital e^x is worth as a p-value."""
+    """The p-value that the logarithm of a greatest capital is worth (Ville, 1939)."""
     return math.exp(-log_capital)
 
 
