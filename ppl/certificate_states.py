@@ -51,8 +51,10 @@ class States:
         """A population's state without its scale, as a digest, and the logarithm of the scale.
 
         Returns:
-            ``None`` if it holds something that can't be compared.
+            ``None`` if it holds something that can't be compared, or if all have finished: to the end it is no step.
         """
+        if not population.running:
+            return None
         scale = population.log_scale if math.isfinite(population.log_scale) else 0.0
         writer = _Writer(self._seen)
         try:
