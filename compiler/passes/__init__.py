@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from .base import Condition, Info, Level, Pass, Remark, Step
 from .dead import DeadSamples
+from .hoist import HoistEvidence
 from .pipeline import Optimised, Pipeline, optimise
 
-PASSES: dict[str, Pass] = {p.name: p for p in (DeadSamples(),)}
+PASSES: dict[str, Pass] = {p.name: p for p in (DeadSamples(), HoistEvidence())}
 
 
 def register(new: Pass, before: str | None = None) -> Pass:

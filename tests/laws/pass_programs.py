@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, find, settings
+from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 
 from ppl import Program, TooLarge
 from ppl.certificate_passes import validate_passes
 from ppl.compiler.passes import Pass, make_pipeline, optimise
-from ppl.compiler.verify import InvalidIR
 
 from .random_programs import HEADER, Writer, compiled
 
@@ -112,11 +111,17 @@ def check(source: str, passes: Sequence[Pass], keep: Sequence[str] = (), limit: 
     return True
 
 
+def written(body: str) -> str:
+    """A program ``main(n)`` by hand, from the statements of its body."""
+    lines = ["@program", "def main(n):", "    xs = []", *(f"    {line}" for line in body.strip().split("\n"))]
+    return HEADER + JUDGE + "\n".join(lines) + "\n"
+
+
 def counterexample(
-    wrong: Pass, shapes: Sequence[Shape], keep: Sequence[str] = (), examples: int = 600, corpus: Sequence[str] = ()
+    wrong: Pass, corpus: Sequence[str], shapes: Sequence[Shape], keep: Sequence[str] = (), examples: int = 400
 ) -> str:
-    """The smallest program found on which a wrong pass breaks its law: the measure differs, the IR is invalid, or a
-    run fails that did not.
+    """A program on which a wrong pass breaks its law: the measure differs, the IR is invalid, or a run fails that did
+    not. The corpus is tried first, then random programs.
 
     Raises:
         NoSuchExample: none was found.
@@ -128,13 +133,19 @@ def counterexample(
             return not validate_passes(program, 1, passes=[wrong], keep=keep, limit=100)
         except TooLarge:
             return False
-        except (InvalidIR, Exception):
+        except Exception:
             return works(program)
 
     for source in corpus:
         if breaks(source):
             return source
-    chosen = settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    chosen = settings(
+        max_examples=examples,
+        phases=[Phase.generate],
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     return find(sources(shapes), breaks, settings=chosen)
 
 

@@ -14,7 +14,7 @@ from ppl.compiler import ir, rewrite
 from ppl.compiler.passes import Info, Level, Remark
 from ppl.compiler.passes.dead import DeadSamples
 
-from .pass_programs import PassWriter, Shape, check, counterexample, sources
+from .pass_programs import PassWriter, Shape, check, counterexample, sources, written
 
 KEEP = ("kept", "kept[*")
 
@@ -42,6 +42,14 @@ def used(writer: PassWriter, loops: int, indent: str) -> list[str]:
 
 
 SHAPES: list[Shape] = [unused, unused, unused_text, kept, used]
+HANDWRITTEN = [
+    written(body)
+    for body in (
+        "x = sample(dist.flip(0.3))\ny = sample(dist.flip(0.5 if x else 0.2))\nfactor(0.5 if x else 0.1)\nreturn x",
+        "kept = sample(dist.flip(0.3))\nfactor(0.5)\nreturn 1",
+        "for i in range(2):\n    x = sample(dist.flip(0.3))\nreturn n",
+    )
+]
 counts: Counter[bool | None] = Counter()
 
 
@@ -53,6 +61,11 @@ def test_random_programs(source: str) -> None:
 
 def test_it_fired_on_most_of_them() -> None:
     assert counts[True] > 0.5 * counts.total() > 100, counts
+
+
+@pytest.mark.parametrize("source", HANDWRITTEN)
+def test_programs_by_hand(source: str) -> None:
+    check(source, [DeadSamples()], KEEP)
 
 
 @pytest.mark.slow
@@ -80,7 +93,7 @@ class AnySample(DeadSamples):
     ids=["used values", "kept addresses", "evidence"],
 )
 def test_planted_bugs_are_caught(wrong: DeadSamples) -> None:
-    print(counterexample(wrong, SHAPES, KEEP))
+    print(counterexample(wrong, HANDWRITTEN, SHAPES, KEEP))
 
 
 @program
