@@ -218,6 +218,8 @@ class Machine:
             value = drawn_from.value(completion)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, completion.log_prob, completion.log_prob)
+            if completion.log_base is not None and drawn_from.base == prior:
+                return self._drawn(particle, ask, address, value, completion.log_base, completion.log_prob)
             return self._weigh(particle, ask, address, prior, drawn_from, value, completion.log_prob)
 
         return self._wait(particle, drawn_from, drawn_from.draw(key), then)
