@@ -14,6 +14,7 @@ from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .geweke import geweke
 from .infer import infer, infer_many
+from .ir_text import load_ir, read_ir, to_ir
 from .lm import load_lm, table_lm
 from .posterior import Posterior
 from .program import Program, program
@@ -54,11 +55,14 @@ __all__ = [
     "goodness_of_fit",
     "infer",
     "infer_many",
+    "load_ir",
     "load_lm",
     "observe",
     "program",
+    "read_ir",
     "sample",
     "table_lm",
+    "to_ir",
     "twist",
     "validate",
     "validate_evidence",
