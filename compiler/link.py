@@ -3,6 +3,7 @@
 from __future__ import annotations
 import __future__
 
+import ast
 import functools
 import operator
 import types
@@ -34,9 +35,8 @@ HELPERS: dict[str, Any] = {
     "·Gather": requests.Gather,
     "·each": requests.each,
     "·UNBOUND": support.UNBOUND,
-    "·END": support.END,
-    "·item": support.item,
     "·items": support.items,
+    "·following": support.following,
     "·is_program": is_program,
     "·NameError": NameError,
     "·enumerate": support.Enumerated,
@@ -64,6 +64,11 @@ class Compiled:
     ir: ir.Program
     sites: tuple[Site, ...] = field(default=())
     unresolved: frozenset[str] = field(default=frozenset())
+
+    @property
+    def source(self) -> str:
+        """The generated Python, one function a block, for reading."""
+        return ast.unparse(generate(self.ir, list(HELPERS)).module)
 
 
 @dataclass(frozen=True)
