@@ -83,8 +83,9 @@ def geweke(
             key = derive(seed % 2**64, "geweke", run)
             value, data = model.draw(derive(key, "start"))
             for i in range(steps):
+                # Not after the last step: new data would hide a kernel that does not look at the old.
+                data = data if i == 0 else model.redraw(value, derive(key, "data", i))
                 value = step(value, data, derive(key, "step", i))
-                data = model.redraw(value, derive(key, "data", i))
             others = [model.draw(derive(key, "fresh", i)) for i in range(fresh)]
             yield {
                 title: placed(f(value, data), [f(*other) for other in others], uniform(derive(key, "tie"), i))

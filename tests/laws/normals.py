@@ -20,5 +20,9 @@ class Normal(Distribution):
         value = self.mean + self.sd * NormalDist().inv_cdf(max(u, 1e-300))
         return value, self.log_prob(value)
 
+    def density(self, value: float) -> float:
+        """The density at a value."""
+        return math.exp(self.log_prob(value))
+
     def log_prob(self, value: float) -> float:
         return -0.5 * ((value - self.mean) / self.sd) ** 2 - math.log(self.sd) - 0.5 * math.log(2 * math.pi)
