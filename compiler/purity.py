@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import Any
 
 from .errors import CompileError
+from .intrinsics import PURE
 from .names import Names
 from .scan import Comprehension, Scope, bound_names, evaluated_outside, parameters
 from .source import MISSING, parse_function
@@ -179,6 +180,8 @@ class Purity:
             return self._object(found)
         if isinstance(func, ast.Name) and func.id in ("·enumerate", "·zip"):
             return Callee(Touch.ITERATE)
+        if isinstance(func, ast.Name) and func.id in PURE:
+            return Callee(Touch.READ)
         if isinstance(func, ast.Attribute):
             owner = self.names.resolve(func.value, self.local)
             if owner is not MISSING and not isinstance(owner, str):

@@ -6,6 +6,7 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 from __future__ import annotations
 
 from . import dist
+from . import intrinsics as _intrinsics  # noqa: F401 - binds what rewritten programs call
 from .calibration import calibrate
 from .certificate import Certificate, TooLarge, validate
 from .certificate_statistical import validate_statistically

@@ -1,0 +1,17 @@
+"""What the compiler's passes leave to be called at run time, bound to its names; loaded when it is first called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compiler.intrinsics import provide
+
+
+def restricted(distribution: Any, tests: Any) -> Any:
+    """See :func:`ppl.restrict.restricted`."""
+    from .restrict import restricted
+
+    return restricted(distribution, tests)
+
+
+provide(restricted=restricted)
