@@ -101,10 +101,21 @@ def run(
 
 
 @app.command()
-def ir(target: Target, debug: Debug = False) -> None:
-    """Print what the compiler made of a program."""
+def ir(
+    target: Target,
+    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass changes, and why it did not.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--pass", metavar="NAME", help="A pass to run, in this order; or all.")
+    ] = None,
+    dot: Annotated[bool, typer.Option("--dot", help="Print the graph in graphviz's language.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the program's intermediate representation, as load_ir reads it; after passes, if any are asked for."""
     with one_screen(debug):
-        print(read_program(target).explain())
+        from .cli_ir import show_ir
+
+        show_ir(read_program(target), passes, only or [], dot, svg)
 
 
 @app.command()

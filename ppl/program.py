@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .compiler import Compiled, Site, compile_function
-from .compiler.passes import Pass, Pipeline, make_pipeline, optimise
+from .compiler.passes import Optimised, Pass, Pipeline, make_pipeline, optimise
 from .compiler.requests import Block
 from .effects import EffectOutsideProgram
 from .runtime.fork import fork
@@ -160,8 +160,16 @@ class Program:
         """
         from .compiler.passes.explain import explain
 
+        return explain(self.optimised(passes, keep))
+
+    def optimised(self, passes: Passes = None, keep: Iterable[str] = ()) -> Optimised:
+        """What a pipeline makes of the program: the IR after each pass, and all remarks.
+
+        Args:
+            passes, keep: as for :meth:`with_passes`; by default what the program runs under.
+        """
         pipeline = self.pipeline if passes is None and self.pipeline is not None else make_pipeline(passes, keep)
-        return explain(optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[1])
+        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[1]
 
     def _with(self, observed: bool, listed: Mapping[str, Any] | None, named: Mapping[str, Any]) -> Program:
         if listed is not None and not isinstance(listed, Mapping):
