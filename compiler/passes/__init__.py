@@ -11,8 +11,9 @@ from .base import Condition, Info, Level, Pass, Remark, Step
 from .dead import DeadSamples
 from .hoist import HoistEvidence
 from .pipeline import Optimised, Pipeline, optimise
+from .push import PushConstraints
 
-PASSES: dict[str, Pass] = {p.name: p for p in (DeadSamples(), HoistEvidence())}
+PASSES: dict[str, Pass] = {p.name: p for p in (DeadSamples(), PushConstraints(), HoistEvidence())}
 
 
 def register(new: Pass, before: str | None = None) -> Pass:
