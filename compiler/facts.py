@@ -186,6 +186,10 @@ class Facts:
         inner = [self.touch(n) for region in node.regions for n in region.nodes]
         return max([*inner, Touch.ITERATE if isinstance(node, ir.For) else Touch.NONE])
 
+    def touches(self, node: ir.Py, code: ast.expr) -> Touch:
+        """What evaluating a part of a statement may do to such objects."""
+        return self._purity(node).touch(code)
+
     def _effect_touch(self, node: ir.Effect) -> Touch:
         kind = node.site.kind
         if kind == "program":

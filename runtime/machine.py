@@ -131,7 +131,7 @@ class Machine:
             if type(ask) is Invoke:
                 block, live = self._invoke(particle, ask, block, live)
                 continue
-            if type(ask) is Gather and (self.branch or type(self) is not Machine or any(a.name for a in ask.asks)):
+            if type(ask) is Gather and not self._side_by_side(ask):
                 ask, block, live = one_by_one(ask, block, live)
                 if ask is None:
                     continue
@@ -148,6 +148,10 @@ class Machine:
                 block, live = particle.block, particle.live
                 continue
             return None
+
+    def _side_by_side(self, ask: Gather) -> bool:
+        """Whether requests can be made at once. Where each answer decides how to go on, it is one after the other."""
+        return bool(ask.asks) and not self.branch and type(self) is Machine and all(a.name is None for a in ask.asks)
 
     # --- effects ---
 
