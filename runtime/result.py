@@ -113,6 +113,8 @@ class Result:
         history: populations over time.
         deaths: where particles were lost.
         cost: what it used.
+        incomplete: why it ended before its end, a budget or a rule; ``None``: it did not. Then there is what was
+            finished, whatever the method promises otherwise.
     """
 
     runs: Sequence[Run]
@@ -125,6 +127,7 @@ class Result:
     history: Sequence[Generation] = ()
     deaths: Sequence[Death] = ()
     cost: Cost = field(default_factory=Cost)
+    incomplete: str | None = None
 
 
 def log_sum_exp(values: Sequence[float]) -> float:

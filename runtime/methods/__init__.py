@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .a_star import AStar
 from .base import Method
+from .beam import Beam, DiverseTrees
 from .entropic import Entropic
 from .enumerate import Enumerate
 from .forward import Forward
 from .importance import Importance
 from .look_ahead import LookAhead
 from .published import Published
+from .revision import Revision
 from .smc import SMC
 from .steering import Steering
 from .tempered import Tempered
+from .voting import BestOfN, SelfConsistency, WeightedMajority
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (SMC, Steering, LookAhead, Entropic, Tempered, Importance, Enumerate, Forward, Published)
-}
+_SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
+_RUNS = (Importance, Enumerate, Forward)
+_SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_SEARCHES)}
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -73,6 +78,10 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
 __all__ = [
     "METHODS",
     "SMC",
+    "AStar",
+    "Beam",
+    "BestOfN",
+    "DiverseTrees",
     "Entropic",
     "Enumerate",
     "Forward",
@@ -80,9 +89,12 @@ __all__ = [
     "LookAhead",
     "Method",
     "Published",
+    "Revision",
+    "SelfConsistency",
     "Steering",
     "Tempered",
     "UnknownOption",
+    "WeightedMajority",
     "make_method",
     "register",
 ]

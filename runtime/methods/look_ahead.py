@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..population import Population, World, advance, record, resample, scout, spawn
+from ..population import Population, World, advance, fork, record, resample, scout, spawn
 from ..resampling import SCHEMES
 from ..result import effective_sample_size, log_sum_exp
 from ..scheduler import Task
@@ -67,11 +67,9 @@ class LookAhead(Method):
 
     def _first_stage(self, world: World, population: Population) -> Task[list[float]]:
         """Log-weights times the evidence that trials of the next step found, the hints at its end included."""
-        particles = population.particles
+        particles, step = population.particles, len(population.history)
         trials = [
-            [p.fork(derive(p.key, "pilot", len(population.history), k)) for k in range(self.pilots)]
-            if p.running
-            else []
+            fork(world, p, [derive(p.key, "pilot", step, k) for k in range(self.pilots)]) if p.running else []
             for p in particles
         ]
         pilots = [pilot for row in trials for pilot in row]

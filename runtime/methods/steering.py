@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..particle import Particle
-from ..population import Population, World, advance, record, resample, spawn
+from ..population import Population, World, advance, fork, record, resample, spawn
 from ..scheduler import Task
 from ..source import derive
 from .base import Method, at_least_one
@@ -56,7 +56,7 @@ class Steering(Method):
         children: list[Particle] = []
         for i, parent in enumerate(population.particles):
             copies = self.factor if parent.running else 1
-            forks = [parent.fork(derive(key, i, j)) for j in range(1, copies)]
+            forks = fork(world, parent, [derive(key, i, j) for j in range(1, copies)])
             for child in (parent, *forks):
                 child.log_weight -= math.log(copies)
             ancestors += [i] * copies
