@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .base import Condition, Info, Level, Pass, Remark, Step
+from .batch import BatchCalls
 from .dead import DeadSamples
 from .hoist import HoistEvidence
+from .loops import BatchLoops
 from .pipeline import Optimised, Pipeline, optimise
 from .push import PushConstraints
 
-PASSES: dict[str, Pass] = {p.name: p for p in (DeadSamples(), PushConstraints(), HoistEvidence())}
+PASSES: dict[str, Pass] = {
+    p.name: p for p in (DeadSamples(), PushConstraints(), HoistEvidence(), BatchLoops(), BatchCalls())
+}
 
 
 def register(new: Pass, before: str | None = None) -> Pass:

@@ -39,9 +39,7 @@ class HoistEvidence(Pass):
                 nodes = self._hoisted(nodes, node, info, remarks)
         return rewrite.with_nodes(region, nodes)
 
-    def _hoisted(
-        self, nodes: list[ir.Node], effect: ir.Effect, info: Info, remarks: list[Remark]
-    ) -> list[ir.Node]:
+    def _hoisted(self, nodes: list[ir.Node], effect: ir.Effect, info: Info, remarks: list[Remark]) -> list[ir.Node]:
         """``nodes`` with one piece of evidence moved up as far as it goes."""
         found = climb(nodes, nodes.index(effect), self.conditions, info.facts)
         saved = [node for node in found.crossed if _work(node)]
