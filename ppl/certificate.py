@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .certificate_chains import check_chains
 from .expectation import Call, Expected, TooLarge, expected, outcome, sized
 from .program import Program
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
@@ -25,6 +26,7 @@ LAWS = {
     "proper": "E[Z] = Z and E[Z f] = mu(f) for every trace",
     "prior": "E[f] is its expectation under the program without its evidence",
     "exact": "the population is the program's measure",
+    "stationary": "pi K = pi, detailed balance where claimed, every run reached",
     "heuristic": "none; the error is the total variation distance from the posterior",
 }
 
@@ -172,6 +174,7 @@ CHECKS: dict[Guarantee, Check] = {
     "proper": check_measure,
     "exact": check_measure,
     "heuristic": check_posterior,
+    "stationary": check_chains,
 }
 """How the law of each guarantee is checked."""
 
@@ -204,7 +207,8 @@ def recipes_of(method: str | Method, options: Mapping[str, Any], counts: Sequenc
     recipe = make_method(method, dict(options))
     if all(f.name != "n" for f in fields(recipe)):
         return [recipe]
-    return [replace(recipe, n=count) for count in counts]  # type: ignore[call-arg]
+    enough = [count for count in counts if count >= recipe.least]  # of the usual ones, those that make sense
+    return [replace(recipe, n=count) for count in enough or counts]  # type: ignore[call-arg]
 
 
 __all__ = ["CHECKS", "Call", "Certificate", "Expected", "TooLarge", "certificate_of", "expected", "law_of", "validate"]

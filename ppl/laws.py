@@ -86,8 +86,8 @@ def certify(
 
 
 def variants(method: type[Method]) -> list[Method]:
-    """The variants of a registered method that the table checks: 1, 2 and 3 particles, and what it adds itself."""
-    counts = [{"n": n} for n in (1, 2, 3)] if "n" in method.__dataclass_fields__ else [{}]
+    """The variants of a registered method that the table checks: up to 3 particles, and what it adds itself."""
+    counts = [{"n": n} for n in (1, 2, 3) if n >= method.least] if "n" in method.__dataclass_fields__ else [{}]
     return [method(**count, **more) for count in counts for more in method.law_variants]
 
 

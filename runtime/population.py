@@ -33,12 +33,14 @@ class Population:
         log_scale: the common factor: 1/n, times the mean weight at each resampling so far.
         history: its past.
         incomplete: why inference ended before its end; ``None``: it did not.
+        chains: how many Markov chains the particles are the states of, one after the other; ``None``: they are not.
     """
 
     particles: list[Particle]
     log_scale: float
     history: list[Generation] = field(default_factory=list)
     incomplete: str | None = None
+    chains: int | None = None
 
     @property
     def running(self) -> bool:

@@ -13,6 +13,8 @@ from .enumerate import Enumerate
 from .forward import Forward
 from .importance import Importance
 from .look_ahead import LookAhead
+from .mh import MH
+from .pgibbs import PGibbs
 from .published import Published
 from .revision import Revision
 from .smc import SMC
@@ -22,9 +24,10 @@ from .voting import BestOfN, SelfConsistency, WeightedMajority
 
 _SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
 _RUNS = (Importance, Enumerate, Forward)
+_CHAINS = (MH, PGibbs)
 _SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_SEARCHES)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_CHAINS, *_SEARCHES)}
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -77,6 +80,7 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
 
 __all__ = [
     "METHODS",
+    "MH",
     "SMC",
     "AStar",
     "Beam",
@@ -88,6 +92,7 @@ __all__ = [
     "Importance",
     "LookAhead",
     "Method",
+    "PGibbs",
     "Published",
     "Revision",
     "SelfConsistency",
