@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .certificate_chains import check_chains
 from .expectation import Call, Expected, TooLarge, expected, outcome, sized
-from .program import Program
+from .program import Passes, Program
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
 from .runtime.result import Guarantee
 
@@ -94,9 +94,11 @@ def validate(
     kwargs: Mapping[str, Any] | None = None,
     limit: int = 100_000,
     tolerance: float = 1e-9,
+    pipeline: Passes = None,
+    keep: Iterable[str] = (),
     **options: Any,
 ) -> Certificate:
-    """Check a method's law on a finite program, exactly.
+    """Check a method's law on a finite program, exactly; or, with ``pipeline``, that of the compiler's passes.
 
     Args:
         program: a program with finitely many runs on these arguments.
@@ -106,6 +108,9 @@ def validate(
         kwargs: the program's keyword arguments.
         limit: the most runs at one ``n``.
         tolerance: the largest difference of mass, as a share of the evidence, that counts as rounding.
+        pipeline: passes, by name or as objects, to check instead of a method: the program means the same before and
+            after, at the level that they claim (see ``certificate_passes.py``).
+        keep: with ``pipeline``: the addresses that the passes must leave.
         options: the method's own.
 
     Returns:
@@ -115,6 +120,12 @@ def validate(
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
+    if pipeline is not None:
+        from .certificate_passes import validate_passes
+
+        return validate_passes(
+            program, *args, passes=pipeline, keep=keep, kwargs=kwargs, limit=limit, tolerance=tolerance
+        )
     call: Call = (tuple(args), dict(kwargs or {}))
     recipes = recipes_of(method, options, [n] if isinstance(n, int) else list(n))
     try:
