@@ -145,7 +145,7 @@ def validate_inverse_evidence(
 
     The reference and the particles beside it have, together, the law of ordinary SMC weighted by Ẑ/Z (Andrieu, Doucet
     and Holenstein, 2010), which makes the mean of Z/Ẑ one. A reference that is dropped, cloned too often or scored
-    twice breaks it.
+    twice breaks it. Z/Ẑ must have a variance, so take data that no parameter makes all but impossible.
 
     Args:
         estimate: a seed → log Ẑ of a conditional SMC run whose reference is an exact draw from the posterior, a new one
