@@ -11,23 +11,7 @@ from typing import Any
 
 from .link import HELPERS
 
-PURE = frozenset(
-    {
-        "·restricted",
-        "·support",
-        "·log_density",
-        "·log_number",
-        "·log_truth",
-        "·dead",
-        "·log_total",
-        "·log_mixture",
-        "·conjugate",
-        "·predictive",
-        "·updated",
-        "·posterior",
-        "·pieces",
-    }
-)
+PURE = frozenset({"·restricted", "·marginal", "·conjugate", "·pieces"})
 """Their names. They only read what they are given."""
 
 

@@ -14,4 +14,11 @@ def restricted(distribution: Any, tests: Any) -> Any:
     return restricted(distribution, tests)
 
 
-provide(restricted=restricted)
+def marginal(distribution: Any) -> Any:
+    """See :class:`ppl.marginal.Marginal`."""
+    from .marginal import Marginal
+
+    return Marginal(distribution)
+
+
+provide(restricted=restricted, marginal=marginal)

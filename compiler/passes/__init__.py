@@ -12,11 +12,12 @@ from .batch import BatchCalls
 from .dead import DeadSamples
 from .hoist import HoistEvidence
 from .loops import BatchLoops
+from .marginalise import Marginalise
 from .pipeline import Optimised, Pipeline, optimise
 from .push import PushConstraints
 
 PASSES: dict[str, Pass] = {
-    p.name: p for p in (DeadSamples(), PushConstraints(), HoistEvidence(), BatchLoops(), BatchCalls())
+    p.name: p for p in (DeadSamples(), Marginalise(), PushConstraints(), HoistEvidence(), BatchLoops(), BatchCalls())
 }
 
 
