@@ -2,7 +2,8 @@
 
 It knows no model and no inference. The way through: ``source`` and ``classify`` (the function's tree, and what its
 names mean) → ``lower`` (IR; see there for its parts) → ``verify`` → ``codegen`` (blocks) → ``link`` (function objects).
-``requests`` holds what the result is made of, ``printer`` shows the IR, ``graph`` its dependences.
+``requests`` holds what the result is made of, ``printer`` shows the IR as text and ``parser`` reads it, ``graph`` has
+its dependences.
 
 The law: the compiled program equals CPython in its values and in the order of its effects, also after a suspended run
 was copied and both copies went on.
@@ -11,5 +12,6 @@ was copied and both copies went on.
 from .errors import CompileError, Span
 from .link import Compiled, compile_function
 from .requests import EffectSpec, Site
+from .syntax_errors import IRSyntaxError
 
-__all__ = ["CompileError", "Compiled", "EffectSpec", "Site", "Span", "compile_function"]
+__all__ = ["CompileError", "Compiled", "EffectSpec", "IRSyntaxError", "Site", "Span", "compile_function"]

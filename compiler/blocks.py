@@ -12,6 +12,9 @@ from .liveness import Liveness, Values, analyse, check_names
 from .requests import Site
 from .syntax import assign, call, delete, function, increment, is_mark, load, pack, position, unbind
 
+LONG = 1000
+"""The size of code that is made only once."""
+
 Code = Callable[[tuple[ir.Value, ...], Span], list[ast.stmt]]
 
 
@@ -22,12 +25,12 @@ class Edge:
     Attributes:
         here: the code in the function that the edge was made in, where native ``continue`` may do.
         elsewhere: the code in any other block; ``None`` if it is the same.
-        long: the code is so long, or cut by effects, that it must not be made twice.
+        size: how much code it makes, in nodes; what is long must not be made often.
     """
 
     here: Code
     elsewhere: Code | None = None
-    long: bool = False
+    size: int = 1
 
     def __call__(self, values: tuple[ir.Value, ...], span: Span) -> list[ast.stmt]:
         return [position(s, span) for s in self.here(values, span)]
@@ -35,22 +38,42 @@ class Edge:
     @property
     def detached(self) -> Edge:
         """The edge as seen from another block."""
-        return self if self.elsewhere is None else Edge(self.elsewhere, None, self.long)
+        return self if self.elsewhere is None else Edge(self.elsewhere, None, self.size)
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where control goes at each kind of terminator."""
+    """Where control goes at each kind of terminator, and how much may stay native on the way.
+
+    Attributes:
+        joins: a branch that is cut does not end the code: where it reaches no effect, what follows comes natively.
+        room: how many loops that are cut may still be put into each other natively.
+    """
 
     on_yield: Edge | None = None
     on_break: Edge | None = None
     on_continue: Edge | None = None
+    joins: bool = False
+    room: int = 0
+
+    def edge(self, end: ir.Terminator) -> Edge | None:
+        """Where control goes at ``end``; ``None`` if it leaves the program."""
+        if isinstance(end, ir.Yield):
+            return self.on_yield
+        if isinstance(end, ir.Break):
+            return self.on_break
+        return self.on_continue if isinstance(end, ir.Continue) else None
 
     @property
     def detached(self) -> Context:
-        """The same exits as seen from another block."""
+        """The same exits as seen from another block, where nothing is native that can be had elsewhere."""
         edges = (self.on_yield, self.on_break, self.on_continue)
         return Context(*(e and e.detached for e in edges))
+
+
+def onward(here: Code, rest: Edge | None) -> Edge:
+    """Native code ``here``, and from other blocks on to ``rest``; without it there are no other blocks."""
+    return Edge(here) if rest is None else Edge(here, rest.detached, rest.size)
 
 
 @dataclass
@@ -77,7 +100,7 @@ class Blocks:
         self.names = check_names(program, self.live)
         self.functions: list[ast.FunctionDef] = []
         self.sites: dict[str, Site] = {}
-        self.flags = 0
+        self.continuations: dict[tuple[ir.Region, int], str] = {}
         self.unfinished: list[Callable[[], None]] = []
         self.with_effects = {n for n in ir.walk(program.body) if ir.has_effects(n)}
 
@@ -147,6 +170,22 @@ class Blocks:
             block.body += body()
 
         self.unfinished.append(finish)
+
+    def continuation(
+        self,
+        region: ir.Region,
+        i: int,
+        first: Sequence[str],
+        params: Sequence[ir.Value],
+        body: Callable[[], list[ast.stmt]],
+    ) -> str:
+        """The name of the block that goes on after node ``i``: one, however often the node itself is generated."""
+        found = self.continuations.get((region, i))
+        if found is None:
+            block = self.block(first, params)
+            found = self.continuations[region, i] = block.name
+            self.later(block, body)
+        return found
 
     def call_edge(self, name: str, params: Sequence[ir.Value], mapped: Sequence[ir.Value]) -> Code:
         """Go forward into block ``name``; of its ``params``, those in ``mapped`` take the edge's values."""

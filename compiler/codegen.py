@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from . import ir
-from .blocks import Context, Edge, Generated
+from .blocks import Code, Context, Edge, Generated, onward
 from .codegen_loops import Loops
 from .errors import Span
 from .rename import renamed
@@ -31,7 +31,7 @@ REQUESTS = {
 }
 
 SHORT = 6
-"""What follows a branch is repeated in the branches that are not cut if it is at most so many nodes, none an effect."""
+"""What follows a branch is repeated in the branches if it is at most so many nodes, none an effect."""
 
 
 def generate(program: ir.Program, helpers: Sequence[str]) -> Generated:
@@ -49,6 +49,7 @@ class _Generator(Loops):
         super().__init__(program)
         nodes = list(ir.walk(program.body))
         self.uses = Counter(value for node in nodes for value in node.uses)
+        self.site_names: dict[ir.Effect, str] = {}
 
     def run(self, helpers: Sequence[str]) -> Generated:
         program = self.program
@@ -85,16 +86,15 @@ class _Generator(Loops):
             waiting = []
             if isinstance(node, (ir.Effect, ir.Gather)):
                 return out + self.effect(region, i, context, inline)
-            if node in self.with_effects:
-                rest = self.rest(region, i, context)
-                if isinstance(node, ir.If):
-                    return out + self.branch(node, replace(context, on_yield=rest), inline)
-                assert isinstance(node, ir.Loop)
-                return out + self.cut_loop(node, rest, context)
+            rest = self.rest(region, i, context) if node in self.with_effects else None
             if isinstance(node, ir.If):
-                out += self.native_if(node, context, inline)
+                if rest is not None and not context.joins:
+                    return out + self.branch(node, replace(context, on_yield=rest), inline)
+                out += self.joined_if(node, context, rest, inline)
             elif isinstance(node, ir.Loop):
-                out += self.native_loop(node, context)
+                if rest is not None and not context.room:
+                    return out + self.cut_loop(node, rest, context, inline)
+                out += self.native_loop(node, context, rest, inline)
         inline, before = self._inlined(region.end, waiting)
         return [*out, *before, *self.end(region.end, context, inline)]
 
@@ -120,6 +120,8 @@ class _Generator(Loops):
         wanted: list[ir.Value] = []
         if isinstance(node, ir.If):
             wanted = [node.test]
+        elif isinstance(node, ir.For) and node in self.with_effects:
+            wanted = [node.iterable]
         elif isinstance(node, ir.Return):
             wanted = list(node.values)
         elif isinstance(node, ir.Effect) and node.site.kind != "program":
@@ -136,8 +138,7 @@ class _Generator(Loops):
 
     def end(self, end: ir.Terminator, context: Context, inline: dict[ir.Value, ast.expr]) -> list[ast.stmt]:
         """Code for a terminator."""
-        edges = {ir.Yield: context.on_yield, ir.Break: context.on_break, ir.Continue: context.on_continue}
-        edge = edges.get(type(end))
+        edge = context.edge(end)
         if edge is not None:
             return edge(end.values, end.span)
         if isinstance(end, ir.Return):
@@ -152,26 +153,23 @@ class _Generator(Loops):
         params = self.live.sorted(self.live.after[node])
         slots = [j for j, d in enumerate(node.defines) if d in params]
         mapped = [node.defines[j] for j in slots]
-        made: list[str] = []
 
         def enter(values: tuple[ir.Value, ...], span: Span) -> list[ast.stmt]:
-            if not made:
-                function = self.block((), params)
-                made.append(function.name)
-                self.later(function, lambda: self.sequence(region, i + 1, context.detached))
-            return self.call_edge(made[0], params, mapped)(tuple(values[j] for j in slots), span)
+            name = self.continuation(region, i, (), params, lambda: self.sequence(region, i + 1, context.detached))
+            return self.call_edge(name, params, mapped)(tuple(values[j] for j in slots), span)
 
-        def repeat(values: tuple[ir.Value, ...], span: Span) -> list[ast.stmt]:
-            return [
+        def repeat(context: Context) -> Code:
+            return lambda values, span: [
                 *self.copies(node.defines, values, self.live.after[node]),
                 *self.sequence(region, i + 1, context),
             ]
 
         following = region.nodes[i + 1 :]
-        size = sum(1 + sum(1 for r in n.regions for _ in ir.walk(r)) for n in following)
-        onward = context.on_yield if isinstance(region.end, ir.Yield) else None
-        short = size <= SHORT and self.with_effects.isdisjoint(following) and not (onward and onward.long)
-        return Edge(repeat, enter) if short else Edge(enter)
+        edge = context.edge(region.end)
+        size = sum(1 + sum(1 for r in n.regions for _ in ir.walk(r)) for n in following) + (edge.size if edge else 1)
+        if size > SHORT or not self.with_effects.isdisjoint(following):
+            return Edge(enter)
+        return Edge(repeat(context), repeat(context.detached), size)
 
     # --- nodes ---
 
@@ -201,14 +199,13 @@ class _Generator(Loops):
         assert isinstance(node, (ir.Effect, ir.Gather))
         params = [p for p in self.live.sorted(self.live.after[node]) if p not in node.defines]
         answer = self.names[node.result] if isinstance(node, ir.Effect) else "·answers"
-        block = self.block((answer,), params)
-        if isinstance(node, ir.Gather):
-            names: list[ast.expr] = [ast.Name(self.names[result], ast.Store()) for result in node.defines]
-            block.body.append(position(ast.Assign([ast.Tuple(names, ast.Store())], load(answer)), node.span))
-        self.later(block, lambda: self.sequence(region, i + 1, context.detached))
+
+        def body() -> list[ast.stmt]:
+            return [*self.answered(node), *self.sequence(region, i + 1, context.detached)]
+
+        then = load(self.continuation(region, i, (answer,), params, body))
         before, args = self.passed(params)
         request = self.request(node, inline)
-        then = load(block.name)
         out: list[ast.stmt] = [*before]
         ask = ast.Return(pack(request, then, pack(*args)))
         if isinstance(node, ir.Effect) and node.site.kind == "program":
@@ -225,11 +222,18 @@ class _Generator(Loops):
             out.append(ask)
         return [position(s, node.span) for s in out]
 
+    def answered(self, node: ir.Effect | ir.Gather) -> list[ast.stmt]:
+        """Take the answers of several effects apart."""
+        if isinstance(node, ir.Effect):
+            return []
+        names: list[ast.expr] = [ast.Name(self.names[result], ast.Store()) for result in node.defines]
+        return [position(ast.Assign([ast.Tuple(names, ast.Store())], load("·answers")), node.span)]
+
     def request(self, node: ir.Effect | ir.Gather, inline: dict[ir.Value, ast.expr]) -> ast.expr:
         """What the runtime is asked for."""
         if isinstance(node, ir.Gather):
             return call("·Gather", pack(*(self.request(effect, inline) for effect in node.effects)))
-        site = f"·site{len(self.sites)}"
+        site = self.site_names.setdefault(node, f"·site{len(self.sites)}")
         self.sites[site] = node.site
         operands = [load(site), pack(*map(self.load, node.index))]
         kind = load(REQUESTS[node.site.kind])
@@ -244,8 +248,10 @@ class _Generator(Loops):
         orelse = self.sequence(node.orelse, 0, context)
         return [position(ast.If(test, block_or_pass(then), orelse), node.span)]
 
-    def native_if(self, node: ir.If, context: Context, inline: dict[ir.Value, ast.expr]) -> list[ast.stmt]:
-        """An ``if`` without effects."""
+    def joined_if(
+        self, node: ir.If, context: Context, rest: Edge | None, inline: dict[ir.Value, ast.expr]
+    ) -> list[ast.stmt]:
+        """An ``if`` that native code follows. Branches that were cut go on at ``rest``."""
         after = self.live.after[node]
-        join = Edge(lambda values, span: self.copies(node.results, values, after))
+        join = onward(lambda values, span: self.copies(node.results, values, after), rest)
         return self.branch(node, replace(context, on_yield=join), inline)

@@ -331,6 +331,21 @@ def walk(region: Region) -> Iterator[Node]:
     yield region.end
 
 
+def ends(region: Region, kind: type[Terminator]) -> Iterator[Terminator]:
+    """The terminators of one kind that go where those of ``region`` itself go: for ``Break`` and ``Continue``, out of
+    the loop around it."""
+    if isinstance(region.end, kind):
+        yield region.end
+    if kind is Yield:
+        return
+    for node in region.nodes:
+        if isinstance(node, If):
+            for nested in node.regions:
+                yield from ends(nested, kind)
+        elif isinstance(node, Loop):
+            yield from ends(node.orelse, kind)
+
+
 def effects(region: Region) -> Iterator[Effect]:
     """Every effect below ``region``, in order; those that are gathered one after the other."""
     for node in walk(region):

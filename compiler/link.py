@@ -3,12 +3,14 @@
 from __future__ import annotations
 import __future__
 
+import ast
 import functools
 import operator
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from . import ir, requests, support
 from .blocks import Generated
@@ -33,9 +35,8 @@ HELPERS: dict[str, Any] = {
     "·Gather": requests.Gather,
     "·each": requests.each,
     "·UNBOUND": support.UNBOUND,
-    "·END": support.END,
-    "·item": support.item,
     "·items": support.items,
+    "·following": support.following,
     "·is_program": is_program,
     "·NameError": NameError,
     "·enumerate": support.Enumerated,
@@ -64,6 +65,11 @@ class Compiled:
     sites: tuple[Site, ...] = field(default=())
     unresolved: frozenset[str] = field(default=frozenset())
 
+    @property
+    def source(self) -> str:
+        """The generated Python, one function a block, for reading."""
+        return ast.unparse(generate(self.ir, list(HELPERS)).module)
+
 
 @dataclass(frozen=True)
 class _Unit:
@@ -78,6 +84,8 @@ class _Unit:
 # A nested @program is compiled once, however often the definition around it runs. Equal code may stand in two files.
 _cache: dict[tuple[types.CodeType, str], _Unit] = {}
 _CACHED = 1024
+_made: WeakKeyDictionary[ir.Program, tuple[types.CodeType, Generated, dict[str, types.CodeType]]] = WeakKeyDictionary()
+"""What was generated from IR that is linked in place of a function."""
 
 
 def compile_function(fn: Callable[..., Any]) -> Compiled:
@@ -113,8 +121,11 @@ def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:
         program: verified IR, which passes may have changed.
     """
     assert isinstance(fn, types.FunctionType)
-    generated = generate(program, list(HELPERS))
-    return Compiled(fn.__name__, _link(fn, generated, _code_objects(generated, fn)), program, program.sites)
+    found = _made.get(program)
+    if found is None or found[0] is not fn.__code__:
+        generated = generate(program, list(HELPERS))
+        found = _made[program] = (fn.__code__, generated, _code_objects(generated, fn))
+    return Compiled(fn.__name__, _link(fn, *found[1:]), program, program.sites)
 
 
 def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, types.CodeType]:

@@ -12,7 +12,9 @@ from . import ir, syntax
 from .builder import State, at
 from .control import Control
 from .errors import CompileError
-from .scan import Function, own_nodes
+from .helpers import stopping
+from .names import dotted
+from .scan import Comprehension, Function, bound_names, own_nodes
 
 
 class Lowerer(Control):
@@ -60,6 +62,8 @@ class Lowerer(Control):
 
     def _refuse_whole(self) -> None:
         """What is refused wherever it stands."""
+        inner = (n for n in own_nodes(self.tree.body) if isinstance(n, Comprehension))
+        own = bound_names([*self.tree.body, *(g.target for n in inner for g in n.generators)]) | set(self.params)
         for node in own_nodes(self.tree.body):
             if isinstance(node, (ast.Yield, ast.YieldFrom)):
                 self.refuse(
@@ -67,16 +71,42 @@ class Lowerer(Control):
                     "a program can't be a generator: Python can't copy a generator, so the run could not be copied",
                     "Collect the values in a list and return it.",
                 )
-            if isinstance(node, ast.Call) and self.resolver.is_builtin(node.func, "locals"):
-                self.refuse(
-                    node,
-                    "locals() can't be used in a program: its variables are kept where they are needed, not together",
-                    "Name the variables: {'x': x, 'y': y}.",
-                )
+            if isinstance(node, ast.Call):
+                self._refuse_frames(node)
+                self._refuse_helper(node, own)
             if isinstance(node, (*Function, ast.ClassDef, ast.Lambda)):
                 self._refuse_nested_assignments(node)
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 self._refuse_outside(node)
+
+    def _refuse_frames(self, node: ast.Call) -> None:
+        """Refuse what looks at all variables at once: a block has only those that it needs."""
+        for word in ("locals", "vars", "dir"):
+            if self.resolver.is_builtin(node.func, word) and not node.args:
+                self.refuse(
+                    node,
+                    f"{word}() can't see a program's variables: they are kept where they are needed, not together",
+                    "Name the variables: {'x': x, 'y': y}.",
+                )
+
+    def _refuse_helper(self, node: ast.Call, own: set[str]) -> None:
+        """Refuse the call of a plain function that does what only a program can; ``own``: names of this function."""
+        path = dotted(node.func)
+        if path is None or path[0] in own:
+            return
+        called = self.resolver.follow(path)
+        found = stopping(called) if called is not self.resolver.fn else None
+        if found is None:
+            return
+        place = f"line {found.span.line}" if found.span.file == self.file else str(found.span)
+        names = [function.__name__ for function in found.path]
+        through = "".join(f"{name}(), which calls " for name in names[1:])
+        self.refuse(
+            node,
+            f"{names[0]}() is no program, but it calls {through}{found.effect} at {place}, where only a program can "
+            "stop",
+            f"Put @program above {' and above '.join(map(repr, names))}.",
+        )
 
     def _refuse_nested_assignments(self, scope: ast.AST) -> None:
         for node in ast.walk(scope):

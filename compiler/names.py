@@ -46,11 +46,12 @@ class Names:
             self._seen[path] = self._resolver.follow(path)
         return self._seen[path]
 
-    @property
-    def current(self) -> bool:
-        """Whether every name still stands for what it stood for."""
-        mine = all(self._resolver.follow(path) is found for path, found in self._seen.items())
-        return mine and all(helper.current for helper in self._helpers.values())
+    def hold_for(self, fn: Callable[..., Any]) -> bool:
+        """Whether in ``fn``, a function with the same code, every name now stands for what it stood for here."""
+        assert isinstance(fn, types.FunctionType)
+        resolver = Resolver(fn, set())
+        mine = all(resolver.follow(path) is found for path, found in self._seen.items())
+        return mine and all(names.hold_for(helper) for helper, names in self._helpers.items())
 
 
 def dotted(node: ast.expr) -> tuple[str, ...] | None:

@@ -112,11 +112,11 @@ class _Layout:
             if depth > depths[-1]:
                 depths.append(depth)
                 yield lark.Token("_INDENT", "", **place)
+            if depth not in depths or len(depths) > 2 * MAX_REGIONS + 1:
+                yield lark.Token("_WRONG_INDENT", "", **place)
             while depth < depths[-1]:
                 depths.pop()
                 yield lark.Token("_DEDENT", "", **place)
-            if depth != depths[-1] or len(depths) > 2 * MAX_REGIONS:
-                yield lark.Token("_WRONG_INDENT", "", **place)
         if token is not None:
             for _ in depths[1:]:
                 yield lark.Token.new_borrow_pos("_DEDENT", "", token)

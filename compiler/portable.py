@@ -15,11 +15,11 @@ def unparse(node: ast.AST) -> str:
     """
     try:
         text = ast.unparse(node)
+        if "\n" not in text or not isinstance(node, ast.arguments):
+            return text
     except ValueError:  # an f-string can't be written with the quotes and backslashes that it holds
-        text = "\r"
-    if "\r" in text or ("\n" in text and isinstance(node, ast.arguments)):
-        text = ast.unparse(ast.fix_missing_locations(_WithoutFormats().visit(copy.deepcopy(node))))
-    return text
+        pass
+    return ast.unparse(ast.fix_missing_locations(_WithoutFormats().visit(copy.deepcopy(node))))
 
 
 class _WithoutFormats(ast.NodeTransformer):

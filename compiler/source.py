@@ -180,7 +180,7 @@ def meaning(found: Any) -> object:
         return "program"
     if is_decorator(found):
         return "decorator"
-    if any(found is b for b in (enumerate, zip, locals)):
+    if any(found is b for b in (enumerate, zip, locals, vars, dir)):
         return found
     fixed = isinstance(found, (type, types.ModuleType, types.BuiltinFunctionType)) or (
         isinstance(found, types.FunctionType) and not found.__closure__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import operator
 import types
 from collections.abc import Iterator
@@ -32,9 +31,9 @@ UNBOUND = _Mark("unbound")
 """Stands for a variable that is not bound, while a program is suspended."""
 
 END = _Mark("end")
-"""What :func:`item` returns when a loop has no more items."""
+"""What there is when an iterator has no more items."""
 
-_SEQUENCES = (list, tuple, range, str, bytes)
+_SEQUENCES = frozenset({list, tuple, range, str, bytes})
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -46,9 +45,10 @@ class Cursor:
     def __init__(self, iterator: Any) -> None:
         self.iterator = iterator
 
-    def at(self, index: int) -> Any:
-        """The next item."""
-        return next(self.iterator, END)
+    def following(self, index: int) -> Iterator[Any]:
+        """The items that are left."""
+        while (found := next(self.iterator, END)) is not END:
+            yield found
 
 
 class Keyed:
@@ -61,19 +61,22 @@ class Keyed:
         self.keys = tuple(container)
         self.view = view
 
-    def at(self, index: int) -> Any:
-        """The item at a place, read when the loop gets there."""
-        if len(self.container) != len(self.keys):
-            word = "dictionary" if isinstance(self.container, dict) else "Set"
-            raise RuntimeError(f"{word} changed size during iteration")
-        if index >= len(self.keys):
-            return END
-        key = self.keys[index]
-        if isinstance(self.container, dict) and key not in self.container:
-            raise RuntimeError("dictionary keys changed during iteration")
-        if self.view is _VIEWS[1]:
-            return self.container[key]
-        return (key, self.container[key]) if self.view is _VIEWS[2] else key
+    def following(self, index: int) -> Iterator[Any]:
+        """The items from a place on, each read when the loop gets there."""
+        container, keys = self.container, self.keys
+        keyed = isinstance(container, dict)
+        for place in range(index, len(keys) + 1):
+            if len(container) != len(keys):
+                raise RuntimeError(f"{'dictionary' if keyed else 'Set'} changed size during iteration")
+            if place == len(keys):
+                return
+            key = keys[place]
+            if keyed and key not in container:
+                raise RuntimeError("dictionary keys changed during iteration")
+            if self.view is _VIEWS[1]:
+                yield container[key]
+            else:
+                yield (key, container[key]) if self.view is _VIEWS[2] else key
 
 
 class Enumerated:
@@ -86,12 +89,11 @@ class Enumerated:
         self.start = operator.index(start)
 
     def __iter__(self) -> Iterator[Any]:
-        return iterated(self)
+        return self.following(0)
 
-    def at(self, index: int) -> Any:
-        """The item at a place, with its number."""
-        found = item(self.items, index)
-        return END if found is END else (self.start + index, found)
+    def following(self, index: int) -> Iterator[Any]:
+        """The items from a place on, with their numbers."""
+        return enumerate(following(self.items, index), self.start + index)
 
 
 class Zipped:
@@ -104,39 +106,11 @@ class Zipped:
         self.strict = strict
 
     def __iter__(self) -> Iterator[Any]:
-        return iterated(self)
+        return self.following(0)
 
-    def at(self, index: int) -> Any:
-        """The items at a place, or ``END`` where the first of them ends."""
-        row: list[Any] = []
-        for part in self.parts:
-            found = item(part, index)
-            if found is END:
-                if self.strict:
-                    self._check(index, len(row))
-                return END
-            row.append(found)
-        return tuple(row) if row else END
-
-    def _check(self, index: int, short: int) -> None:
-        if short:
-            raise ValueError(f"zip() argument {short + 1} is shorter than argument{_up_to(short)}")
-        for i, part in enumerate(self.parts[1:], 1):
-            if item(part, index) is not END:
-                raise ValueError(f"zip() argument {i + 1} is longer than argument{_up_to(i)}")
-
-
-def _up_to(count: int) -> str:
-    return " 1" if count == 1 else f"s 1-{count}"
-
-
-def iterated(sequence: Enumerated | Zipped) -> Iterator[Any]:
-    """The items one after the other, for a loop that turned out not to be cut."""
-    for index in itertools.count():
-        found = sequence.at(index)
-        if found is END:
-            return
-        yield found
+    def following(self, index: int) -> Iterator[Any]:
+        """The items from a place on, together."""
+        return zip(*[following(part, index) for part in self.parts], strict=self.strict)
 
 
 def items(iterable: Any) -> Any:
@@ -163,11 +137,14 @@ def items(iterable: Any) -> Any:
     return Cursor(iterator)
 
 
-def item(sequence: Any, index: int) -> Any:
-    """The next item of a loop, or ``END``. Like Python's own loop it sees a list that grows while it runs."""
+def following(sequence: Any, index: int) -> Iterator[Any]:
+    """The items of a loop from a place on. Like Python's own loop it sees a list that grows while it runs."""
     if type(sequence) in _SEQUENCES:
-        return sequence[index] if index < len(sequence) else END
-    return sequence.at(index)
+        iterator = iter(sequence)
+        if index:
+            iterator.__setstate__(index)
+        return iterator
+    return sequence.following(index)
 
 
 def keywords(**given: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _regions_end_where_they_may(program: ir.Program) -> Iterator[str]:
 
 def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
     def check(region: ir.Region, kind: type[ir.Terminator], count: int) -> Iterator[str]:
-        for end in _ends(region, kind):
+        for end in ir.ends(region, kind):
             if len(end.values) != count:
                 yield f"{end.word} at {end.span} carries {len(end.values)} values where {count} are expected"
 
@@ -91,18 +91,6 @@ def _edges_carry_what_is_expected(program: ir.Program) -> Iterator[str]:
                 yield f"the test of the loop at {node.span} does not pass on the {count} carried values"
             if len(node.body.params) != count + isinstance(node, ir.For) or len(node.orelse.params) != count:
                 yield f"the loop at {node.span} carries {count} values but its regions take another number"
-
-
-def _ends(region: ir.Region, kind: type[ir.Terminator]) -> Iterator[ir.Terminator]:
-    """The terminators of one kind that belong to the loop whose body ``region`` is."""
-    if isinstance(region.end, kind):
-        yield region.end
-    for node in region.nodes:
-        if isinstance(node, ir.If):
-            for nested in node.regions:
-                yield from _ends(nested, kind)
-        elif isinstance(node, ir.Loop):
-            yield from _ends(node.orelse, kind)
 
 
 def _sites_are_listed(program: ir.Program) -> Iterator[str]:

@@ -6,16 +6,24 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 from __future__ import annotations
 
 from . import dist
-from .certificate import Certificate, TooLarge, validate, validate_statistically
+from . import intrinsics as _intrinsics  # noqa: F401 - binds what rewritten programs call
+from .calibration import calibrate
+from .certificate import Certificate, TooLarge, validate
+from .certificate_statistical import validate_statistically
+from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
 from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
+from .geweke import geweke
 from .infer import infer, infer_many
+from .ir_text import load_ir, read_ir, to_ir
 from .lm import load_lm, table_lm
 from .posterior import Posterior
 from .program import Program, program
+from .program_model import ProgramModel
 from .runtime.errors import ProgramError, WeightError
 from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
 from .runtime.operands import ProposalSite
+from .statistical import StatisticalCertificate
 from .text import Context, Text
 
 __version__ = "0.1.0"
@@ -32,23 +40,33 @@ __all__ = [
     "Posterior",
     "Program",
     "ProgramError",
+    "ProgramModel",
     "ProposalSite",
+    "StatisticalCertificate",
     "Text",
     "TooLarge",
     "WeightError",
     "barrier",
+    "calibrate",
     "call",
     "condition",
     "dist",
     "factor",
+    "geweke",
+    "goodness_of_fit",
     "infer",
     "infer_many",
+    "load_ir",
     "load_lm",
     "observe",
     "program",
+    "read_ir",
     "sample",
     "table_lm",
+    "to_ir",
     "twist",
     "validate",
+    "validate_evidence",
+    "validate_inverse_evidence",
     "validate_statistically",
 ]

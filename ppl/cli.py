@@ -101,10 +101,21 @@ def run(
 
 
 @app.command()
-def ir(target: Target, debug: Debug = False) -> None:
-    """Print what the compiler made of a program."""
+def ir(
+    target: Target,
+    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass changes, and why it did not.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--pass", metavar="NAME", help="A pass to run, in this order; or all.")
+    ] = None,
+    dot: Annotated[bool, typer.Option("--dot", help="Print the graph in graphviz's language.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the program's intermediate representation, as load_ir reads it; after passes, if any are asked for."""
     with one_screen(debug):
-        print(read_program(target).explain())
+        from .cli_ir import show_ir
+
+        show_ir(read_program(target), passes, only or [], dot, svg)
 
 
 @app.command()
@@ -127,6 +138,45 @@ def validate(
         args, kwargs = read_arguments(program, arg or [])
         certificate = check(program, *args, kwargs=kwargs, method=recipe, n=n or (1, 2, 3), limit=limit)
         print(certificate.to_json() if as_json else certificate)
+    if not certificate:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def calibrate(
+    target: Target,
+    arg: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An argument by name, as for run.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A sample site that is data, besides every observe.")
+    ] = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "smc",
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Particles; 200 where the method takes them.")] = None,
+    runs: Annotated[int, typer.Option(min=20, help="Simulated data sets; at most so many with --sequential.")] = 200,
+    seed: Annotated[int, typer.Option(help="What makes the check reproducible.")] = 0,
+    false_alarm: Annotated[float, typer.Option(help="How often calibrated inference may fail, at most.")] = 1e-3,
+    sequential: Annotated[bool, typer.Option("--sequential", help="Stop as soon as the law is rejected.")] = False,
+    option: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An option of the method.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the ranks: .png, .svg or .pdf.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Check by simulation that a method's posteriors are calibrated, on any program. Exit code 1 if they are not."""
+    with one_screen(debug):
+        from .calibration import calibrate as check
+
+        takes_n = "n" in getattr(METHODS.get(method), "__dataclass_fields__", ())
+        recipe = read_method(method, 200 if n is None and takes_n else n, option or [])
+        program = read_program(target)
+        args, kwargs = read_arguments(program, arg or [])
+        certificate = check(
+            program, *args, kwargs=kwargs, data=data or (), method=recipe, runs=runs, seed=seed,
+            false_alarm=false_alarm, sequential=sequential,
+        )  # fmt: skip
+        print(certificate.to_json() if as_json else certificate)
+        if plot is not None:
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            certificate.plot(plot)
+            print(f"Plot written to {plot}", file=sys.stderr)
     if not certificate:
         raise typer.Exit(FAILED)
 

@@ -111,3 +111,8 @@ def delta(value: Any) -> Finite:
 
 def _log(p: float) -> float:
     return math.log(p) if p > 0 else -math.inf
+
+
+# By this the compiler knows them: what is made, and that making it changes nothing.
+for _constructor in (flip, categorical, uniform, delta):
+    vars(_constructor)["__ppl_family__"] = _constructor.__name__

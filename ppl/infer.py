@@ -13,7 +13,8 @@ from typing import Any
 
 from .compiler.scan import parameters
 from .posterior import Posterior
-from .program import Program, check_address
+from .program import Passes, Program, check_address
+from .runtime.budget import Budget, Control, controlled
 from .runtime.machine import Machine, Tally
 from .runtime.methods import Method, UnknownOption, make_method
 from .runtime.operands import Proposal
@@ -23,6 +24,8 @@ from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive, fresh_seed
 
 Progress = Callable[[int, Population], None]
+Stop = Callable[[Population], bool]
+Limits = Mapping[str, float]
 
 _OUTSIDE = 5
 """The stack level of whoever called ``infer`` or ``infer_many``, for warnings."""
@@ -38,6 +41,10 @@ def infer(
     proposals: Mapping[str, Proposal] | None = None,
     on_error: str = "raise",
     progress: bool | Progress = False,
+    budget: Budget | Limits | None = None,
+    stop: Stop | None = None,
+    passes: Passes = None,
+    keep: Iterable[str] = (),
     **options: Any,
 ) -> Posterior:
     """The posterior of a program on these arguments.
@@ -52,6 +59,13 @@ def infer(
             from instead; the weight accounts for it, so the posterior stays the same.
         on_error: ``"raise"``, or ``"kill"``: a particle in which the program raises gets weight zero and is counted.
         progress: show a live display, or call this after every step with the problem's number and its population.
+        budget: the most to use, such as ``{"tokens": 2000}``; see ``Budget``. What would go past it is not begun, and
+            what is finished by then comes back, marked ``posterior.incomplete``.
+        stop: called with the population after each step; true ends the run in the same way. See ``ppl.stopping``.
+        passes: the compiler's passes to run it under, by name, ``"all"``, or ``[]`` for none; by default what the
+            program was given by ``with_passes``, else those that keep the measure over traces. With ``proposals`` the
+            default is none: they look at the program's variables at a site, and those depend on what comes after it.
+        keep: addresses that passes must leave; only matters with passes that may drop some.
         options: the method's own, such as ``n=32``.
 
     Returns:
@@ -62,7 +76,8 @@ def infer(
         ProgramError: the program asked for something meaningless; names its file and line.
     """
     call = (tuple(args), dict(kwargs or {}))
-    return _infer(program, [call], method, [seed], proposals, on_error, progress, 1, options)[0]
+    program = _under(program, passes, keep, proposals)
+    return _infer(program, [call], method, [seed], proposals, on_error, progress, (budget, stop), 1, options)[0]
 
 
 def infer_many(
@@ -74,7 +89,11 @@ def infer_many(
     proposals: Mapping[str, Proposal] | None = None,
     on_error: str = "raise",
     progress: bool | Progress = False,
+    budget: Budget | Limits | None = None,
+    stop: Stop | None = None,
     concurrency: int = 64,
+    passes: Passes = None,
+    keep: Iterable[str] = (),
     **options: Any,
 ) -> list[Posterior]:
     """The posteriors of a program on many inputs; their model calls share batches.
@@ -84,7 +103,7 @@ def infer_many(
     Args:
         program: a ``@program``.
         inputs: one entry a problem: a tuple of arguments, or a single argument that is no tuple.
-        method, proposals, on_error, progress, options: as for :func:`infer`.
+        method, proposals, on_error, progress, budget, stop, passes, keep, options: as for :func:`infer`.
         seed: one for all problems, or one for each.
         concurrency: how many problems to work on at a time.
 
@@ -99,7 +118,20 @@ def infer_many(
         seeds = list(seed)
         if len(seeds) != len(calls):
             raise ValueError(f"{len(seeds)} seeds for {len(calls)} inputs; give one seed for all, or one for each")
-    return _infer(program, calls, method, seeds, proposals, on_error, progress, concurrency, options)
+    program = _under(program, passes, keep, proposals)
+    return _infer(program, calls, method, seeds, proposals, on_error, progress, (budget, stop), concurrency, options)
+
+
+def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Mapping[str, Proposal] | None) -> Program:
+    """The program under the passes that were asked for."""
+    if not isinstance(program, Program):
+        return program  # refused later, with all other arguments
+    addresses = [keep] if isinstance(keep, str) else keep
+    if passes is None and program.pipeline is None and proposals:
+        passes = []
+    if passes is None and program.pipeline is not None:
+        passes = program.pipeline
+    return program.with_passes(passes, (*addresses, *(proposals or ())))
 
 
 def _infer(
@@ -110,6 +142,7 @@ def _infer(
     proposals: Mapping[str, Proposal] | None,
     on_error: str,
     progress: bool | Progress,
+    limits: tuple[Budget | Limits | None, Stop | None],
     concurrency: int,
     options: dict[str, Any],
 ) -> list[Posterior]:
@@ -130,6 +163,7 @@ def _infer(
         hint = f"An argument of {program.name} goes into kwargs={{{error.option!r}: ...}}"
         raise ValueError(f"{error}. {hint}") from None
     recipe.check(program.sites)
+    bounds = Budget.of(limits[0]), limits[1]
     _check_proposals(program, proposals)
     with ExitStack() as stack:
         report = progress if callable(progress) else None
@@ -138,7 +172,7 @@ def _infer(
 
             report = stack.enter_context(LiveProgress(len(calls), recipe)).report
         before = _global_randomness()
-        found = run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency)
+        found = run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency, limits=bounds)
         after = _global_randomness()
     # A generator that was not loaded before can't be compared.
     if any(old is not None and old != new for old, new in zip(before, after, strict=True)):
@@ -160,25 +194,29 @@ def run_problems(
     report: Progress | None = None,
     concurrency: int = 64,
     source: Source | None = None,
+    limits: tuple[Budget | None, Stop | None] = (None, None),
 ) -> list[Posterior]:
     """Run a method on several problems, in shared batches. :func:`infer` and :func:`infer_many` are front ends of it.
 
     Args:
         source: where outcomes come from; random numbers by default, the exact source for certificates.
+        limits: what each problem may use, and a rule that ends it.
     """
     source = source or RandomSource()
     machines: dict[int, Machine] = {}
     chosen = [fresh_seed() if seed is None else seed for seed in seeds]
     started: dict[int, float] = {}
     scheduler = Scheduler(concurrency)
+    prepare = None if program.pipeline is None else program.prepared(program.pipeline)
 
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
         for number, (args, kwargs) in enumerate(calls):
-            machine = machines[number] = Machine(source, dict(proposals or {}), on_error=on_error)
+            machine = machines[number] = Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
             started[number] = time.perf_counter()
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
-            yield method.run(World(program, args, kwargs, machine, key, told)), source
+            control = Control(*limits)
+            yield controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control), source
 
     found: dict[int, Posterior] = {}
     for number, population in scheduler.run(tasks()):
@@ -194,8 +232,8 @@ def run_problems(
 def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:
     return Result(
         runs=population.runs(),
-        log_evidence=population.log_evidence if method.evidence else None,
-        guarantee=method.guarantee,
+        log_evidence=population.log_evidence if method.evidence and population.incomplete is None else None,
+        guarantee=method.guarantee if population.incomplete is None else "heuristic",
         method=method.describe(),
         program=program.name,
         particles=len(population.particles),
@@ -203,6 +241,8 @@ def _result(program: Program, method: Method, population: Population, tally: Tal
         history=tuple(population.history),
         deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),
         cost=cost,
+        incomplete=population.incomplete,
+        chains=population.chains,
     )
 
 

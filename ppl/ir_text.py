@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from types import ModuleType
@@ -39,7 +40,8 @@ def read_ir(text: str, namespace: Mapping[str, Any] | ModuleType, file: str = "<
         InvalidIR: it can be read, but breaks a rule of the verifier.
         NameError: a variable of an enclosing function, or a name in a default value, is missing.
     """
-    from .compiler.load import Loader, stand_in
+    from .compiler.link import link_ir
+    from .compiler.load import stand_in
     from .compiler.parser import parse
 
     world: Mapping[str, Any] = vars(namespace) if isinstance(namespace, ModuleType) else namespace
@@ -48,7 +50,7 @@ def read_ir(text: str, namespace: Mapping[str, Any] | ModuleType, file: str = "<
     known = read.name in world
     own: dict[str, Any] = world if known and isinstance(world, dict) else dict(world)
     function = stand_in(read, own)
-    program = Program(function, compiler=Loader(read))
+    program = Program(function, compiler=functools.partial(link_ir, program=read))
     if not known:
         own[read.name] = program
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .certificate import Certificate, TooLarge, validate
+from .certificate import Certificate, TooLarge, certificate_of
 from .law_programs import CORPUS
 from .runtime.methods import METHODS, Method
 
@@ -75,7 +75,7 @@ def certify(
     for method in methods:
         for title, (program, args) in CORPUS.items():
             try:
-                certificate = validate(program, *args, method=method, n=getattr(method, "n", 1), limit=limit)
+                certificate = certificate_of(program, (args, {}), [method], limit)
             except TooLarge:
                 too_large.append(title)
                 continue
@@ -86,8 +86,8 @@ def certify(
 
 
 def variants(method: type[Method]) -> list[Method]:
-    """The variants of a registered method that the table checks: 1, 2 and 3 particles, and what it adds itself."""
-    counts = [{"n": n} for n in (1, 2, 3)] if "n" in method.__dataclass_fields__ else [{}]
+    """The variants of a registered method that the table checks: up to 3 particles, and what it adds itself."""
+    counts = [{"n": n} for n in (1, 2, 3) if n >= method.least] if "n" in method.__dataclass_fields__ else [{}]
     return [method(**count, **more) for count in counts for more in method.law_variants]
 
 

@@ -33,6 +33,7 @@ class LM:
     """
 
     __ppl_immutable__ = True  # all particles share it, also when it is an argument of the program
+    __ppl_pure__ = frozenset({"context", "encode", "decode"})  # methods that change nothing, for the compiler
 
     def __init__(self, model: LogitModel, make_engine: Callable[[], Engine], name: str) -> None:
         """Use :func:`load_lm` or :func:`table_lm` instead.

@@ -25,6 +25,7 @@ def posterior_dict(posterior: Posterior) -> dict[str, Any]:
         "seed": posterior.seed,
         "particles": posterior.n,
         "empty": posterior.empty,
+        "incomplete": posterior.incomplete,
         "log_evidence": posterior.result.log_evidence,
         "ess": posterior.ess,
         "distinct": posterior.distinct,

@@ -89,6 +89,11 @@ class Record:
     # ---- How far to trust it
 
     @property
+    def incomplete(self) -> str | None:
+        """Why inference ended before its end, by a budget or a rule; ``None``: it did not."""
+        return self.result.incomplete
+
+    @property
     def empty(self) -> bool:
         """No run has positive weight."""
         return not self.runs
@@ -100,6 +105,11 @@ class Record:
         Raises:
             NoEvidence: the method has no estimate of it.
         """
+        if self.result.incomplete is not None:
+            raise NoEvidence(
+                f"{self.method} was stopped before its end ({self.result.incomplete}), and what was finished by then "
+                "is no estimate of the evidence. A larger budget lets it finish."
+            )
         if self.result.log_evidence is None:
             reason = {
                 "heuristic": "it is a search, which keeps what scores well and does not account for what it drops",

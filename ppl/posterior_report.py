@@ -117,6 +117,8 @@ def facts(posterior: Posterior) -> list[str]:
 
 def caveats(posterior: Posterior) -> list[str]:
     """What a reader of the numbers has to know, in a line each."""
+    if posterior.incomplete is not None:
+        return [f"Incomplete: {posterior.incomplete}. Here is what was finished by then."]
     if posterior.guarantee == "heuristic":
         return ["A search, not inference: these weights estimate no posterior."]
     if posterior.empty or posterior.guarantee == "exact":
@@ -165,7 +167,9 @@ def empty_report(posterior: Posterior) -> str:
     """Why there is no posterior, where the particles went, and what to do about it."""
     lines = [f"{_emptiness(posterior)}, so {visible(posterior.program)} has no posterior."]
     lines += [f"  {line}" for line in losses(posterior)]
-    if posterior.guarantee == "exact":
+    if posterior.incomplete is not None:
+        lines.append("A larger budget, or fewer particles for the same one, lets some run finish.")
+    elif posterior.guarantee == "exact":
         lines.append("The evidence contradicts the program: no run can satisfy it. Check the conditions above.")
     else:
         lines.append(
@@ -176,6 +180,8 @@ def empty_report(posterior: Posterior) -> str:
 
 
 def _emptiness(posterior: Posterior) -> str:
+    if posterior.incomplete is not None:
+        return f"{posterior.incomplete}, with no run finished"
     if posterior.guarantee == "exact" or posterior.n < 1:
         return "all runs were ruled out"
     return f"all {posterior.n} particles were ruled out" if posterior.n > 1 else "the one particle was ruled out"
@@ -201,7 +207,9 @@ def one_line(posterior: Posterior) -> str:
     if posterior.result.log_evidence is not None:
         parts.append(f"log_evidence={posterior.result.log_evidence:.2f}")
     parts.append("exact" if posterior.guarantee == "exact" else f"ess={posterior.ess:.1f}/{posterior.n}")
-    if posterior.guarantee == "heuristic":
+    if posterior.incomplete is not None:
+        parts.append("incomplete")
+    elif posterior.guarantee == "heuristic":
         parts.append("heuristic")
     return f"Posterior({', '.join(parts)})"
 

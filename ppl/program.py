@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .compiler import Compiled, Site, compile_function
+from .compiler.passes import Optimised, Pass, Pipeline, make_pipeline, optimise
 from .compiler.requests import Block
 from .effects import EffectOutsideProgram
 from .runtime.fork import fork
 from .runtime.machine import Machine
 from .runtime.particle import Fixed
+
+Passes = str | Pass | Sequence["str | Pass"] | Pipeline | None
 
 
 class Program:
@@ -32,6 +36,7 @@ class Program:
         function: Callable[..., Any],
         fixed: Mapping[str, Fixed] | None = None,
         compiler: Callable[[Callable[..., Any]], Compiled] = compile_function,
+        pipeline: Pipeline | None = None,
     ) -> None:
         """Use :func:`program` instead.
 
@@ -39,6 +44,7 @@ class Program:
             function: the plain function.
             fixed: sites fixed from outside, by address.
             compiler: what makes a function run.
+            pipeline: the passes that it runs under, if that was chosen.
 
         Raises:
             CompileError: it can't be compiled.
@@ -47,6 +53,7 @@ class Program:
         self._compiler = compiler
         self._compiled = compiler(function)
         self._fixed = dict(fixed or {})
+        self.pipeline = pipeline
         functools.update_wrapper(self, function, updated=())
 
     # --- what the runtime uses ---
@@ -56,7 +63,7 @@ class Program:
         function = fork(self._function, memo)
         if function is self._function:
             return self
-        new = memo[id(self)] = type(self)(function, self._fixed, self._compiler)
+        new = memo[id(self)] = type(self)(function, self._fixed, self._compiler, self.pipeline)
         return new
 
     @property
@@ -68,6 +75,14 @@ class Program:
     def fixed(self) -> Mapping[str, Fixed] | None:
         """The sites fixed by :meth:`given` and :meth:`do`."""
         return self._fixed or None
+
+    def prepared(self, pipeline: Pipeline) -> Prepared:
+        """Itself, and every program that it calls, under a pipeline: what makes their first blocks."""
+        return Prepared(pipeline.keeping(self._fixed))
+
+    def entry_under(self, pipeline: Pipeline) -> Block:
+        """:attr:`entry`, under a pipeline."""
+        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[0].entry
 
     # --- what users use ---
 
@@ -122,11 +137,39 @@ class Program:
         """
         return self._with(False, values, named)
 
-    def explain(self) -> str:
-        """The program's intermediate representation as text."""
-        from .compiler.printer import to_text
+    def with_passes(self, passes: Passes = None, keep: Iterable[str] = ()) -> Program:
+        """The same program, to be run under a pipeline of the compiler's passes.
 
-        return to_text(self._compiled.ir)
+        Args:
+            passes: names and pass objects in the order in which they are to run; ``"default"`` (or ``None``) for those
+                that keep the measure over traces, ``"all"`` for every registered pass, ``[]`` for none. Programs that
+                it calls run under the same.
+            keep: addresses that a pass must leave, for passes that may drop some; ``"*"`` for all. What ``given`` and
+                ``do`` fix, and what proposals are made for, is always left.
+
+        Raises:
+            ValueError: there is no pass of that name.
+        """
+        return type(self)(self._function, self._fixed, self._compiler, make_pipeline(passes, keep))
+
+    def explain(self, passes: Passes = None, keep: Iterable[str] = ()) -> str:
+        """What the compiler's passes did to the program and what they could not, with the reasons, and the IR.
+
+        Args:
+            passes, keep: as for :meth:`with_passes`; by default what the program runs under.
+        """
+        from .compiler.passes.explain import explain
+
+        return explain(self.optimised(passes, keep))
+
+    def optimised(self, passes: Passes = None, keep: Iterable[str] = ()) -> Optimised:
+        """What a pipeline makes of the program: the IR after each pass, and all remarks.
+
+        Args:
+            passes, keep: as for :meth:`with_passes`; by default what the program runs under.
+        """
+        pipeline = self.pipeline if passes is None and self.pipeline is not None else make_pipeline(passes, keep)
+        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[1]
 
     def _with(self, observed: bool, listed: Mapping[str, Any] | None, named: Mapping[str, Any]) -> Program:
         if listed is not None and not isinstance(listed, Mapping):
@@ -137,11 +180,27 @@ class Program:
                 raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        return type(self)(self._function, fixed, self._compiler)
+        return type(self)(self._function, fixed, self._compiler, self.pipeline)
 
     def __repr__(self) -> str:
         changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())
         return f"<program {self.name}{changes}>"
+
+
+class Prepared:
+    """Programs as they run under a pipeline: from a program to its first block. Made anew for each inference, since
+    what a program's outside names stand for may have changed in between."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self._entries: WeakKeyDictionary[Any, Block] = WeakKeyDictionary()
+
+    def __call__(self, called: Any) -> Block:
+        found = self._entries.get(called)
+        if found is None:
+            found = called.entry_under(self.pipeline) if isinstance(called, Program) else called.entry
+            self._entries[called] = found
+        return found
 
 
 def program(fn: Callable[..., Any]) -> Program:

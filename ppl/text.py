@@ -84,6 +84,7 @@ class Context:
     """
 
     __slots__ = ("lm", "node")
+    __ppl_pure__ = frozenset({"token", "line", "text", "choice"})  # methods that change nothing, for the compiler
 
     lm: LM
     node: Prefix

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .runtime.engines.base import Completion, ModelDistribution
+from .runtime.engines.constraint import Both, Constraint
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
 from .runtime.source import Key, derive, fresh_seed
 from .text import Context, Text, tokens_of
@@ -80,6 +82,23 @@ class TextDistribution(_OfContext):
     def __init__(self, context: Context, spec: TextSpec) -> None:
         super().__init__(context)
         self.spec = spec
+
+    def restricted(self, constraint: Constraint) -> TextDistribution:
+        """The same, renormalised at each token over those with which the text may still become an allowed one.
+
+        It is what to draw from when a condition on the text follows: ``sample(d, proposal=d.restricted(c))``. It is
+        not ``d`` given that the text is allowed: renormalising token by token does not look ahead.
+        """
+        known = self.spec.constraint
+        return TextDistribution(
+            self.context, replace(self.spec, constraint=constraint if known is None else Both(known, constraint))
+        )
+
+    @property
+    def base(self) -> TextDistribution | None:
+        """The same without its constraint, if it has one."""
+        plain = replace(self.spec, constraint=None)
+        return None if self.spec.constraint is None else TextDistribution(self.context, plain)
 
     def draw(self, key: Key) -> Generate:
         """The request for a text."""
@@ -163,6 +182,9 @@ class ChoiceDistribution(_OfContext):
         TypeError, ValueError: an argument is of the wrong type or outside its range.
     """
 
+    among: frozenset[int] | None = None
+    """The places of the options that are left, where it is restricted."""
+
     def __init__(self, context: Context, options: Sequence[str], temperature: float = 1.0) -> None:
         super().__init__(context)
         if isinstance(options, str):
@@ -183,6 +205,21 @@ class ChoiceDistribution(_OfContext):
         self.options = tuple(Text(str(option), tokens_of(option, lm), None, lm) for option in options)
         self.temperature = temperature
         self._index = {str(option): i for i, option in enumerate(self.options)}
+
+    def restricted(self, among: Iterable[int]) -> ChoiceDistribution:
+        """The same, renormalised over the options with these places in ``options``."""
+        new = ChoiceDistribution.__new__(ChoiceDistribution)
+        new.__dict__.update(self.__dict__, among=frozenset(among))
+        return new
+
+    @property
+    def base(self) -> ChoiceDistribution | None:
+        """The same with all its options, if it is restricted."""
+        if self.among is None:
+            return None
+        new = ChoiceDistribution.__new__(ChoiceDistribution)
+        new.__dict__.update(self.__dict__, among=None)
+        return new
 
     def draw(self, key: Key) -> Choose:
         """The request for an option."""
@@ -218,15 +255,21 @@ class ChoiceDistribution(_OfContext):
 
     def _request(self, key: Key | None = None, index: int | None = None, limit: int | None = None) -> Choose:
         tokens = tuple(option.tokens for option in self.options)
-        return Choose(self.context.node, tokens, key, index, self.temperature, self.options.__getitem__, limit)
+        return Choose(
+            self.context.node, tokens, key, index, self.temperature, self.options.__getitem__, limit, self.among
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChoiceDistribution):
             return NotImplemented
-        return (self.context, self.options, self.temperature) == (other.context, other.options, other.temperature)
+        return self._parts == other._parts
 
     def __hash__(self) -> int:
-        return hash((self.context, self.options, self.temperature))
+        return hash(self._parts)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        return self.context, self.options, self.temperature, self.among
 
     def __repr__(self) -> str:
         shown = [str(option) for option in self.options]
@@ -237,4 +280,11 @@ class ChoiceDistribution(_OfContext):
 
 def _settings(spec: TextSpec) -> list[tuple[str, Any, Any]]:
     """Name, value and default of what need not be shown."""
-    return [("temperature", spec.temperature, 1.0), ("top_p", spec.top_p, 1.0), ("top_k", spec.top_k, None)]
+    return [
+        ("temperature", spec.temperature, 1.0),
+        ("top_p", spec.top_p, 1.0),
+        ("top_k", spec.top_k, None),
+        ("constraint", spec.constraint, None),
+        ("before", spec.before, b""),
+        ("pause", spec.pause, None),
+    ]

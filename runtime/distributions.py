@@ -30,6 +30,33 @@ class Distribution(ABC):
         return None
 
 
+class Restricted(Distribution):
+    """A finite distribution renormalised over some of its outcomes, to draw from instead of it.
+
+    It may leave out only what the program rules out itself, right after the draw: then the weight makes up for it.
+
+    Args:
+        outcomes: those that are left, with their log-probabilities under the whole distribution; at least one.
+    """
+
+    def __init__(self, outcomes: Sequence[tuple[Any, float]]) -> None:
+        top = max(log_prob for _, log_prob in outcomes)
+        log_mass = top + math.log(math.fsum(math.exp(log_prob - top) for _, log_prob in outcomes))
+        self.outcomes = tuple((value, log_prob - log_mass) for value, log_prob in outcomes)
+
+    def draw(self, source: Source, key: Key) -> tuple[Any, float]:
+        return self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
+
+    def log_prob(self, value: Any) -> float:
+        return next((log_prob for outcome, log_prob in self.outcomes if outcome == value), -math.inf)
+
+    def support(self) -> Sequence[tuple[Any, float]]:
+        return self.outcomes
+
+    def __repr__(self) -> str:
+        return f"Restricted({list(self.outcomes)!r})"
+
+
 class Torch(Distribution):
     """A torch or pyro distribution as a joint distribution over one value: batch and event shapes together."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import operator
 import sys
 import types
 import weakref
@@ -17,7 +18,7 @@ from .engines.base import ModelDistribution
 
 Memo = dict[int, Any]
 
-_SHARED: set[type] = {
+_SHARED: set[type] = {  # grows by the types that turn out to be such
     *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
     *(types.ModuleType, types.CodeType, Fraction, property, weakref.ref),
 }
@@ -40,10 +41,7 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     Raises:
         CannotFork: a value can't be copied, a generator for one.
     """
-    for value in values:
-        if type(value) not in _SHARED:
-            return tuple([fork(v, memo) for v in values])
-    return values
+    return values if _SHARED.issuperset(map(type, values)) else tuple([fork(v, memo) for v in values])
 
 
 def fork(value: Any, memo: Memo) -> Any:
@@ -58,6 +56,7 @@ def fork(value: Any, memo: Memo) -> Any:
     if handler is not None:
         return handler(value, memo)
     if isinstance(value, (str, type, Distribution, ModelDistribution)) or _is_shared(value):
+        _SHARED.add(kind)
         return value
     return _by_protocol(value, memo)
 
@@ -70,8 +69,10 @@ def own(value: Any) -> Any:
     if type(value) in _SHARED:
         return value
     if type(value) is tuple:
+        if _SHARED.issuperset(map(type, value)):
+            return value
         mine = tuple([own(v) for v in value])
-        return value if all(a is b for a, b in zip(value, mine, strict=True)) else mine
+        return value if all(map(operator.is_, value, mine)) else mine
     torch = sys.modules.get("torch")
     if type(value).__hash__ is None or (torch is not None and isinstance(value, torch.Tensor)):
         try:
@@ -81,31 +82,50 @@ def own(value: Any) -> Any:
     return value
 
 
+# Containers of nothing but shared values, which most are, are copied in one go.
+
+
 def _list(value: list[Any], memo: Memo) -> list[Any]:
-    new: list[Any] = []
-    memo[id(value)] = new
-    new.extend([fork(v, memo) for v in value])
+    new = memo[id(value)] = value.copy()
+    if not _SHARED.issuperset(map(type, value)):
+        new[:] = [fork(v, memo) for v in value]
     return new
 
 
 def _tuple(value: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
+    if _SHARED.issuperset(map(type, value)):
+        return value
     new = tuple([fork(v, memo) for v in value])
-    if all(a is b for a, b in zip(value, new, strict=True)):
+    if all(map(operator.is_, value, new)):
         return value
     memo[id(value)] = new
     return new
 
 
 def _dict(value: dict[Any, Any], memo: Memo) -> dict[Any, Any]:
-    new: dict[Any, Any] = {}
-    memo[id(value)] = new
+    if _SHARED.issuperset(map(type, value)):
+        new = memo[id(value)] = value.copy()
+        if not _SHARED.issuperset(map(type, value.values())):
+            for key, item in value.items():
+                new[key] = fork(item, memo)
+        return new
+    new = memo[id(value)] = {}
     for key, item in value.items():
         new[fork(key, memo)] = fork(item, memo)
     return new
 
 
 def _set(value: set[Any], memo: Memo) -> set[Any]:
-    new = memo[id(value)] = {fork(v, memo) for v in value}
+    simple = _SHARED.issuperset(map(type, value))
+    new = memo[id(value)] = value.copy() if simple else {fork(v, memo) for v in value}
+    return new
+
+
+def _frozenset(value: frozenset[Any], memo: Memo) -> frozenset[Any]:
+    if _SHARED.issuperset(map(type, value)):
+        return value
+    new = frozenset([fork(v, memo) for v in value])
+    memo[id(value)] = new = value if all(map(operator.is_, value, new)) else new
     return new
 
 
@@ -158,6 +178,7 @@ _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     tuple: _tuple,
     dict: _dict,
     set: _set,
+    frozenset: _frozenset,
     Cursor: _cursor,
     types.FunctionType: _function,
     types.MethodType: _method,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..compiler.requests import Ask, Block, Call, Condition, Factor, Invoke, Observe, Sample, Site, Twist
+from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .distributions import Distribution, as_distribution
 from .engines.base import Completion, Engine, ModelDistribution, Request
 from .errors import ProgramError, WeightError
@@ -33,16 +33,22 @@ from .operands import (
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
+from .together import Together, one_by_one
 
 
 @dataclass(slots=True)
 class Wait:
-    """A particle waits for an engine; ``then`` takes the completion and may ask for more."""
+    """A particle waits for an engine; ``then`` takes the completion and may ask for more.
+
+    ``ask`` is what it asked for, if not what it stands at; ``others`` are further waits of the same particle.
+    """
 
     particle: Particle
     engine: Engine | None
     request: Request
     then: Callable[[Completion], Wait | None]
+    ask: Ask | None = None
+    others: tuple[Wait, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +81,7 @@ class Machine:
         branch: stop at every random choice instead of drawing (exact enumeration).
         on_error: ``raise`` an exception of the program, or ``kill`` the particle (weight zero) and count it.
         tally: what happened.
+        prepare: from a program to its first block, where it is not to run as it was written (see ``compiler/passes``).
     """
 
     source: Source
@@ -83,6 +90,7 @@ class Machine:
     branch: bool = False
     on_error: str = "raise"
     tally: Tally = field(default_factory=Tally)
+    prepare: Callable[[Any], Block] | None = None
     used: set[str] = field(default_factory=set)
     """Names and addresses of proposals and fixed sites that some run reached."""
     covered: set[Site] = field(default_factory=set)
@@ -123,11 +131,15 @@ class Machine:
             if type(ask) is Invoke:
                 block, live = self._invoke(particle, ask, block, live)
                 continue
+            if type(ask) is Gather and not self._side_by_side(ask):
+                ask, block, live = one_by_one(ask, block, live)
+                if ask is None:
+                    continue
             if ask.name is not None and not isinstance(ask.name, str):
                 raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
             particle.asked += 1
             particle.ask, particle.block, particle.live = ask, block, live
-            wait = self._answer(particle, ask)
+            wait = self.answer(particle, ask)
             if wait is not None:
                 particle.status = Status.WAITING
                 return wait
@@ -137,9 +149,14 @@ class Machine:
                 continue
             return None
 
+    def _side_by_side(self, ask: Gather) -> bool:
+        """Whether requests can be made at once. Where each answer decides how to go on, it is one after the other."""
+        return bool(ask.asks) and not self.branch and type(self) is Machine and all(a.name is None for a in ask.asks)
+
     # --- effects ---
 
-    def _answer(self, particle: Particle, ask: Ask) -> Wait | None:
+    def answer(self, particle: Particle, ask: Ask) -> Wait | None:
+        """Give an effect its meaning; what the particle waits for, if it waits for an engine."""
         kind = type(ask)
         if kind is Sample:
             return self._sample(particle, ask)  # type: ignore[arg-type]
@@ -155,6 +172,8 @@ class Machine:
             self._evidence(particle, ask, number(ask.log_weight, ask, "factor"))  # type: ignore[attr-defined]
         elif kind is Twist:
             self._twist(particle, ask)  # type: ignore[arg-type]
+        elif kind is Gather:
+            return Together(self, particle, tuple(ask.asks)).start()  # type: ignore[attr-defined]
         else:  # a barrier
             particle.status = Status.SYNC
         self.resume(particle, None)
@@ -173,7 +192,7 @@ class Machine:
         fixed = {**(ask.program.fixed or {}), **fixed}
         particle.frame = Frame(block, live, particle.scope, particle.frame)
         particle.scope = Scope(prefix, fixed or None)
-        return Entry(ask), ()
+        return Entry(ask, self.prepare), ()
 
     def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
         address = particle.scope.prefix + ask.local_address
@@ -203,6 +222,8 @@ class Machine:
             value = drawn_from.value(completion)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, completion.log_prob, completion.log_prob)
+            if completion.log_base is not None and drawn_from.base == prior:
+                return self._drawn(particle, ask, address, value, completion.log_base, completion.log_prob)
             return self._weigh(particle, ask, address, prior, drawn_from, value, completion.log_prob)
 
         return self._wait(particle, drawn_from, drawn_from.draw(key), then)
@@ -393,8 +414,11 @@ class Machine:
 class Entry:
     """The first block of an invoked program, its arguments bound."""
 
-    def __init__(self, ask: Invoke) -> None:
+    def __init__(self, ask: Invoke, prepare: Callable[[Any], Block] | None = None) -> None:
         self.ask = ask
+        self.prepare = prepare
 
     def __call__(self) -> Any:
-        return self.ask.program.entry(*self.ask.args, **self.ask.kwargs)
+        program = self.ask.program
+        entry = program.entry if self.prepare is None else self.prepare(program)
+        return entry(*self.ask.args, **self.ask.kwargs)

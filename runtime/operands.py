@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compiler.errors import Span
 from ..compiler.requests import Ask, Sample, Site
-from .distributions import Distribution
+from .distributions import Distribution, Restricted
 from .engines.base import ModelDistribution, Request
 from .errors import ProgramError
 from .particle import Particle
@@ -61,6 +61,8 @@ def variables(particle: Particle) -> Mapping[str, Any]:
 
 def check_cover(ask: Sample, address: str, prior: Distribution, proposal: Any) -> None:
     """Refuse a finite proposal that can't produce what the site can: the evidence would come out too small."""
+    if isinstance(proposal, Restricted):  # what it leaves out, the program rules out
+        return
     outcomes = prior.support()
     if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:
         return

@@ -142,11 +142,11 @@ class Particle:
 
     def fork(self, key: Key) -> Particle:
         """Another particle with the same past and a future of its own."""
-        new = Particle.__new__(Particle)
-        for slot in Particle.__slots__:
-            setattr(new, slot, getattr(self, slot))
-        new.key = key
-        new.follow = None
+        new = Particle(self.block, self.live, self.scope, key)
+        new.frame, new.trace, new.names = self.frame, self.trace, self.names
+        new.log_weight, new.log_twist, new.log_joint = self.log_weight, self.log_twist, self.log_joint
+        new.status, new.ask, new.value, new.asked = self.status, self.ask, self.value, self.asked
+        new.journal = self.journal
         if self.running:
             memo: Memo = {}
             try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..compiler.requests import Block
+from .budget import Control
 from .fork import fork_values
 from .machine import Entry, Machine, Wait
 from .particle import Fixed, Particle, Scope, Status
@@ -31,11 +32,15 @@ class Population:
         particles: the particles, dead ones included.
         log_scale: the common factor: 1/n, times the mean weight at each resampling so far.
         history: its past.
+        incomplete: why inference ended before its end; ``None``: it did not.
+        chains: how many Markov chains the particles are the states of, one after the other; ``None``: they are not.
     """
 
     particles: list[Particle]
     log_scale: float
     history: list[Generation] = field(default_factory=list)
+    incomplete: str | None = None
+    chains: int | None = None
 
     @property
     def running(self) -> bool:
@@ -86,6 +91,7 @@ class World:
         machine: the semantics, the source and the proposals.
         key: everything random in this problem is derived from it.
         report: called with the population at each step, for progress displays.
+        control: budget and early stop.
     """
 
     program: Runnable
@@ -94,6 +100,7 @@ class World:
     machine: Machine
     key: Key
     report: Callable[[Population], None] | None = None
+    control: Control = field(default_factory=Control)
 
 
 @dataclass(frozen=True)
@@ -105,28 +112,46 @@ class _Invocation:
 
 def spawn(world: World, n: int) -> Population:
     """n particles at the start of the program."""
-    return Population([begin(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
+    world.control.claim(n)
+    population = Population([begin(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
+    world.control.population = population
+    return population
 
 
 def begin(world: World, key: Key) -> Particle:
     """A particle at the start of the program."""
     args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
-    start = Entry(_Invocation(world.program, args, kwargs))  # type: ignore[arg-type]
+    start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
     return Particle(start, (), Scope("", world.program.fixed), key)
 
 
-def advance(world: World, population: Population, through: bool = False) -> Task[None]:
+def advance(
+    world: World, population: Population, through: bool = False, among: Sequence[Particle] | None = None
+) -> Task[None]:
     """Run every particle to its next evidence, or to its end.
 
     Args:
         world: the problem.
         population: changed in place.
         through: do not stop at evidence.
+        among: run only these of its particles.
     """
-    yield from run_particles(world, [p for p in population.particles if p.running], through)
+    among = population.particles if among is None else among
+    yield from run_particles(world, [p for p in among if p.running], through)
     world.machine.source.boundary("advance", population)
     if world.report is not None:
         world.report(population)
+    world.control.step(population)
+
+
+def fork(world: World, parent: Particle, keys: Sequence[Key]) -> list[Particle]:
+    """Copies of a particle, each with a future of its own.
+
+    Raises:
+        Stopped: the budget has not so many particles left.
+    """
+    world.control.claim(len(keys))
+    return [parent.fork(key) for key in keys]
 
 
 def run_particles(world: World, particles: Sequence[Particle], through: bool) -> Task[None]:
@@ -139,7 +164,7 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
         for particle in ready:
             wait = machine.run(particle, through)
             if wait is not None:
-                waits.append(wait)
+                waits += (wait, *wait.others)
         outstanding += len(waits)
         if not outstanding:
             return
@@ -155,6 +180,13 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
                 waits.append(more)
             elif particle.status is Status.READY or (through and particle.status is Status.SYNC):
                 ready.append(particle)
+
+
+def scout(world: World, particles: Sequence[Particle]) -> Task[None]:
+    """Run particles to their next evidence that are only to be looked at: what they use counts, their deaths do not."""
+    deaths = world.machine.tally.deaths.copy()
+    yield from run_particles(world, particles, through=False)
+    world.machine.tally.deaths = deaths
 
 
 def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
@@ -201,6 +233,7 @@ def resample(
     log_weights = population.selection_weights if selection is None else selection
     key = derive(world.key, "resample", len(population.history))
     ancestors, shares = offspring(scheme, normalise(log_weights), n, world.machine.source, key)
+    world.control.claim(len(ancestors) - len(set(ancestors)))
     record(population, tuple(ancestors))
     population.log_scale += log_sum_exp(log_weights) - math.log(n)
     if selection is None:

@@ -126,9 +126,9 @@ SCHEMES: dict[str, Scheme] = {
 def optimal(weights: np.ndarray, n: int, source: Source, key: Key) -> Offspring:
     """At most n distinct children: the heavy keep their weight, the light are thinned to weight 1/c.
 
-    c solves Σ min(1, c·w_i) = n; those with c·w_i ≥ 1 are kept, and of the rest i goes on with probability c·w_i. Of all
-    unbiased schemes without replacement it disturbs the weights least (Fearnhead and Clifford, 2003; SMC steering: Lew
-    et al., 2023).
+    c solves Σ min(1, c·w_i) = n; those with c·w_i ≥ 1 are kept, and of the rest i goes on with probability c·w_i. Of
+    all unbiased schemes without replacement it disturbs the weights least (Fearnhead and Clifford, 2003; SMC steering:
+    Lew et al., 2023).
     """
     alive = np.flatnonzero(weights > 0)
     if len(alive) <= n:

@@ -113,6 +113,9 @@ class Result:
         history: populations over time.
         deaths: where particles were lost.
         cost: what it used.
+        incomplete: why it ended before its end, a budget or a rule; ``None``: it did not. Then there is what was
+            finished, whatever the method promises otherwise.
+        chains: of how many Markov chains the runs are the states, one chain after the other; ``None``: they are not.
     """
 
     runs: Sequence[Run]
@@ -125,6 +128,8 @@ class Result:
     history: Sequence[Generation] = ()
     deaths: Sequence[Death] = ()
     cost: Cost = field(default_factory=Cost)
+    incomplete: str | None = None
+    chains: int | None = None
 
 
 def log_sum_exp(values: Sequence[float]) -> float:

@@ -126,8 +126,9 @@ class Scheduler:
 
     def _located(self, error: RequestError) -> ProgramError:
         """The error, with the place in the program that asked."""
-        particle = self._owner[id(error.request)][1].particle
-        ask = particle.ask
+        wait = self._owner[id(error.request)][1]
+        particle = wait.particle
+        ask = wait.ask or particle.ask
         assert ask is not None
         address = particle.scope.prefix + ask.local_address
         return ProgramError(f"{ask.site.kind} {address!r}: {error}", ask.site.span)

@@ -76,7 +76,8 @@ class Simulate(Method):
 
     def run(self, world: World) -> Task[Population]:
         parts = {f.name: getattr(world.machine, f.name) for f in fields(world.machine)}
-        world.machine = Simulator(**{**parts, "ignore_evidence": True})
+        # As written: a pass may drop what is to be drawn.
+        world.machine = Simulator(**{**parts, "ignore_evidence": True, "prepare": None})
         population = spawn(world, 1)
         yield from advance(world, population, through=True)
         return population

@@ -28,18 +28,24 @@ class Completion:
         value: what the request asked for.
         log_prob: log-probability of ``value`` under the distribution asked about, where there is one.
         tokens: model tokens generated or scored for it.
+        log_base: log-probability of ``value`` under the same distribution without its restriction, if it has one and
+            the engine saw both.
     """
 
     request: Request
     value: Any
     log_prob: float = 0.0
     tokens: int = 0
+    log_base: float | None = None
 
 
 class Engine(ABC):
     """Computes requests in batches of its own making."""
 
     __ppl_immutable__ = True  # shared by all particles
+
+    constrains = False
+    """Whether it can draw text under a constraint (``TextSpec.constraint``)."""
 
     @abstractmethod
     def submit(self, request: Request, source: Source) -> None:
@@ -78,6 +84,11 @@ class ModelDistribution(ABC):
     """
 
     engine: Engine
+
+    @property
+    def base(self) -> ModelDistribution | None:
+        """What this distribution restricts; the completion of its draws has ``log_base`` under that."""
+        return None
 
     @abstractmethod
     def draw(self, key: Key) -> Request:

@@ -11,6 +11,7 @@ from .requests import Law
 
 if TYPE_CHECKING:
     from .jobs import Leaf, Reading, Spreading, Writing
+    from .requests import Allowed
 
 
 class Draws:
@@ -29,12 +30,13 @@ class Draws:
 
 
 class Look(NamedTuple):
-    """The log-probability wanted of one token at a row."""
+    """The log-probability wanted of one token at a row, among ``allowed`` ones if they are told."""
 
     row: int
     token: int
     job: Reading
     slot: int
+    allowed: Allowed | None = None
 
 
 class Spread(NamedTuple):

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from ..source import Source
 from .base import Completion, Request, RequestError, SupportTooLarge
 from .batch import Batch, Look, Spread
+from .constraint import State
 from .prefix import Prefix
-from .requests import PLAIN, Choose, Ending, Generate, Generated, Law, Score, Support
+from .requests import PLAIN, Allowed, Choose, Ending, Finish, Generate, Generated, Law, Score, Support
 
 
 class Job(ABC):
@@ -45,9 +46,10 @@ class Writing(Job):
         key: the key of its draws, of which the next has the counter ``len(tokens)``.
         node: where its next token is to be drawn.
         tokens: what was drawn so far.
+        allowed: the tokens that a constraint lets come next, ``None`` for all.
     """
 
-    __slots__ = ("_end", "_law", "_log_prob", "_source", "_tail", "key", "node", "tokens")
+    __slots__ = ("_end", "_law", "_log_base", "_log_prob", "_source", "_state", "allowed", "key", "node", "tokens")
 
     def __init__(self, request: Generate, source: Source, ending: Ending) -> None:
         super().__init__(request)
@@ -55,37 +57,58 @@ class Writing(Job):
         self._end = ending
         self.key = request.key
         self._law = request.spec.law
-        self._log_prob = 0.0
-        self._tail = b""
+        self._log_prob = self._log_base = 0.0
+        self._state = ending.start
         self.node = request.context
         self.tokens: list[int] = []
+        self.allowed: Allowed | None = None
+        self._look_ahead()
 
     def plan(self, batch: Batch) -> None:
         row = batch.row(self.node)
         if row >= 0:
             batch.under(self._law).draw(row, self, self._source)
 
-    def drawn(self, token: int, log_prob: float) -> None:
-        """Take the token that was drawn."""
+    def drawn(self, token: int, log_prob: float, log_base: float) -> None:
+        """Take the token that was drawn; ``log_base`` is its log-probability without the constraint."""
         tokens = self.tokens
         tokens.append(token)
         self._log_prob += log_prob
-        self._tail, finish = self._end.after(self._tail, token, len(tokens))
+        self._log_base += log_base
+        self._state, finish = self._end.after(self._state, token, len(tokens))
         if finish is None:
             self.node = self.node.child(token)
+            self._look_ahead()
         else:
-            self.completion = Completion(self.request, Generated(tuple(tokens), finish), self._log_prob, len(tokens))
+            self._finish(finish)
+
+    def ruled_out(self) -> None:
+        """Take that no allowed token has positive probability."""
+        self._log_base = -math.inf
+        self._finish("dead")
+
+    def _look_ahead(self) -> None:
+        self.allowed = self._end.allowed(self._state, len(self.tokens) + 1)
+        if self.allowed is not None and not self.allowed.tokens:
+            self.ruled_out()
+
+    def _finish(self, finish: Finish) -> None:
+        assert isinstance(self.request, Generate)
+        base = None if self.request.spec.constraint is None else self._log_base
+        generated = Generated(tuple(self.tokens), finish)
+        self.completion = Completion(self.request, generated, self._log_prob, len(self.tokens), base)
 
 
 class Reading(Job):
     """Given tokens being scored, each at its own node: everything can be asked for at once."""
 
-    __slots__ = ("_asks", "_found", "_law", "_todo")
+    __slots__ = ("_allowed", "_asks", "_found", "_law", "_todo")
 
     def __init__(self, request: Request, law: Law, asks: Sequence[tuple[Prefix, int]]) -> None:
         super().__init__(request)
         self._law = law
         self._asks = asks
+        self._allowed: Sequence[Allowed | None] = ()
         self._found = [math.nan] * len(asks)
         self._todo: Sequence[int] = range(len(asks))
 
@@ -97,7 +120,7 @@ class Reading(Job):
             if row >= 0:
                 if looks is None:
                     looks = batch.under(self._law).looks
-                looks.append(Look(row, token, self, slot))
+                looks.append(Look(row, token, self, slot, self._allowed[slot] if self._allowed else None))
 
     def found(self, slot: int, log_prob: float) -> None:
         """Take the log-probability of one token."""
@@ -124,6 +147,8 @@ class Scoring(Reading):
         known = all(0 <= token < vocab_size for token in tokens)
         possible = known and ending.completes(tokens)
         super().__init__(request, request.spec.law, _path(request.context, tokens) if possible else ())
+        if possible and request.spec.constraint is not None:
+            self._allowed = _allowed(ending, tokens)
         if not possible:
             self.completion = Completion(request, tokens, -math.inf, 0)
 
@@ -158,11 +183,12 @@ class Choosing(Reading):
                 f"none of the {len(totals)} options of a choice has positive probability after its context", request
             )
             return
-        log_probs = _tempered(totals, top, request.temperature)
+        base = _tempered(totals, top, request.temperature)
+        log_probs = base if request.among is None else _among(base, request.among)
         count = len(self._asks)
         if request.key is not None:
             index = self._source.choose(log_probs, request.key)
-            self.completion = Completion(request, index, log_probs[index], count)
+            self.completion = Completion(request, index, log_probs[index], count, base[index])
         elif request.index is not None:
             log_prob = log_probs[request.index] if request.index >= 0 else -math.inf
             self.completion = Completion(request, request.index, log_prob, count)
@@ -178,12 +204,13 @@ class Choosing(Reading):
 class Leaf:
     """An unfinished text of a support."""
 
-    __slots__ = ("log_prob", "node", "open", "tail")
+    __slots__ = ("allowed", "log_prob", "node", "open", "state")
 
-    def __init__(self, node: Prefix, tail: bytes, log_prob: float) -> None:
+    def __init__(self, node: Prefix, state: State, log_prob: float, allowed: Allowed | None) -> None:
         self.node = node
-        self.tail = tail
+        self.state = state
         self.log_prob = log_prob
+        self.allowed = allowed
         self.open = True
 
 
@@ -197,7 +224,7 @@ class Spreading(Job):
         self.limit = request.limit
         self._end = ending
         self._law = request.spec.law
-        self._leaves = [Leaf(request.context, b"", 0.0)]
+        self._leaves = [Leaf(request.context, ending.start, 0.0, ending.allowed(ending.start, 1))]
         self._outcomes: list[tuple[Generated, float]] = []
         self._computed = 0
         self._too_many = False
@@ -217,11 +244,14 @@ class Spreading(Job):
             return
         assert isinstance(self.request, Support)
         before = leaf.node.tokens(since=self.request.context)
+        if not tokens:
+            self._outcomes.append((Generated(before, "dead"), leaf.log_prob))
         for token, log_prob in zip(tokens, log_probs, strict=True):
-            tail, finish = self._end.after(leaf.tail, token, len(before) + 1)
+            state, finish = self._end.after(leaf.state, token, len(before) + 1)
             total = leaf.log_prob + log_prob
             if finish is None:
-                self._leaves.append(Leaf(leaf.node.child(token), tail, total))
+                allowed = self._end.allowed(state, len(before) + 2)
+                self._leaves.append(Leaf(leaf.node.child(token), state, total, allowed))
             else:
                 self._outcomes.append((Generated((*before, token), finish), total))
 
@@ -252,6 +282,24 @@ def _path(node: Prefix, tokens: Sequence[int]) -> list[tuple[Prefix, int]]:
         if i < last:
             node = node.child(token)
     return asks
+
+
+def _allowed(ending: Ending, tokens: Sequence[int]) -> list[Allowed | None]:
+    """Before each token of a text, those that a constraint lets come next."""
+    state, found = ending.start, []
+    for count, token in enumerate(tokens, 1):
+        found.append(ending.allowed(state, count))
+        state, _ = ending.after(state, token, count)
+    return found
+
+
+def _among(log_probs: Sequence[float], among: frozenset[int]) -> Sequence[float]:
+    """Renormalised over some of the options; all of them if those have no mass."""
+    kept = [log_prob if i in among else -math.inf for i, log_prob in enumerate(log_probs)]
+    if max(kept) == -math.inf:
+        return log_probs
+    log_mass = math.log(math.fsum(math.exp(x) for x in kept))
+    return [x - log_mass for x in kept]
 
 
 def _total(log_probs: Sequence[float]) -> float:

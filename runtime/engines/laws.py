@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from .requests import Law
+from .requests import Allowed, Law
 
 _ROUNDING = 1e-12
 """Masses this close to ``top_p`` have reached it: a boundary that is exact on paper is not lost to rounding."""
@@ -44,3 +44,23 @@ def _nucleus(x: torch.Tensor, top_p: float) -> torch.Tensor:
     drop[:, 0] = False
     x = x.masked_fill(torch.zeros_like(drop).scatter_(-1, order, drop), -math.inf)
     return x - x.logsumexp(-1, keepdim=True)
+
+
+def among(x: torch.Tensor, allowed: Allowed) -> torch.Tensor:
+    """Distributions renormalised over the allowed tokens.
+
+    Args:
+        x: normalised log-probabilities, float64 [rows, vocabulary] or [vocabulary].
+        allowed: the tokens.
+
+    Returns:
+        Log-probabilities of the same shape; all ``-inf`` where no allowed token has positive probability.
+    """
+    mask = allowed.mask
+    if mask is None or mask.device != x.device:
+        mask = torch.ones(x.shape[-1], dtype=torch.bool)
+        mask[list(allowed.tokens)] = False
+        mask = allowed.mask = mask.to(x.device)
+    x = x.masked_fill(mask, -math.inf)
+    mass = x.logsumexp(-1, keepdim=True)
+    return x - mass.nan_to_num(neginf=0.0)

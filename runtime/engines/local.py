@@ -18,7 +18,7 @@ from ..source import Source
 from .base import Completion, Engine, Request, RequestError
 from .batch import Batch, Look, Wanted
 from .jobs import Choosing, Job, Leaf, Reading, Scoring, Spreading, Writing
-from .laws import log_probs
+from .laws import among, log_probs
 from .model import LogitModel, Usage
 from .prefix import Prefix
 from .requests import Choose, Ending, Generate, Score, Support, TextSpec
@@ -46,6 +46,8 @@ class LocalEngine(Engine):
     Raises:
         ValueError: ``max_batch`` is less than 1.
     """
+
+    constrains = True
 
     def __init__(self, model: LogitModel, *, max_batch: int | None = None) -> None:
         if max_batch is not None and max_batch < 1:
@@ -202,7 +204,8 @@ class _Answers:
     """What was found for a batch, before anyone is told."""
 
     def __init__(self) -> None:
-        self._drawn: list[tuple[Sequence[Writing], list[int], list[float]]] = []
+        self._drawn: list[tuple[Sequence[Writing], list[int], list[float], list[float]]] = []
+        self._dead: list[Writing] = []
         self._found: list[tuple[Look, float]] = []
         self._spread: list[tuple[Spreading, Leaf, list[int], list[float]]] = []
 
@@ -223,26 +226,46 @@ class _Answers:
                 self._draw(table, [at[draws.rows[i]] for i in some], [draws.jobs[i] for i in some], draws.source)
         looks = [look for look in wanted.looks if look.row in at]
         if looks:
-            values = table[[at[look.row] for look in looks], [look.token for look in looks]]
-            self._found.extend(zip(looks, values.tolist(), strict=True))
+            values = table[[at[look.row] for look in looks], [look.token for look in looks]].tolist()
+            for i, look in enumerate(looks):
+                if look.allowed is not None:
+                    values[i] = float(among(table[at[look.row]], look.allowed)[look.token])
+            self._found.extend(zip(looks, values, strict=True))
         for row, job, leaf in wanted.spreads:
             if row in at:
-                line = table[at[row]]
+                line = table[at[row]] if leaf.allowed is None else among(table[at[row]], leaf.allowed)
                 tokens = (line > -torch.inf).nonzero()[: job.limit + 1, 0]
                 self._spread.append((job, leaf, tokens.tolist(), line[tokens].tolist()))
 
     def _draw(self, table: torch.Tensor, places: Sequence[int], jobs: Sequence[Writing], source: Source) -> None:
         if places != list(range(len(table))):
             table = table[places]
+        if any(job.allowed is not None for job in jobs):
+            self._draw_among(table, jobs, source)
+            return
         tokens = source.choose_rows(table, [job.key for job in jobs], [len(job.tokens) for job in jobs])
-        chosen = torch.tensor(tokens, device=table.device).unsqueeze(-1)
-        self._drawn.append((jobs, tokens, table.gather(-1, chosen).squeeze(-1).tolist()))
+        found = _entries(table, tokens)
+        self._drawn.append((jobs, tokens, found, found))
+
+    def _draw_among(self, table: torch.Tensor, jobs: Sequence[Writing], source: Source) -> None:
+        """Draw where constraints rule tokens out."""
+        rows = [row if job.allowed is None else among(row, job.allowed) for row, job in zip(table, jobs, strict=True)]
+        masked = torch.stack(rows)
+        alive = (masked.amax(-1) > -torch.inf).tolist()
+        self._dead += [job for job, lives in zip(jobs, alive, strict=True) if not lives]
+        kept = [i for i, lives in enumerate(alive) if lives]
+        if kept:
+            jobs, masked, table = [jobs[i] for i in kept], masked[kept], table[kept]
+            tokens = source.choose_rows(masked, [job.key for job in jobs], [len(job.tokens) for job in jobs])
+            self._drawn.append((jobs, tokens, _entries(masked, tokens), _entries(table, tokens)))
 
     def tell(self) -> None:
         """Hand everything to its job."""
-        for jobs, tokens, log_probs_ in self._drawn:
-            for job, token, log_prob in zip(jobs, tokens, log_probs_, strict=True):
-                job.drawn(token, log_prob)
+        for jobs, tokens, found, bases in self._drawn:
+            for job, token, log_prob, base in zip(jobs, tokens, found, bases, strict=True):
+                job.drawn(token, log_prob, base)
+        for job in self._dead:
+            job.ruled_out()
         for look, log_prob in self._found:
             look.job.found(look.slot, log_prob)
         for spreading, leaf, tokens, log_probs_ in self._spread:
@@ -254,3 +277,10 @@ class _Answers:
         jobs: dict[Reading | Spreading, None] = {look.job: None for look, _ in self._found}
         jobs.update((job, None) for job, *_ in self._spread)
         return iter(jobs)
+
+
+def _entries(table: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+    """The entry of one token in each row."""
+    chosen = torch.tensor(tokens, device=table.device).unsqueeze(-1)
+    found: list[float] = table.gather(-1, chosen).squeeze(-1).tolist()
+    return found

@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .a_star import AStar
 from .base import Method
+from .beam import Beam, DiverseTrees
+from .entropic import Entropic
 from .enumerate import Enumerate
 from .forward import Forward
 from .importance import Importance
+from .look_ahead import LookAhead
+from .mh import MH
+from .pgibbs import PGibbs
+from .published import Published
+from .revision import Revision
 from .smc import SMC
+from .steering import Steering
+from .tempered import Tempered
+from .voting import BestOfN, SelfConsistency, WeightedMajority
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (SMC, Importance, Enumerate, Forward)}
+_SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
+_RUNS = (Importance, Enumerate, Forward)
+_CHAINS = (MH, PGibbs)
+_SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_CHAINS, *_SEARCHES)}
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -62,4 +78,28 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
     return found(**options)
 
 
-__all__ = ["METHODS", "SMC", "Enumerate", "Forward", "Importance", "Method", "UnknownOption", "make_method", "register"]
+__all__ = [
+    "METHODS",
+    "MH",
+    "SMC",
+    "AStar",
+    "Beam",
+    "BestOfN",
+    "DiverseTrees",
+    "Entropic",
+    "Enumerate",
+    "Forward",
+    "Importance",
+    "LookAhead",
+    "Method",
+    "PGibbs",
+    "Published",
+    "Revision",
+    "SelfConsistency",
+    "Steering",
+    "Tempered",
+    "UnknownOption",
+    "WeightedMajority",
+    "make_method",
+    "register",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ class Method(ABC):
         name: what ``infer(method=...)`` calls it.
         guarantee: the law it obeys: ``proper`` (E[Ẑ f] = μ(f)), ``stationary``, ``exact`` or ``heuristic``.
         evidence: whether its population estimates the evidence.
+        least: the fewest particles that it works with.
         law_variants: options with which the table of laws checks it, besides the number of particles.
         memoryless: after each ``advance`` and each ``resample``, what it does is a function of the population, and of
             which of the two it was, alone; nothing that it computed before counts, and the population's log_scale
@@ -32,6 +33,7 @@ class Method(ABC):
     name: ClassVar[str]
     guarantee: ClassVar[Guarantee]
     evidence: ClassVar[bool] = True
+    least: ClassVar[int] = 1
     law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     memoryless: ClassVar[bool] = False
 
@@ -76,3 +78,11 @@ def at_least_one(n: int) -> None:
     """
     if not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n is the number of particles, 1 or more; got {n!r}")
+
+
+def one_of(option: str, value: str, known: Iterable[str]) -> None:
+    """Raises:
+    ValueError: ``value`` is none of the known ones.
+    """
+    if value not in known:
+        raise ValueError(f"{option} is one of {', '.join(known)}; got {value!r}")

@@ -237,7 +237,8 @@ class Programs:
             self.line("pass")
             return
         if depth > 0 and self.chance(45):
-            [self.if_, self.for_, self.while_, self.try_, self.with_, self.match_][self.pick(6)](depth, pure, in_loop)
+            compound = [self.if_, self.for_, self.while_, self.rarely, self.try_, self.with_, self.match_]
+            compound[self.pick(len(compound))](depth, pure, in_loop)
             return
         e = lambda: self.integer(1 + self.pick(2), pure)  # noqa: E731
         name = self.one_of(INTS)
@@ -312,6 +313,8 @@ class Programs:
                 f"{name} in m",
                 f"i, ({name}, j) in enumerate(m.items())",
                 "ch in s",
+                "i in range(7)",
+                "i, ch in enumerate('abcdef', b)",
                 "xs[0] in range(3)",
                 f"{name} in [4, 5, 6]",
                 f"o[{self.integer(1, pure)}] in [4, 5]",
@@ -325,6 +328,24 @@ class Programs:
             self.line("else:")
             self.body(depth - 1, pure, in_loop)
 
+    def rarely(self, depth: int, pure: bool, in_loop: bool) -> None:
+        """A loop most of whose iterations reach no effect."""
+        item = self.new("r")
+        over = self.one_of(["range(7)", "list(range(6))", "iter(range(7))", "{0: 1, 1: 2, 2: 3, 4: 5}"])
+        over, target = (f"zip({over}, range(9))", f"{item}, i") if self.chance(30) else (over, item)
+        self.loops += 1
+        self.line(f"for {target} in {over}:")
+        self.indent += 1
+        self.line(self.one_of([f"tick() and note({item})", f"b += tick() and {item}"]))
+        self.line(f"if {item} % {2 + self.pick(3)} == {self.pick(2)}:")
+        self.body(depth - 1, pure, True, f"c = {'note' if pure else 'sample'}({item})")
+        if depth > 1 and self.chance(40):
+            self.rarely(depth - 1, pure, True)
+        elif self.chance(50):
+            self.statement(0, True, True)
+        self.indent -= 1
+        self.loops -= 1
+
     def while_(self, depth: int, pure: bool, in_loop: bool) -> None:
         count = self.new("w")
         self.line(f"{count} = 0")
@@ -333,7 +354,9 @@ class Programs:
         self.line(f"while {test}:")
         first = [f"{count} += 1", "tick()"]
         if not self.chance(20):
-            first.append(f"if {count} > 3: break")
+            first.append(f"if {count} > {self.one_of(['3', '7'])}: break")
+        if self.chance(40):
+            first.append(f"if {count} % 2: continue")
         self.body(depth - 1, pure, True, *first)
         self.loops -= 1
         if self.chance(30):

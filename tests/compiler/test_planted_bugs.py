@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ppl.compiler import ir
+from ppl.compiler import codegen_loops, ir, link, support
 from ppl.compiler.blocks import Blocks
 from ppl.compiler.builder import Builder
 from ppl.compiler.expressions import Expressions
@@ -62,11 +62,21 @@ def _evaluate_arguments_before_the_function(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Effects, "_arguments", reversed_arguments)
 
 
+def _start_loops_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(link.HELPERS, "·following", lambda sequence, index: support.following(sequence, 0))
+
+
+def _count_no_native_iterations(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(codegen_loops, "increment", codegen_loops.load)
+
+
 BUGS: list[Callable[[pytest.MonkeyPatch], None]] = [
     _forget_a_live_variable,
     _skip_spills,
     _continue_with_the_old_values,
     _share_the_iterator,
+    _start_loops_over,
+    _count_no_native_iterations,
     _think_that_nothing_is_unbound,
     _evaluate_arguments_before_the_function,
 ]

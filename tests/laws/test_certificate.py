@@ -9,7 +9,8 @@ import torch
 import torch.distributions as td
 
 from ppl import SMC, Importance, dist, factor, program, sample
-from ppl.certificate import TooLarge, validate, validate_statistically
+from ppl.certificate import TooLarge, validate
+from ppl.certificate_statistical import validate_statistically
 from ppl.law_programs import hidden_markov, soft_and_hard, twisted
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
@@ -64,7 +65,7 @@ def test_statistics_catch_what_is_large_enough() -> None:
 
 
 def test_too_large_says_what_to_shrink() -> None:
-    with pytest.raises(TooLarge, match=r"more than 50 sequences.*n=\(1, 2\).*validate_statistically"):
+    with pytest.raises(TooLarge, match=r"more than limit=50 runs.*about.*sequences.*branches most at.*n=\(1, 2\).*validate_statistically"):
         validate(soft_and_hard, method="smc", limit=50)
 
     @program

@@ -1,0 +1,383 @@
+"""What running a program costs without any model: statements, effects, forks, many particles, the import.
+
+    python benchmarks/execution.py [--no-write]
+
+- *statements*: native Python in a loop with a rare effect, against the same code as a Python generator.
+- *effects*: each kind of effect in the runtime, against ``yield`` in a generator.
+- *forks*: a particle's copy, against ``copy.deepcopy`` of the same state.
+- *particles*: 10,000 of them, of a program of 100 statements.
+
+Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about half a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from results import best, machine, once, paired, table, write_section
+
+from ppl import Program, barrier, condition, dist, factor, infer, observe, program, sample
+from ppl.runtime.machine import Machine
+from ppl.runtime.particle import Particle, Scope, Status
+from ppl.runtime.source import RandomSource
+
+COIN = dist.flip(0.5)
+STEPS, RARE = 20_000, 1000
+EFFECTS = 1000
+
+
+# --- statements -----------------------------------------------------------------------------------------------------
+
+
+def for_loop(n: int, k: int) -> Any:
+    total = 0
+    hits = 0
+    for i in range(n):
+        total = total + i * 3
+        if total % 7 == 0:
+            hits = hits + 1
+        if i % k == 0:
+            total = total + sample(COIN)
+    return total, hits
+
+
+def while_loop(n: int, k: int) -> Any:
+    i = 0
+    total = 0
+    while i < n:
+        i += 1
+        total += i * 3
+        if total % 7 == 0:
+            total += 1
+            continue
+        if i % k == 0:
+            total += sample(COIN)
+    return total
+
+
+def nested_loops(n: int, k: int) -> Any:
+    total = 0
+    for i in range(n // 10):
+        for j in range(10):
+            total = total + i * j
+            if i % k == k - 1 and j == 0:
+                total = total + sample(COIN)
+    return total
+
+
+def enumerated(n: int, k: int) -> Any:
+    items = list(range(n))
+    total = 0
+    for i, item in enumerate(items):
+        total = total + item * 3
+        if i % k == 0:
+            total = total + sample(COIN)
+    return total
+
+
+def for_generator(n: int, k: int) -> Generator[Any, Any, Any]:
+    total = 0
+    hits = 0
+    for i in range(n):
+        total = total + i * 3
+        if total % 7 == 0:
+            hits = hits + 1
+        if i % k == 0:
+            total = total + (yield COIN)
+    return total, hits
+
+
+def while_generator(n: int, k: int) -> Generator[Any, Any, Any]:
+    i = 0
+    total = 0
+    while i < n:
+        i += 1
+        total += i * 3
+        if total % 7 == 0:
+            total += 1
+            continue
+        if i % k == 0:
+            total += yield COIN
+    return total
+
+
+def nested_generator(n: int, k: int) -> Generator[Any, Any, Any]:
+    total = 0
+    for i in range(n // 10):
+        for j in range(10):
+            total = total + i * j
+            if i % k == k - 1 and j == 0:
+                total = total + (yield COIN)
+    return total
+
+
+def enumerated_generator(n: int, k: int) -> Generator[Any, Any, Any]:
+    items = list(range(n))
+    total = 0
+    for i, item in enumerate(items):
+        total = total + item * 3
+        if i % k == 0:
+            total = total + (yield COIN)
+    return total
+
+
+LOOPS: tuple[tuple[str, Callable[..., Any], Callable[..., Any], int], ...] = (
+    ("`for` over a range", for_loop, for_generator, 4),
+    ("`while`", while_loop, while_generator, 5),
+    ("`for` in a `for`, ten items each", nested_loops, nested_generator, 2),
+    ("`for` over `enumerate` of a list", enumerated, enumerated_generator, 2),
+)
+"""Title, program, the same as a generator, and the statements of an iteration without effect."""
+
+
+def drive(prog: Program, *args: Any) -> Any:
+    """Run to the end, answering 1: what a generator is given by ``send``."""
+    ask, block, live = prog.entry(*args)
+    while block is not None:
+        ask, block, live = block(*live) if ask is None else block(1, *live)
+    return ask
+
+
+def exhaust(make: Callable[..., Generator[Any, Any, Any]], *args: Any) -> Any:
+    """The same with a generator."""
+    running = make(*args)
+    try:
+        next(running)
+        while True:
+            running.send(1)
+    except StopIteration as stop:
+        return stop.value
+
+
+def statements() -> str:
+    """Native statements around a rare effect."""
+    rows = []
+    for title, function, generator, count in LOOPS:
+        prog = program(function)
+        assert drive(prog, 50, 7) == exhaust(generator, 50, 7)
+
+        def ours(prog: Program = prog) -> object:
+            return drive(prog, STEPS, RARE)
+
+        def theirs(generator: Callable[..., Any] = generator) -> object:
+            return exhaust(generator, STEPS, RARE)
+
+        a, b = paired(ours, theirs)
+        extra = (a - b) / STEPS / count * 1e9
+        rows.append([title, f"{b / STEPS * 1e9:.0f}", f"{a / STEPS * 1e9:.0f}", f"{a / b:.2f} ×", f"{extra:+.0f}"])
+    heads = ["loop", "generator, ns an iteration", "program, ns", "ratio", "more, ns a statement"]
+    return table(heads, rows)
+
+
+# --- effects --------------------------------------------------------------------------------------------------------
+
+
+@program
+def barriers(n: int) -> int:
+    for _ in range(n):
+        barrier()
+    return n
+
+
+@program
+def factors(n: int) -> int:
+    for _ in range(n):
+        factor(-0.5)
+    return n
+
+
+@program
+def conditions(n: int) -> int:
+    for i in range(n):
+        condition(i >= 0)
+    return n
+
+
+@program
+def observations(n: int) -> int:
+    for _ in range(n):
+        observe(COIN, True)
+    return n
+
+
+@program
+def samples(n: int) -> int:
+    x = False
+    for _ in range(n):
+        x = sample(COIN)  # noqa: F841
+    return n
+
+
+@program
+def normals(n: int) -> int:
+    import torch
+
+    normal = torch.distributions.Normal(0.0, 1.0)
+    for _ in range(n):
+        x = sample(normal)  # noqa: F841
+    return n
+
+
+def yields(n: int) -> Generator[Any, Any, Any]:
+    for _ in range(n):
+        yield COIN
+    return n
+
+
+def run_one(prog: Program, *args: Any) -> Particle:
+    """One particle, to its end."""
+    particle = Particle(lambda: prog.entry(*args), (), Scope(), 1)
+    Machine(RandomSource()).run(particle, through=True)
+    assert particle.status is Status.DONE
+    return particle
+
+
+def effects() -> str:
+    """Each kind of effect."""
+    rows = []
+    base = best(lambda: exhaust(yields, EFFECTS)) / EFFECTS
+    for prog in (barriers, factors, conditions, observations, samples, normals):
+
+        def run(prog: Program = prog) -> object:
+            return run_one(prog, EFFECTS)
+
+        run()
+        spent = best(run) / EFFECTS
+        title = f"{prog.sites[0].kind}" + (" of a torch Normal" if prog is normals else "")
+        rows.append([f"`{title}`", f"{spent * 1e6:.2f}", f"{(spent - base) * 1e6:.2f}"])
+    return table(["effect", "µs", f"over a generator's `yield` ({base * 1e6:.2f} µs)"], rows)
+
+
+# --- forks ----------------------------------------------------------------------------------------------------------
+
+
+def states() -> list[tuple[str, tuple[Any, ...]]]:
+    """The values that live across an effect."""
+    import torch
+
+    names = [f"word{i}" for i in range(20)]
+    table_ = {name: i for i, name in enumerate(names)}
+    return [
+        ("ten numbers and strings", (1, 2.5, "a", True, None, "b", 3, 4, 5, "c")),
+        ("a list of 100 numbers", (list(range(100)), 1, "a")),
+        ("a list of 20 strings, a dict of 20, a set of 20", (names, table_, set(names), 1)),
+        ("a list of 20 lists of 5", ([[i, j, j, j, j] for i, j in enumerate(range(20))], 1)),
+        ("a dict of 20 tuples", ({name: (i, i + 1) for i, name in enumerate(names)}, 1)),
+        ("a list of 20 dicts", ([{"x": i, "y": i} for i in range(20)], 1)),
+        ("a dict of lists, tensors", ({"path": list(range(10)), "mean": torch.zeros(8)}, torch.zeros(8))),
+    ]
+
+
+def forks() -> str:
+    """Copies of a suspended run."""
+    rows = []
+    for title, live in states():
+        particle = Particle(lambda: (None, None, ()), live, Scope(), 1)
+
+        def ours(particle: Particle = particle) -> object:
+            return [particle.fork(2) for _ in range(200)]
+
+        def theirs(live: tuple[Any, ...] = live) -> object:
+            return [copy.deepcopy(live) for _ in range(200)]
+
+        a, b = paired(ours, theirs, 5)
+        rows.append([title, f"{b / 200 * 1e6:.1f}", f"{a / 200 * 1e6:.1f}", f"{b / a:.1f} ×"])
+    return table(["live values", "`copy.deepcopy`, µs", "fork, µs", "faster"], rows)
+
+
+# --- many particles -------------------------------------------------------------------------------------------------
+
+
+def written(effects: int, plain: int) -> Program:
+    """A program of so many effects, one in five of them evidence, with plain statements between them."""
+    lines = ["def f(start):", "    total = start", "    path = []"]
+    for i in range(effects):
+        lines.append(f"    observe(COIN, x{i - 1})" if i % 5 == 4 else f"    x{i} = sample(COIN)")
+        if i % 5 == 4:
+            lines.append(f"    x{i} = x{i - 1}")
+        lines += [f"    total = total * 3 % 1009 + x{i}" for _ in range(plain // effects - (i % 5 == 4))]
+    lines.append("    return total")
+    return from_source("\n".join(lines), sys._getframe())
+
+
+def from_source(source: str, frame: Any) -> Program:
+    """The program ``f`` of a piece of source."""
+    import linecache
+
+    file = f"<benchmark {hash(source)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    scope = dict(frame.f_globals)
+    exec(compile(source, file, "exec"), scope)
+    return program(scope["f"])
+
+
+def particles(n: int = 10_000) -> str:
+    """Many particles of a program without a model."""
+    rows = []
+    for title, prog in (("20 effects, 80 plain", written(20, 80)), ("100 effects", written(100, 0))):
+        for method in ("importance", "smc"):
+
+            def run(prog: Program = prog, method: str = method) -> object:
+                return infer(prog, 1, method=method, n=n, seed=0)
+
+            seconds = min(once(run) for _ in range(2))
+            rows.append([title, method, f"{seconds:.2f}", f"{seconds / n / 100 * 1e6:.2f}"])
+    return table(["100 statements", "method", f"{n:,} particles, s", "µs a statement"], rows)
+
+
+# --- the import -----------------------------------------------------------------------------------------------------
+
+
+def import_seconds() -> float:
+    """Seconds that ``import ppl`` adds to the start of Python."""
+
+    def run(code: str) -> float:
+        return once(lambda: subprocess.run([sys.executable, "-c", code], check=True))
+
+    return min(run("import ppl") for _ in range(5)) - min(run("pass") for _ in range(5))
+
+
+def report() -> str:
+    """The section of RESULTS.md."""
+    return f"""## Cost of execution: `make bench-execution`
+
+{machine()}. A program that holds no model, the fastest of several runs.
+
+Native statements around an effect every {RARE:,} iterations, against the same code as a generator:
+
+{statements()}
+
+Effects, in the runtime and one particle:
+
+{effects()}
+
+A particle's copy at a resampling:
+
+{forks()}
+
+Whole inferences:
+
+{particles()}
+
+`import ppl` takes {import_seconds() * 1e3:.0f} ms beyond Python's own start.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    options = parser.parse_args(argv)
+    text = report()
+    print(text)
+    if not options.no_write:
+        write_section("execution", text)
+
+
+if __name__ == "__main__":
+    main()

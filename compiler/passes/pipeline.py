@@ -1,0 +1,123 @@
+"""Which passes run, in which order, and what they did to a program."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import ir
+from ..facts import Facts
+from ..link import Compiled, link_ir
+from ..names import Names
+from ..verify import verify
+from .base import Info, Level, Pass, Remark, Step
+
+DEBUG = bool(os.environ.get("PPL_DEBUG"))
+"""Whether the verifier runs after every pass."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Passes in their order, and what they must leave.
+
+    Attributes:
+        passes: the passes.
+        keep: the addresses that users ask for, or ``*`` for all. Only passes below JOINT look at it. They keep a site
+            if its name turns up in any of the addresses, whatever the loops and programs around it.
+    """
+
+    passes: tuple[Pass, ...] = ()
+    keep: frozenset[str] = frozenset()
+
+    @property
+    def level(self) -> Level:
+        """What the whole pipeline preserves: as much as the weakest of its passes."""
+        return max((p.level for p in self.passes), default=Level.TRACE)
+
+    @property
+    def kept_names(self) -> frozenset[str]:
+        """The names in ``keep``, without counters."""
+        return frozenset(re.sub(r"(\[\d+\])*$", "", part) for address in self.keep for part in address.split("/"))
+
+    def keeping(self, addresses: Iterable[str]) -> Pipeline:
+        """The pipeline that leaves more addresses."""
+        return Pipeline(self.passes, self.keep | frozenset(addresses)) if self.level > Level.JOINT else self
+
+    def run(self, program: ir.Program, names: Names, debug: bool | None = None) -> Optimised:
+        """Run the passes.
+
+        Args:
+            program: verified IR.
+            names: what its outside names stand for.
+            debug: verify the IR after every pass; by default as ``DEBUG`` says.
+
+        Raises:
+            InvalidIR: a pass broke the IR's rules.
+        """
+        steps = []
+        kept = self.kept_names
+        for each in self.passes:
+            new, remarks = each.run(program, Info(Facts(program, names), kept))
+            if new is not program and (DEBUG if debug is None else debug):
+                verify(new)
+            steps.append(Step(each, program, new, tuple(remarks)))
+            program = new
+        if not DEBUG and any(step.before is not step.after for step in steps):
+            verify(program)
+        return Optimised(program, tuple(steps), names)
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """What a pipeline made of a program.
+
+    Attributes:
+        program: the IR in the end.
+        steps: what each pass did.
+        names: what was looked up on the way; the result is only good as long as that holds.
+    """
+
+    program: ir.Program
+    steps: tuple[Step, ...]
+    names: Names = field(repr=False)
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """All remarks, in the order of the passes."""
+        return tuple(remark for step in self.steps for remark in step.remarks)
+
+    @property
+    def changed(self) -> bool:
+        """Whether any pass did anything."""
+        return any(step.before is not step.after for step in self.steps)
+
+
+def optimise(
+    fn: Callable[..., Any], plain: Compiled, pipeline: Pipeline, debug: bool | None = None
+) -> tuple[Compiled, Optimised]:
+    """Send a compiled function through a pipeline.
+
+    Args:
+        fn: the plain function.
+        plain: what was compiled from it.
+        pipeline: the passes.
+        debug: as for ``Pipeline.run``.
+
+    Raises:
+        InvalidIR: a pass broke the IR's rules.
+    """
+    key = (plain.ir, pipeline)
+    result = _cache.get(key)
+    if result is None or not result.names.hold_for(fn):
+        if len(_cache) >= _CACHED:
+            _cache.clear()
+        result = _cache[key] = pipeline.run(plain.ir, Names(fn), debug)
+    return (link_ir(fn, result.program) if result.changed else plain), result
+
+
+# A nested @program is rewritten once, however often the definition around it runs.
+_cache: dict[tuple[ir.Program, Pipeline], Optimised] = {}
+_CACHED = 1024

@@ -1,0 +1,143 @@
+"""Certificates for the compiler's passes: the program means the same before and after, at the level that they claim.
+
+Before, the program as written is enumerated. After, it is run under the passes by importance sampling with one
+particle, every random outcome explored: E[w δ(trace)] is its measure, also where a pass draws values from another
+distribution, and the requests of a particle go side by side as they do in production. It is enumerated too, but for
+PROPER passes, whose law is about the expectation of the weight.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .certificate import Certificate, TooLarge
+from .compiler.passes import Level, Pipeline, make_pipeline
+from .infer import run_problems
+from .posterior_values import freeze
+from .program import Passes, Program
+from .runtime.exact import NotFinite, explore
+from .runtime.methods import Enumerate, Importance
+from .runtime.result import Run
+
+Masses = list[tuple[Any, float]]
+"""What a measure gives: a key of runs, and the logarithm of a mass. A key may come more than once."""
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+LAWS = {
+    Level.TRACE: "the same measure over traces, in the same order",
+    Level.JOINT: "the same measure over traces",
+    Level.MARGINAL: "the same measure over the return value and the kept addresses",
+    Level.PROPER: "the same expected measure over the return value and the kept addresses",
+}
+
+
+def validate_passes(
+    program: Program,
+    *args: Any,
+    passes: Passes = "all",
+    keep: Iterable[str] = (),
+    level: Level | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    limit: int = 10_000,
+    tolerance: float = 1e-9,
+) -> Certificate:
+    """Check on a finite program that passes preserve what they claim, exactly.
+
+    Args:
+        program: a program with finitely many runs on these arguments.
+        args: its arguments.
+        passes: names and pass objects, as for ``infer``.
+        keep: addresses that passes must leave, and that are compared; a ``*`` stands for anything.
+        level: the level to check; by default that of the weakest pass.
+        kwargs: the program's keyword arguments.
+        limit: the most sequences of random outcomes to run.
+        tolerance: the largest difference of mass at a trace, as a share of the evidence, that counts as rounding.
+
+    Returns:
+        A certificate, true when the law holds.
+
+    Raises:
+        TooLarge: there are more outcomes than ``limit``, or infinitely many.
+        InvalidIR: a pass broke the IR's rules.
+    """
+    kept = (keep,) if isinstance(keep, str) else tuple(keep)
+    pipeline = make_pipeline(passes, kept)
+    level = pipeline.level if level is None else level
+    call: Call = (tuple(args), dict(kwargs or {}))
+    started = time.perf_counter()
+    rewritten = program.with_passes(pipeline)
+    try:
+        before = enumerated(program.with_passes([]), call, level, kept)
+        after = explored(rewritten, call, level, kept, limit)
+        error = distance(before, after)
+        if level is not Level.PROPER:
+            error = max(error, distance(before, enumerated(rewritten, call, level, kept)))
+    except NotFinite as problem:
+        raise TooLarge(f"{program.name} under {describe(pipeline)}: {problem}", Importance(n=1)) from problem
+    return Certificate(
+        program=program.name,
+        method=describe(pipeline),
+        guarantee=level.name.lower(),
+        law=LAWS[level],
+        exact=True,
+        holds=error <= tolerance,
+        error=error,
+        tolerance=tolerance,
+        leaves=len(after),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def describe(pipeline: Pipeline) -> str:
+    """The passes by name."""
+    return ", ".join(p.name for p in pipeline.passes) or "no passes"
+
+
+def enumerated(program: Program, call: Call, level: Level, keep: tuple[str, ...]) -> Masses:
+    """The measure of a program by enumeration, as far as a level says something about it."""
+    runs = run_problems(program, [call], Enumerate(), [0])[0].runs
+    return [(key_of(run, level, keep), run.log_weight) for run in runs]
+
+
+def explored(program: Program, call: Call, level: Level, keep: tuple[str, ...], limit: int) -> Masses:
+    """E[w δ(trace)] of one particle that is weighted by importance: an entry for each sequence of random outcomes.
+
+    Raises:
+        NotFinite: there are more than ``limit``.
+    """
+    found: Masses = []
+    method = Importance(n=1)
+    for log_p, runs in explore(lambda source: run_problems(program, [call], method, [0], source=source)[0].runs, limit):
+        found += [(key_of(run, level, keep), log_p + run.log_weight) for run in runs] or [((), -math.inf)]
+    return found
+
+
+def key_of(run: Run, level: Level, keep: tuple[str, ...]) -> Any:
+    """What of a run a level preserves: its value, and its choices in order, in no order, or those that are kept."""
+    choices = [(c.address, freeze(c.value)) for c in run.trace]
+    if level > Level.JOINT:
+        choices = [(a, v) for a, v in choices if any(a == k or k == "*" or fnmatchcase(a, k) for k in keep)]
+    return freeze(run.value), tuple(choices if level is Level.TRACE else sorted(choices, key=lambda c: c[0]))
+
+
+def distance(one: Masses, other: Masses) -> float:
+    """The largest difference of mass at a trace, or in all, as a share of the larger total."""
+    scale = max((log_mass for _, log_mass in (*one, *other)), default=-math.inf)
+    if scale == -math.inf:
+        return 0.0
+    a, b = _totals(one, scale), _totals(other, scale)
+    in_all = math.fsum(a.values()), math.fsum(b.values())
+    gaps = [abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in {*a, *b}]
+    return max([abs(in_all[0] - in_all[1]), *gaps]) / max(in_all)
+
+
+def _totals(masses: Masses, scale: float) -> dict[Any, float]:
+    found: dict[Any, float] = defaultdict(float)
+    for key, log_mass in masses:
+        found[key] += math.exp(log_mass - scale)
+    return found

@@ -1,0 +1,153 @@
+"""The expectation of what a method returns, over everything that it draws, by running the production code."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from .certificate_states import States
+from .infer import run_problems
+from .posterior_values import freeze
+from .program import Program
+from .runtime.exact import NotFinite, TooMany, explore_merged
+from .runtime.exact_size import Size, estimate_size
+from .runtime.methods import Method
+from .runtime.result import Result, Run, log_sum_exp
+from .runtime.source import Source
+
+Measure = dict[Any, float]
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+NO_RUN = ("no run",)
+"""Stands for the runs of a method that end without any weight, in its posterior."""
+
+
+class TooLarge(ValueError):
+    """A check would have to explore more outcomes than were allowed for.
+
+    Attributes:
+        method: by which it is too large.
+        size: how many there are, about, where that was asked for and there are not infinitely many.
+    """
+
+    def __init__(self, message: str, method: Method, size: Size | None = None) -> None:
+        super().__init__(message)
+        self.method = method
+        self.size = size
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expectation of what a method returns.
+
+    Attributes:
+        measure: trace → E[Σ w δ_trace].
+        evidence: E[Ẑ]; NaN for methods that have no estimate of it.
+        posterior: trace → its expected share of the weight; :data:`NO_RUN` → how often nothing has weight.
+        leaves: how many runs it took.
+    """
+
+    measure: Measure
+    evidence: float
+    posterior: Measure
+    leaves: int
+
+    def distance(self, other: Expected) -> float:
+        """The largest difference of mass at a trace, or of the evidence."""
+        masses = [abs(self.measure.get(k, 0.0) - other.measure.get(k, 0.0)) for k in {*self.measure, *other.measure}]
+        evidence = 0.0 if math.isnan(self.evidence) else abs(self.evidence - other.evidence)
+        return max([evidence, *masses])
+
+    def variation(self, other: Expected) -> float:
+        """The total variation distance between the expected posteriors."""
+        keys = {*self.posterior, *other.posterior}
+        return sum(abs(self.posterior.get(k, 0.0) - other.posterior.get(k, 0.0)) for k in keys) / 2
+
+
+def outcome(program: Program, call: Call, method: Method, source: Source | None = None) -> Result:
+    """What a method returns for one sequence of random outcomes; random ones by default."""
+    return run_problems(program, [call], method, [0], source=source)[0].result
+
+
+def expected(
+    program: Program,
+    call: Call,
+    method: Method,
+    limit: int = 100_000,
+    scale: float = 0.0,
+    merge: bool = True,
+) -> Expected:
+    """What a method's outcome is in expectation, over everything that it draws.
+
+    Args:
+        program: a finite program.
+        call: its arguments and keyword arguments.
+        method: the method.
+        limit: the most runs.
+        scale: the logarithm of the unit of masses.
+        merge: go on once from populations that are the same, where the method is ``memoryless``.
+
+    Raises:
+        TooLarge: that is not enough, or there are infinitely many outcomes.
+    """
+    measure: Measure = defaultdict(float)
+    posterior: Measure = defaultdict(float)
+    evidence = 0.0
+    counted = _Counted(program, call, method)
+    try:
+        for leaf in explore_merged(counted, States() if merge and method.memoryless else None, limit):
+            log_p, log_mass, result = leaf.log_probability, leaf.log_mass, leaf.result
+            evidence += math.nan if result.log_evidence is None else math.exp(log_mass + result.log_evidence - scale)
+            total = log_sum_exp([run.log_weight for run in result.runs])
+            for run in result.runs:
+                key = trace_key(run)
+                measure[key] += math.exp(log_mass + run.log_weight - scale)
+                posterior[key] += math.exp(log_p + run.log_weight - total)
+            if not result.runs:
+                posterior[NO_RUN] += math.exp(log_p)
+    except TooMany as error:
+        raise TooLarge(f"{program.name} by {method.describe()}: {error}", method) from error
+    except NotFinite as error:
+        raise TooLarge(
+            f"{program.name} by {method.describe()}: {error}. Use validate_statistically, or a finite distribution in "
+            "its place",
+            method,
+        ) from error
+    return Expected(dict(measure), evidence, dict(posterior), counted.runs)
+
+
+class _Counted:
+    """The computation to be explored; counts its runs, those that stop on the way included."""
+
+    def __init__(self, program: Program, call: Call, method: Method) -> None:
+        self.program, self.call, self.method = program, call, method
+        self.runs = 0
+
+    def __call__(self, source: Source) -> Result:
+        self.runs += 1
+        return outcome(self.program, self.call, self.method, source)
+
+
+def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge:
+    """The error, saying how large the check is, and what to shrink."""
+    if not isinstance(error.__cause__, TooMany):
+        return error
+    method = error.method
+    size = estimate_size(lambda source: outcome(program, call, method, source))
+    merged = ", also where equal populations are merged" if method.memoryless else ""
+    return TooLarge(
+        f"{program.name} by {method.describe()} takes more than limit={limit:,} runs to check exactly{merged}: it has "
+        f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
+        f"probes). It branches most at {', '.join(map(str, size.branching[:3]))}. Shrink the program there (fewer "
+        "steps, fewer outcomes, shorter texts), check fewer particles (n=(1, 2)) or raise limit=; else use "
+        "validate_statistically",
+        method,
+        size,
+    )
+
+
+def trace_key(run: Run) -> Any:
+    """A run as something that can be looked up: its value and every choice, addresses included."""
+    return (freeze(run.value), tuple((c.address, freeze(c.value)) for c in run.trace))

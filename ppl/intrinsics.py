@@ -1,0 +1,24 @@
+"""What the compiler's passes leave to be called at run time, bound to its names; loaded when it is first called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compiler.intrinsics import provide
+
+
+def restricted(distribution: Any, tests: Any) -> Any:
+    """See :func:`ppl.restrict.restricted`."""
+    from .restrict import restricted
+
+    return restricted(distribution, tests)
+
+
+def marginal(distribution: Any) -> Any:
+    """See :class:`ppl.marginal.Marginal`."""
+    from .marginal import Marginal
+
+    return Marginal(distribution)
+
+
+provide(restricted=restricted, marginal=marginal)

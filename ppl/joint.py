@@ -1,0 +1,130 @@
+"""A program as a joint distribution over what is latent and what is data, to draw from and to condition on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from .infer import run_problems
+from .program import Program
+from .runtime.particle import Fixed
+from .runtime.result import Run
+from .runtime.simulate import Simulate
+from .runtime.source import derive
+
+_ATTEMPTS = 1_000
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A run with its data: ``draw["slope"]`` is the value at an address, be it latent or data.
+
+    Attributes:
+        value: what the program returned.
+        latent: address → value of the random choices that are not data.
+        data: address → value of the data.
+        log_joint: log-density of the latents and the data together.
+    """
+
+    value: Any
+    latent: Mapping[str, Any]
+    data: Mapping[str, Any]
+    log_joint: float
+
+    def __getitem__(self, address: str) -> Any:
+        if address in self.latent:
+            return self.latent[address]
+        if address in self.data:
+            return self.data[address]
+        raise KeyError(f"no {address!r}; there are {', '.join((*self.latent, *self.data)) or 'none'}")
+
+
+class Joint:
+    """The joint distribution of a program's latents and data.
+
+    Data are the values of every ``observe``, of the sites that were ``given``, and of the sample sites named here.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        data: str | Sequence[str] = (),
+    ) -> None:
+        """Look at a program as a joint distribution.
+
+        Args:
+            program: a program whose only evidence is ``observe`` and ``condition``.
+            args, kwargs: its arguments; what they say of the data's values does not matter, only how many there are.
+            data: names of sample sites that are data: ``"y"`` stands for ``y``, ``y[0]``, ``y[1]`` …
+        """
+        self.program = program
+        self._call = (tuple(args), dict(kwargs or {}))
+        self._names = (data,) if isinstance(data, str) else tuple(data)
+
+    def draw(self, seed: int) -> Draw:
+        """Latents and data, drawn together.
+
+        Args:
+            seed: what the draw is a function of.
+
+        Raises:
+            ValueError: a name of data is none of a sample site, or the program's conditions never held.
+            ProgramError: data can't be drawn from the program: it has a ``factor``.
+        """
+        run = self._simulate(self.program, seed)
+        draw = self._split(run)
+        for name in self._names:
+            if not any(_is(address, name) for address in draw.data):
+                known = ", ".join(dict.fromkeys(_plain(choice.address) for choice in run.trace)) or "none"
+                raise ValueError(f"data={name!r}: a run of {self.program.name} has no such sample site; it has {known}")
+        return draw
+
+    def redraw(self, latent: Mapping[str, Any], seed: int) -> Draw:
+        """The same latents with data drawn anew.
+
+        Args:
+            latent: address → value, of all latents.
+            seed: what the draw is a function of.
+        """
+        return self._split(self._simulate(self._fix(latent, observed=False), seed), latent)
+
+    def given(self, data: Mapping[str, Any]) -> Program:
+        """The program with these data."""
+        return self._fix(data, observed=True)
+
+    def reread(self, run: Run, data: Mapping[str, Any]) -> Draw:
+        """A run of :meth:`given`'s program as a draw."""
+        latent = {choice.address: choice.value for choice in run.trace if not choice.observed}
+        return Draw(run.value, latent, data, run.log_joint)
+
+    def _fix(self, values: Mapping[str, Any], observed: bool) -> Program:
+        # Not given(): data may stand at an observe, where users have arguments for it.
+        new = copy(self.program)
+        new._fixed = {**new._fixed, **{address: Fixed(value, observed) for address, value in values.items()}}
+        return new
+
+    def _simulate(self, program: Program, seed: int) -> Run:
+        for attempt in range(_ATTEMPTS):
+            runs = run_problems(program, [self._call], Simulate(), [derive(seed, "simulate", attempt)])[0].runs
+            if runs:
+                return runs[0]
+        raise ValueError(f"the conditions of {self.program.name} held in none of {_ATTEMPTS:,} simulations")
+
+    def _split(self, run: Run, latent: Mapping[str, Any] | None = None) -> Draw:
+        data = {c.address: c.value for c in run.trace if c.observed or any(_is(c.address, n) for n in self._names)}
+        rest = {c.address: c.value for c in run.trace if c.address not in data}
+        return Draw(run.value, rest if latent is None else latent, data, run.log_joint)
+
+
+def _plain(address: str) -> str:
+    """An address without its loop counters."""
+    return re.sub(r"\[\d+\]", "", address)
+
+
+def _is(address: str, name: str) -> bool:
+    return name in (address, _plain(address))

@@ -1,0 +1,227 @@
+"""What a run of inference may use, and when it stops before its end.
+
+A method is a task that asks for work. :func:`controlled` stands between it and the engines: it passes on what surely
+fits, holds back what might not until the true cost of what is under way is known, and when nothing more fits it raises
+:class:`Stopped` inside the method. So no budget in tokens, calls or particles is ever exceeded.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
+
+from .engines.base import Completion, Request
+from .engines.requests import Choose, Generate, Score
+from .errors import ProgramError
+from .machine import CallRequest, Wait
+
+if TYPE_CHECKING:
+    from .population import Population
+    from .scheduler import Task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a run of inference may use; ``None``: no bound.
+
+    What would go past it is not begun. The run then ends with what it has finished, marked incomplete.
+
+    Attributes:
+        tokens: model tokens generated or scored (``posterior.cost.tokens``).
+        calls: rows given to functions by ``call``: rewards, tests, tools.
+        particles: runs that are begun, copies of a run on its way included.
+        seconds: wall-clock time, looked at before work is begun; what is under way then is finished.
+    """
+
+    tokens: int | None = None
+    calls: int | None = None
+    particles: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:
+                raise ValueError(f"a budget of {field.name} is a number over 0, or None for no bound; got {value!r}")
+
+    @classmethod
+    def of(cls, given: Budget | Mapping[str, float] | None) -> Budget | None:
+        """A budget as users may write it: itself, or a mapping such as ``{"tokens": 2000}``.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        if given is None or isinstance(given, Budget):
+            return given
+        known = [field.name for field in fields(cls)]
+        if not isinstance(given, Mapping) or any(name not in known for name in given):
+            raise TypeError(f"budget is Budget(tokens=...) or a dict of {', '.join(known)}; got {given!r}")
+        return cls(**given)  # type: ignore[arg-type]
+
+
+_UNBOUNDED = Budget()
+
+
+class Stopped(Exception):
+    """Raised inside a method that may not go on.
+
+    Attributes:
+        reason: in words, for users.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Control:
+    """Watches one run of inference.
+
+    Attributes:
+        budget: what it may use.
+        stop: called with the population after each step; true ends the run.
+        population: what there is to hand back if the run is stopped.
+        tokens, calls, particles: used so far.
+    """
+
+    def __init__(self, budget: Budget | None = None, stop: Callable[[Population], bool] | None = None) -> None:
+        self.budget = budget or Budget()
+        self.stop = stop
+        self.population: Population | None = None
+        self.tokens = self.calls = self.particles = 0
+        self._started = time.monotonic()
+        self._promised: list[float] = [0, 0]  # tokens and calls: used, or reserved for what is under way
+        self._reserved: dict[int, tuple[float, int, int]] = {}
+
+    # --- what methods tell ---
+
+    def claim(self, particles: int) -> None:
+        """Begin some particles.
+
+        Raises:
+            Stopped: the budget has not so many left; none is begun.
+        """
+        if self.budget.particles is not None and self.particles + particles > self.budget.particles:
+            raise Stopped(f"the budget of {self.budget.particles} particles is used up")
+        self.particles += particles
+
+    def step(self, population: Population) -> None:
+        """A step of the population has ended.
+
+        Raises:
+            Stopped: its time is over, or the rule that was given says so.
+        """
+        self.population = population
+        if not population.running:
+            return
+        if self._late:
+            raise Stopped(f"the {self.budget.seconds} seconds are over")
+        if self.stop is not None and self.stop(population):
+            raise Stopped(f"the rule stop={getattr(self.stop, '__name__', self.stop)} holds")
+
+    # --- what it asks for ---
+
+    def admit(self, held: list[Wait]) -> list[Wait]:
+        """Of what is asked for, what surely fits; it is taken out of ``held``.
+
+        Runs that are far on come first, and while something of theirs is under way none behind them goes on: better
+        that some finish than that all are begun.
+        """
+        if self.budget == _UNBOUNDED:
+            admitted, held[:] = list(held), []
+            return admitted
+        held.sort(key=lambda wait: -wait.particle.asked)
+        first = max((asked for _, _, asked in self._reserved.values()), default=0)
+        admitted = [w for w in held if w.particle.asked >= first and not self._late and self._fits(w)]
+        held[:] = [wait for wait in held if id(wait.request) not in self._reserved]
+        return admitted
+
+    def settle(self, answered: Iterable[tuple[Wait, Completion]]) -> None:
+        """Put the true cost in the place of what was reserved."""
+        for wait, completion in answered:
+            tokens, calls, _ = self._reserved.pop(id(wait.request), (completion.tokens, 0, 0))
+            self._promised[0] += completion.tokens - tokens
+            self.tokens += completion.tokens
+            self.calls += calls
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was admitted."""
+        if self._late:
+            return f"the {self.budget.seconds} seconds are over"
+        if self.budget.tokens is not None:
+            return (
+                f"{self.tokens} of {self.budget.tokens} tokens are used, and the next step may need more than the rest"
+            )
+        return f"the budget of {self.budget.calls} calls is used up"
+
+    @property
+    def _late(self) -> bool:
+        return self.budget.seconds is not None and time.monotonic() - self._started > self.budget.seconds
+
+    def _fits(self, wait: Wait) -> bool:
+        tokens, calls = cost = most(wait.request)
+        if tokens == math.inf and self.budget.tokens is not None:
+            ask = wait.particle.ask
+            raise ProgramError(
+                "a budget in tokens needs to know the most that a step can take: give this text max_tokens",
+                ask.site.span if ask is not None else None,
+            )
+        for promised, more, bound in zip(self._promised, cost, (self.budget.tokens, self.budget.calls), strict=True):
+            if bound is not None and promised + more > bound:
+                return False
+        self._promised[0] += tokens
+        self._promised[1] += calls
+        self._reserved[id(wait.request)] = (*cost, wait.particle.asked)
+        return True
+
+
+def most(request: Request) -> tuple[float, int]:
+    """The most tokens and calls that a request can cost."""
+    if isinstance(request, CallRequest):
+        return 0, 1
+    if isinstance(request, Generate):
+        return math.inf if request.spec.max_tokens is None else request.spec.max_tokens, 0
+    if isinstance(request, Score):
+        return len(request.tokens), 0
+    if isinstance(request, Choose):
+        return sum(map(len, request.options)), 0
+    return math.inf, 0
+
+
+def controlled(task: Task[Population], control: Control) -> Task[Population]:
+    """A method's task under control.
+
+    Returns:
+        What the method returns; where it was stopped and made nothing of that itself, the population as it was.
+    """
+    held: list[Wait] = []
+    outstanding = 0
+    try:
+        asked = next(task)
+        while True:
+            held += asked
+            admitted = control.admit(held)
+            outstanding += len(admitted)
+            if held and not outstanding:
+                held.clear()
+                asked = task.throw(Stopped(control.reason))
+                continue
+            answered = yield admitted
+            outstanding -= len(answered)
+            control.settle(answered)
+            asked = task.send(answered)
+    except StopIteration as end:
+        found: Population = end.value
+        return found
+    except Stopped as stop:
+        from .population import Population
+
+        population = control.population or Population([], 0.0)
+        population.incomplete = stop.reason
+        return population

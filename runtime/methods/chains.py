@@ -1,0 +1,148 @@
+"""Markov chains over runs: what Metropolis–Hastings, particle Gibbs and their kin have in common.
+
+A method gives the state of a chain, how it starts and how it steps; here is running many chains side by side, and which
+of their states make the posterior.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+from ..budget import Control, Stopped
+from ..gather import gather
+from ..kernels import Setting, Target, joint
+from ..particle import Particle
+from ..population import Population, World
+from ..replay import recording
+from ..scheduler import Task
+from ..source import Key, derive
+from .base import Method
+from .smc import SMC
+
+
+@dataclass(frozen=True)
+class Chains(Method):
+    """Several Markov chains, each with its own start; the posterior is their states after burn-in, equally weighted.
+
+    Law: stationary. One step leaves the program's measure invariant, πK = π. The states are dependent, and as good as
+    the chains are long: look at R̂ and the effective sample size (``ppl.diagnose``).
+
+    Attributes:
+        steps: of each chain.
+        chains: how many.
+        burn_in: how many steps of each to leave out; the first half by default.
+        thin: keep every so many-th state.
+    """
+
+    name = "chains"
+    guarantee = "stationary"
+    evidence = False
+
+    steps: int = 1000
+    chains: int = 4
+    burn_in: int | None = None
+    thin: int = 1
+
+    def __post_init__(self) -> None:
+        for option in ("steps", "chains", "thin"):
+            value = getattr(self, option)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{option} is a number of 1 or more; got {value!r}")
+        if self.burn_in is not None and not 0 <= self.burn_in < self.steps:
+            raise ValueError(
+                f"burn_in is a number of steps, from 0 to steps - 1 = {self.steps - 1}; got {self.burn_in}"
+            )
+
+    # --- what each method says ---
+
+    @property
+    def target(self) -> Target:
+        """The log-density that a step leaves invariant."""
+        return joint
+
+    @property
+    def reversible(self) -> bool:
+        """Whether a step claims detailed balance."""
+        return False
+
+    def start(self, world: World, key: Key) -> Task[Any]:
+        """The first state of a chain; ``None`` if no run of positive mass was found."""
+        return (yield from first_run(replace(world, key=key)))
+
+    @abstractmethod
+    def step(self, setting: Setting, state: Any, key: Key) -> Task[Any]:
+        """The next state of a chain."""
+
+    def run_of(self, state: Any) -> Particle:
+        """The run that a state holds."""
+        found: Particle = state
+        return found
+
+    # --- what they have in common ---
+
+    def run(self, world: World) -> Task[Population]:
+        world = recording(world)
+        setting = Setting(world, target=self.target)
+        kept: list[list[Particle]] = [[] for _ in range(self.chains)]
+        incomplete = None
+        try:
+            yield from gather(self._chain(setting, derive(world.key, "chain", i), kept[i]) for i in range(self.chains))
+        except Stopped as stop:
+            incomplete = stop.reason
+        # Chains have to be of one length to be compared.
+        length = min(map(len, kept))
+        particles = [p for chain in kept for p in chain[:length]]
+        for particle in particles:
+            particle.log_weight = 0.0
+        log_scale = -math.log(len(particles) or 1)
+        return Population(particles, log_scale, incomplete=incomplete, chains=self.chains)
+
+    def _chain(self, setting: Setting, key: Key, kept: list[Particle]) -> Task[None]:
+        state = yield from self.start(setting.world, derive(key, "start"))
+        if state is None:
+            return
+        burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
+        for i in range(self.steps):
+            state = yield from self.step(setting, state, derive(key, "step", i))
+            if i >= burn_in and (i - burn_in) % self.thin == 0:
+                kept.append(self.run_of(state))
+
+
+def first_run(world: World, most: int = 1024) -> Task[Particle | None]:
+    """A run of positive mass to start a chain from: SMC with 1, 2, 4, … particles, until one survives.
+
+    Args:
+        world: the problem, on a machine that records.
+        most: the most particles.
+
+    Returns:
+        The run; ``None`` if there was none.
+    """
+    world = replace(world, control=Control(), report=None)
+    for n in _doubling(most):
+        key = derive(world.key, "start", n)
+        population = yield from SMC(n=n).run(replace(world, key=key))
+        found = collapse(world, population, key)
+        if found is not None:
+            return found
+    return None
+
+
+def collapse(world: World, population: Population, key: Key) -> Particle | None:
+    """One finished run, picked in proportion to its weight; ``None`` if there is none."""
+    weights = [p.log_weight for p in population.particles]
+    if max(weights, default=-math.inf) == -math.inf:
+        return None
+    return population.particles[world.machine.source.choose(weights, derive(key, "collapse"))]
+
+
+def _doubling(most: int) -> Iterator[int]:
+    n = 1
+    while n <= most:
+        yield n
+        n *= 2

@@ -1,0 +1,92 @@
+"""SMC that looks one step ahead before it resamples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..population import Population, World, advance, fork, record, resample, scout, spawn
+from ..resampling import SCHEMES
+from ..result import effective_sample_size, log_sum_exp
+from ..scheduler import Task
+from ..source import derive
+from .base import Method, at_least_one, one_of
+
+
+@dataclass(frozen=True)
+class LookAhead(Method):
+    """Select by weight times how well a trial of the next step fares; divide the trial's verdict out afterwards.
+
+    Law: proper. An auxiliary particle filter (Pitt and Shephard, 1999) whose first-stage weights are estimated by
+    pilot runs: any positive function of the population and of draws of its own keeps the law. The pilots are thrown
+    away. ``defensive`` keeps every particle's first-stage weight positive, and the weights after it bounded.
+
+    Attributes:
+        n: the number of particles.
+        pilots: trials of the next step for each particle; their evidence is averaged.
+        defensive: the share of the first-stage weight that goes by the average of all particles' trials.
+        resampling: a scheme, as for ``smc``.
+        ess_threshold: resample when the effective sample size of the first-stage weights falls under this share of n.
+    """
+
+    name = "look-ahead"
+    guarantee = "proper"
+    memoryless = True
+    law_variants = ({"ess_threshold": 1.0},)
+
+    n: int = 16
+    pilots: int = 1
+    defensive: float = 0.1
+    resampling: str = "systematic"
+    ess_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        one_of("resampling", self.resampling, SCHEMES)
+        if self.pilots < 1:
+            raise ValueError(f"pilots is the number of trials of each next step, 1 or more; got {self.pilots!r}")
+        if not 0.0 < self.defensive <= 1.0:
+            raise ValueError(
+                f"defensive is a share over 0 and up to 1; got {self.defensive!r}: a particle whose trials all fail "
+                "could not go on, and the law would break"
+            )
+
+    def run(self, world: World) -> Task[Population]:
+        population = spawn(world, self.n)
+        while True:
+            yield from advance(world, population)
+            if not population.running:
+                break
+            first_stage = yield from self._first_stage(world, population)
+            if 0.0 < effective_sample_size(first_stage) < self.ess_threshold * self.n * (1 - 1e-9):
+                resample(world, population, self.resampling, selection=first_stage)
+            else:
+                record(population, None)
+        record(population, None)
+        return population
+
+    def _first_stage(self, world: World, population: Population) -> Task[list[float]]:
+        """Log-weights times the evidence that trials of the next step found, the hints at its end included."""
+        particles, step = population.particles, len(population.history)
+        trials = [
+            fork(world, p, [derive(p.key, "pilot", step, k) for k in range(self.pilots)]) if p.running else []
+            for p in particles
+        ]
+        pilots = [pilot for row in trials for pilot in row]
+        for pilot in pilots:
+            pilot.log_weight = 0.0
+        yield from scout(world, pilots)
+        # What is finished meets no more evidence.
+        ahead = [
+            log_sum_exp([t.selection_weight for t in row]) - math.log(self.pilots) if row else 0.0 for row in trials
+        ]
+        alive = [a for p, a in zip(particles, ahead, strict=True) if p.log_weight > -math.inf]
+        mean = log_sum_exp(alive) - math.log(len(alive))
+        if mean == -math.inf:
+            return population.selection_weights
+        return [p.log_weight + _mixed(a, mean, self.defensive) for p, a in zip(particles, ahead, strict=True)]
+
+
+def _mixed(log_a: float, log_b: float, share: float) -> float:
+    """log((1 − share)·a + share·b)."""
+    return log_sum_exp([math.log1p(-share) + log_a if share < 1.0 else -math.inf, math.log(share) + log_b])

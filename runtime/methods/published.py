@@ -1,0 +1,120 @@
+"""Particle filters for reasoning with the weights that were published, so that published figures can be repeated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..particle import Status
+from ..population import Population, World, advance, record, resample, spawn
+from ..resampling import SCHEMES
+from ..scheduler import Task
+from .base import Method, at_least_one, one_of
+from .entropic import SCHEDULES, temperature
+
+Weighting = Callable[["Published", Sequence[float], Sequence[float], float], list[float]]
+"""Log-weights to resample by, from the last rewards, the products of rewards so far, and the share of steps taken."""
+
+
+def _softmax(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
+    """softmax(r): the algorithm of Puri et al. (2025) as printed."""
+    return [math.exp(r) for r in last]
+
+
+def _logit(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
+    """softmax(logit r / τ): their code."""
+    return [_logit_of(r) / method.temperature for r in last]
+
+
+def _products(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
+    """All rewards of the prefix, counted anew at each step although each resampling has used them already."""
+    return list(products)
+
+
+def _entropic(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
+    """softmax(logit r), tempered on the way (entropic particle filtering, 2025), with no residual weight."""
+    log_weights = _logit(method, last, products, progress)
+    tau = temperature(method.schedule, log_weights, progress)
+    return [w / tau for w in log_weights]
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "softmax": _softmax,
+    "logit": _logit,
+    "products": _products,
+    "entropic": _entropic,
+}
+
+
+@dataclass(frozen=True)
+class Published(Method):
+    """Resample at each step by a published function of the rewards, then forget the weights.
+
+    The reward r of a step is what its evidence multiplied the weight by: a program for this method writes
+    ``factor(log r)`` once a step. Guarantee: none; the target is not the program's posterior. ``method="smc"`` has the
+    same steps with the weights that are right. At the end a run weighs its last reward, so that the posterior's mode is
+    the weighted vote, and the run with the highest weight the choice by last reward (Puri et al., 2025).
+
+    Attributes:
+        n: the number of particles.
+        weighting: ``softmax`` of r, ``logit`` (softmax of logit r / temperature), ``products`` (of all rewards so far),
+            or ``entropic`` (logit, tempered by a schedule).
+        temperature: for ``logit`` and ``entropic``.
+        schedule: for ``entropic``: ``ess``, ``entropy`` or ``base``.
+        steps: for ``entropic``: how many steps a run takes, about.
+        resampling: a scheme, as for ``smc``.
+    """
+
+    name = "published"
+    guarantee = "heuristic"
+    evidence = False
+    law_variants = tuple({"weighting": w} for w in WEIGHTINGS)
+
+    n: int = 32
+    weighting: str = "softmax"
+    temperature: float = 1.0
+    schedule: str = "ess"
+    steps: int = 40
+    resampling: str = "systematic"
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        one_of("weighting", self.weighting, WEIGHTINGS)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("resampling", self.resampling, SCHEMES)
+        if not self.temperature > 0.0:
+            raise ValueError(f"temperature is a number over 0; got {self.temperature!r}")
+
+    def run(self, world: World) -> Task[Population]:
+        population = spawn(world, self.n)
+        last, products = [0.0] * self.n, [0.0] * self.n  # logarithms of rewards
+        step = 0
+        while True:
+            running = [p.running for p in population.particles]
+            for p in population.particles:
+                p.log_weight = 0.0 if p.log_weight > -math.inf else p.log_weight
+            yield from advance(world, population)
+            for i, p in enumerate(population.particles):
+                if running[i] and (p.status is not Status.DONE or p.log_weight != 0.0):
+                    last[i] = p.log_weight
+                    products[i] += p.log_weight
+                p.log_weight = p.log_weight if p.log_weight == -math.inf else last[i]
+            if not population.running:
+                break
+            step += 1
+            weights = WEIGHTINGS[self.weighting](self, last, products, min(step / self.steps, 1.0))
+            alive = [
+                w if p.log_weight > -math.inf else w - math.inf
+                for w, p in zip(weights, population.particles, strict=True)
+            ]
+            ancestors = resample(world, population, self.resampling, selection=alive)
+            last, products = [last[a] for a in ancestors], [products[a] for a in ancestors]
+        record(population, None)
+        return population
+
+
+def _logit_of(log_r: float) -> float:
+    """logit r of a reward given as log r; rewards of 1 and more count as all but 1."""
+    log_r = min(log_r, math.log1p(-1e-6))
+    return log_r - math.log(-math.expm1(log_r)) if log_r > -math.inf else -math.inf

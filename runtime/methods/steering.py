@@ -1,0 +1,65 @@
+"""SMC steering."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..particle import Particle
+from ..population import Population, World, advance, fork, record, resample, spawn
+from ..scheduler import Task
+from ..source import derive
+from .base import Method, at_least_one
+
+
+@dataclass(frozen=True)
+class Steering(Method):
+    """Go on from each particle in several ways, keep at most n of all these, each different from the others, repeat.
+
+    Law: proper. The children of a particle share its weight, and the resampling without replacement gives what it keeps
+    unequal weights (Lew, Zhi-Xuan, Grand and Mansinghka, 2023; Fearnhead and Clifford, 2003). It never copies a
+    particle without a new draw, so it suits programs whose every step is worth several tries.
+
+    Attributes:
+        n: how many particles are kept at each step.
+        factor: in how many ways each goes on.
+    """
+
+    name = "steering"
+    guarantee = "proper"
+    memoryless = True
+    law_variants = ({"factor": 2},)
+
+    n: int = 8
+    factor: int = 4
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        if self.factor < 1:
+            raise ValueError(f"factor is in how many ways each particle goes on, 1 or more; got {self.factor!r}")
+
+    def run(self, world: World) -> Task[Population]:
+        population = spawn(world, self.n * self.factor)
+        while True:
+            yield from advance(world, population)
+            if not population.running:
+                break
+            resample(world, population, "optimal", self.n)
+            self._expand(world, population)
+        record(population, None)
+        return population
+
+    def _expand(self, world: World, population: Population) -> None:
+        """Replace each running particle by ``factor`` children that share its weight."""
+        key = derive(world.key, "expand", len(population.history))
+        ancestors: list[int] = []
+        children: list[Particle] = []
+        for i, parent in enumerate(population.particles):
+            copies = self.factor if parent.running else 1
+            forks = fork(world, parent, [derive(key, i, j) for j in range(1, copies)])
+            for child in (parent, *forks):
+                child.log_weight -= math.log(copies)
+            ancestors += [i] * copies
+            children += [parent, *forks]
+        record(population, tuple(ancestors))
+        population.particles = children

@@ -1,0 +1,109 @@
+"""Independent runs, and what is made of them: best-of-n, self-consistency, weighted majority."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+from ..budget import Stopped
+from ..particle import Status
+from ..population import Population, World, advance, record, spawn
+from ..scheduler import Task
+from .base import Method, at_least_one
+
+
+@dataclass(frozen=True)
+class Voting(Method):
+    """Run n particles to the end, some at a time, and weigh them. What the three methods below have in common.
+
+    Attributes:
+        n: the number of runs.
+        wave: how many run side by side; after each wave a rule ``stop=`` may end it. ``None``: all at once.
+    """
+
+    name = "voting"
+    guarantee = "heuristic"
+    evidence = False
+
+    n: int = 16
+    wave: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        if self.wave is not None and self.wave < 1:
+            raise ValueError(f"wave is how many run side by side, 1 or more, or None for all; got {self.wave!r}")
+
+    def run(self, world: World) -> Task[Population]:
+        world = self._seen_by_runs(world)
+        population = spawn(world, self.n)
+        wave = self.wave or self.n
+        try:
+            for first in range(0, self.n, wave):
+                yield from advance(world, population, True, population.particles[first : first + wave])
+        except Stopped as stop:
+            population.incomplete = stop.reason
+        population.particles = [p for p in population.particles if not p.running]
+        record(population, None)
+        self._weigh(population)
+        return population
+
+    def _seen_by_runs(self, world: World) -> World:
+        """The problem as its runs are to see it."""
+        return world
+
+    @abstractmethod
+    def _weigh(self, population: Population) -> None:
+        """Give the finished runs their final weights."""
+
+
+@dataclass(frozen=True)
+class BestOfN(Voting):
+    """The run of the highest weight of n, and no other.
+
+    Guarantee: none. With a reward r as evidence, ``factor(log r)``, it is best-of-n by r (Stiennon et al., 2020).
+    """
+
+    name = "best-of-n"
+    guarantee = "heuristic"
+    evidence = False
+
+    def _weigh(self, population: Population) -> None:
+        finished = [p for p in population.particles if p.status is Status.DONE]
+        if finished:
+            best = max(finished, key=lambda p: p.log_weight)
+            best.log_weight = 0.0
+            population.particles = [best]
+
+
+@dataclass(frozen=True)
+class SelfConsistency(Voting):
+    """The vote of n runs that see no evidence: the mode is the majority's answer (Wang et al., 2023).
+
+    Guarantee: none as to the posterior. Its shares estimate the answers' probabilities under the program without its
+    evidence, without bias, unless a rule ends it early.
+    """
+
+    name = "self-consistency"
+    guarantee = "heuristic"
+    evidence = False
+
+    def _seen_by_runs(self, world: World) -> World:
+        return replace(world, machine=replace(world.machine, ignore_evidence=True))
+
+    def _weigh(self, population: Population) -> None:
+        """Each counts the same."""
+
+
+@dataclass(frozen=True)
+class WeightedMajority(Voting):
+    """The vote of n runs by their weights: the mode is the answer with the largest sum (Li et al., 2023).
+
+    The weights are those of importance sampling, which a rule that ends it early biases; so it is called a search.
+    """
+
+    name = "weighted-majority"
+    guarantee = "heuristic"
+    evidence = False
+
+    def _weigh(self, population: Population) -> None:
+        """By the program's own weight."""

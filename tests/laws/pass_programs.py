@@ -1,0 +1,157 @@
+"""Random finite programs that give the passes something to do, and the check that all their tests share.
+
+A pass's generator is a :class:`Writer` with a list of *shapes*: statements that the pass is about, put among the
+statements of ``random_programs``. Every attribute of a model call is drawn, so that one which is lost shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+
+from ppl import Program, TooLarge
+from ppl.certificate_passes import validate_passes
+from ppl.compiler.passes import Pass, make_pipeline, optimise
+
+from .random_programs import HEADER, Writer, compiled
+
+MODEL_CALLS = [
+    'lm.context("{c}").token(temperature={t})',
+    'lm.context("{c}").token(top_k={k})',
+    'lm.context("{c}").token(top_p={p})',
+    'lm.context("{c}").text(stop="{s}", max_tokens=2, temperature={t}, top_k={k})',
+    'lm.context("{c}").choice(["a", "b{s}"], temperature={t})',
+    'judge("{c}", {t})',
+]
+JUDGE = """\
+def judge(text, heat):
+    return lm.context(text).choice(["a", "ba"], temperature=heat)
+
+
+"""
+
+Shape = Callable[["PassWriter", int, str], "list[str]"]
+
+
+class PassWriter(Writer):
+    """Writes programs in which every other statement or so has one of the given shapes."""
+
+    shapes: Sequence[Shape] = ()
+
+    @property
+    def taken(self) -> set[str]:
+        """Names that were given to sites by hand, of which a program may use each once."""
+        return self.__dict__.setdefault("_taken", set())
+
+    def statement(self, depth: int, loops: int, indent: str) -> list[str]:
+        if self.budget >= 2**loops and self.shapes and self.draw(st.booleans()):
+            return self.draw(st.sampled_from(self.shapes))(self, loops, indent)
+        return super().statement(depth, loops, indent)
+
+    def model_call(self, context: str | None = None) -> str:
+        """A distribution over text, all attributes drawn; ``context`` is an expression for its context."""
+        call = self.pick(MODEL_CALLS).format(
+            c=self.pick(["a", "ab", "b", "bb"]),
+            t=self.pick(["1.0", "0.5", "2.0"]),
+            k=self.pick(["1", "2"]),
+            p=self.pick(["0.6", "0.9"]),
+            s=self.pick(["a", "b"]),
+        )
+        if context is not None:
+            call = call.replace('"' + call.split('"')[1] + '"', context, 1)
+        return call
+
+    def sampled(self, distribution: str, loops: int, indent: str) -> str:
+        """A sample into a fresh variable, whose name is returned by way of ``names``; costs a random choice."""
+        self.budget -= 2**loops
+        name = f"v{next(self.fresh)}"
+        return f"{indent}{name} = {distribution}"
+
+
+def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]:
+    """Programs ``main(n)`` with about ``choices`` random choices, in which the shapes occur."""
+
+    @st.composite
+    def build(draw: Callable[[Any], Any]) -> str:
+        writer = PassWriter(draw, choices)
+        writer.shapes = shapes
+        lines = ["@program", "def main(n):", "    xs = []"]
+        for _ in range(draw(st.integers(2, 4))):
+            lines += writer.statement(1, 0, "    ")
+        names = ", ".join(dict.fromkeys(writer.names))
+        return HEADER + JUDGE + "\n".join([*lines, f"    return ({names}, tuple(xs))"]) + "\n"
+
+    return build()
+
+
+def fires(program: Program, passes: Sequence[Pass], keep: Sequence[str] = ()) -> bool:
+    """Whether the passes change the program itself."""
+    pipeline = make_pipeline(passes, keep)
+    return optimise(program._function, program.compiled, pipeline)[1].changed
+
+
+def check(source: str, passes: Sequence[Pass], keep: Sequence[str] = (), limit: int = 150) -> bool | None:
+    """Assert that the passes keep their law on a program.
+
+    Returns:
+        Whether they changed anything; ``None`` if the program is too large.
+    """
+    program = compiled(source)
+    fired = fires(program, passes, keep)
+    if not fired:
+        return False
+    try:
+        certificate = validate_passes(program, 1, passes=passes, keep=keep, limit=limit)
+    except TooLarge:
+        return None
+    assert certificate, f"{certificate}\non\n{source}"
+    return True
+
+
+def written(body: str) -> str:
+    """A program ``main(n)`` by hand, from the statements of its body."""
+    lines = ["@program", "def main(n):", "    xs = []", *(f"    {line}" for line in body.strip().split("\n"))]
+    return HEADER + JUDGE + "\n".join(lines) + "\n"
+
+
+def counterexample(
+    wrong: Pass, corpus: Sequence[str], shapes: Sequence[Shape], keep: Sequence[str] = (), examples: int = 400
+) -> str:
+    """A program on which a wrong pass breaks its law: the measure differs, the IR is invalid, or a run fails that did
+    not. The corpus is tried first, then random programs.
+
+    Raises:
+        NoSuchExample: none was found.
+    """
+
+    def breaks(source: str) -> bool:
+        program = compiled(source)
+        try:
+            return not validate_passes(program, 1, passes=[wrong], keep=keep, limit=100)
+        except TooLarge:
+            return False
+        except Exception:
+            return works(program)
+
+    for source in corpus:
+        if breaks(source):
+            return source
+    chosen = settings(
+        max_examples=examples,
+        phases=[Phase.generate],
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return find(sources(shapes), breaks, settings=chosen)
+
+
+def works(program: Program) -> bool:
+    """Whether a program can be enumerated as it was written."""
+    try:
+        return bool(validate_passes(program, 1, passes=[], limit=100))
+    except Exception:
+        return False

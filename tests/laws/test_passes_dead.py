@@ -1,0 +1,123 @@
+"""Dead-sample elimination keeps the measure over the return value and the kept addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ppl import dist, factor, infer, program, sample
+from ppl.certificate_passes import validate_passes
+from ppl.compiler import ir, rewrite
+from ppl.compiler.passes import Info, Level, Remark
+from ppl.compiler.passes.dead import DeadSamples
+
+from .pass_programs import PassWriter, Shape, check, counterexample, sources, written
+
+KEEP = ("kept", "kept[*")
+
+
+def unused(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    return [writer.sampled(f"sample(dist.flip({writer.probability()}))", loops, indent)]
+
+
+def unused_text(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    return [writer.sampled(f"sample({writer.model_call()})", loops, indent)]
+
+
+def kept(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """At most one a program: its name is taken then."""
+    if "kept" in writer.taken:
+        return unused(writer, loops, indent)
+    writer.taken.add("kept")
+    return [writer.sampled("sample(dist.flip(0.25), name='kept')", loops, indent)]
+
+
+def used(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    line = writer.sampled(f"sample(dist.flip({writer.probability()}))", loops, indent)
+    name = line.split("=")[0].strip()
+    return [line, f"{indent}factor(0.5 if {name} else -0.5)"]
+
+
+SHAPES: list[Shape] = [unused, unused, unused_text, kept, used]
+HANDWRITTEN = [
+    written(body)
+    for body in (
+        "x = sample(dist.flip(0.3))\ny = sample(dist.flip(0.5 if x else 0.2))\nfactor(0.5 if x else 0.1)\nreturn x",
+        "kept = sample(dist.flip(0.3))\nfactor(0.5)\nreturn 1",
+        "for i in range(2):\n    x = sample(dist.flip(0.3))\nreturn n",
+    )
+]
+counts: Counter[bool | None] = Counter()
+
+
+@given(sources(SHAPES))
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_random_programs(source: str) -> None:
+    counts[check(source, [DeadSamples()], KEEP)] += 1
+
+
+def test_it_fired_on_most_of_them() -> None:
+    assert counts[True] > 0.5 * counts.total() > 100, counts
+
+
+@pytest.mark.parametrize("source", HANDWRITTEN)
+def test_programs_by_hand(source: str) -> None:
+    check(source, [DeadSamples()], KEEP)
+
+
+@pytest.mark.slow
+@given(sources(SHAPES, choices=5))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_many_random_programs(source: str) -> None:
+    check(source, [DeadSamples()], KEEP, limit=3_000)
+
+
+@dataclass(frozen=True)
+class AnySample(DeadSamples):
+    """Leaves out evidence as well, where its answer is not used."""
+
+    def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
+        program, remarks = super().run(program, info)
+        body = rewrite.map_nodes(
+            program.body, lambda node: [] if isinstance(node, ir.Effect) and node.site.kind == "factor" else [node]
+        )
+        return rewrite.with_body(program, body), remarks
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [DeadSamples().without("value_unused"), DeadSamples().without("address_not_kept"), AnySample()],
+    ids=["used values", "kept addresses", "evidence"],
+)
+def test_planted_bugs_are_caught(wrong: DeadSamples) -> None:
+    print(counterexample(wrong, HANDWRITTEN, SHAPES, KEEP))
+
+
+@program
+def some() -> int:
+    x = sample(dist.flip(0.3))
+    y = sample(dist.flip(0.5 if x else 0.2))
+    unknown = dist.flip(0.4) if x else dist.flip(0.6)
+    z = sample(unknown)
+    factor(0.5 if x else 0.0)
+    return int(x)
+
+
+def test_what_goes_and_what_stays() -> None:
+    def addresses(**options: object) -> list[str]:
+        return [c.address for c in infer(some, method="enumerate", **options).runs[0].trace]  # type: ignore[arg-type]
+
+    assert addresses() == ["x", "y", "z"]  # dropping addresses is not a default
+    assert addresses(passes=["dead"]) == ["x", "z"]
+    assert addresses(passes=["dead"], keep="y") == ["x", "y", "z"]
+    assert addresses(passes=["dead"], keep="*") == ["x", "y", "z"]
+    assert [c.address for c in infer(some.given(y=True), passes="all", method="enumerate").runs[0].trace][:2] == [
+        "x",
+        "y",
+    ]
+    assert validate_passes(some, passes=["dead"]).guarantee == Level.MARGINAL.name.lower()
+    text = some.explain("all")
+    assert "left out the sample 'y'" in text and "'z' is not used, but" in text

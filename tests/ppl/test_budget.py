@@ -1,0 +1,226 @@
+"""Budgets are never exceeded, what was finished by then comes back marked incomplete, and rules end runs early."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+
+from ppl import call, condition, dist, factor, infer, infer_many, program, sample, table_lm
+from ppl.runtime.budget import Budget
+from ppl.runtime.methods import METHODS, SMC, Importance
+from ppl.runtime.population import Population
+from ppl.stopping import beta_above_half, consistent, settled
+
+lm = table_lm(["a", "b", "c", "\n"], eos=None, seed=4)
+calls: list[int] = []
+
+
+def reward(lines: list[str]) -> list[float]:
+    calls.append(len(lines))
+    return [0.9 if "a" in line else 0.3 for line in lines]
+
+
+@program
+def writes(steps: int) -> str:
+    context = lm.context("")
+    text = ""
+    for _ in range(steps):
+        line = sample(context.line(max_tokens=5))
+        context = context + line
+        text += line
+        r = call(reward, line)
+        factor(math.log(r))
+    return text
+
+
+RUNNABLE = [name for name, method in METHODS.items() if "n" in method.__dataclass_fields__ and name != "revision"]
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 30, 100])
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_tokens_and_calls_are_never_exceeded(name: str, tokens: int) -> None:
+    for seed in range(3):
+        calls.clear()
+        posterior = infer(writes, 3, method=name, n=4, seed=seed, budget={"tokens": tokens})
+        assert posterior.cost.tokens <= tokens
+        assert all(len(run.trace) == 3 for run in posterior.runs), "only finished runs come back"
+        if tokens < 15:  # a run may need as much, so none could finish
+            assert posterior.empty and "tokens are used" in str(posterior.incomplete)
+        calls.clear()
+        posterior = infer(writes, 3, method=name, n=4, seed=seed, budget=Budget(calls=tokens))
+        assert sum(calls) == posterior.cost.calls <= tokens
+
+
+def test_a_budget_that_is_large_enough_changes_nothing() -> None:
+    free = infer(writes, 3, n=8, seed=1)
+    bounded = infer(writes, 3, n=8, seed=1, budget=Budget(tokens=8 * 15 * 10, calls=1000, seconds=1000, particles=1000))
+    assert bounded.incomplete is None and bounded.guarantee == "proper"
+    assert bounded.log_evidence == free.log_evidence
+    assert [r.value for r in bounded.runs] == [r.value for r in free.runs]
+
+
+def test_what_fits_is_used() -> None:
+    """Each line may take 5 tokens, but most take fewer: true costs, not the largest possible, use the budget up."""
+    posterior = infer(writes, 1, method="importance", n=200, seed=0, budget={"tokens": 200})
+    assert 195 < posterior.cost.tokens <= 200
+    assert len(posterior.runs) > 40
+
+
+def test_incomplete_says_so_everywhere() -> None:
+    posterior = infer(writes, 2, method=Importance(n=50), seed=0, budget={"tokens": 100})
+    assert posterior.runs and posterior.guarantee == "heuristic"
+    assert "tokens are used" in str(posterior.incomplete)
+    with pytest.raises(ValueError, match="stopped before its end"):
+        _ = posterior.log_evidence
+    assert "incomplete" in repr(posterior)
+    assert "Incomplete" in posterior.summary()
+    assert posterior.to_dict()["incomplete"] == posterior.incomplete
+    nothing = infer(writes, 2, n=2, seed=0, budget={"tokens": 1})
+    with pytest.raises(ValueError, match=r"(?s)no run finished.*larger budget"):
+        nothing.mode()
+
+
+def test_particles() -> None:
+    assert infer(writes, 1, n=8, seed=0, budget={"particles": 8}).incomplete is None
+    posterior = infer(writes, 3, n=8, seed=0, ess_threshold=1.0, budget={"particles": 9})
+    assert "9 particles" in str(posterior.incomplete)
+    assert infer(writes, 1, n=8, seed=0, budget={"particles": 7}).empty
+
+
+def test_seconds() -> None:
+    def slow(xs: list[int]) -> list[int]:
+        time.sleep(0.02)
+        return xs
+
+    @program
+    def waits() -> int:
+        total = 0
+        for _ in range(50):
+            total += call(slow, 1)
+            factor(0.0)
+        return total
+
+    started = time.perf_counter()
+    posterior = infer(waits, n=2, budget={"seconds": 0.1})
+    assert "seconds are over" in str(posterior.incomplete)
+    assert time.perf_counter() - started < 0.6
+
+    @program
+    def computes() -> int:
+        for _ in range(100_000):
+            x = sample(dist.flip(0.5))
+            factor(0.0)
+        return x
+
+    started = time.perf_counter()
+    assert infer(computes, n=2, budget={"seconds": 0.1}).incomplete
+    assert time.perf_counter() - started < 1.0
+
+
+def test_each_problem_has_its_own_budget() -> None:
+    posteriors = infer_many(writes, [1, 3, 1], n=4, seed=0, budget={"tokens": 20})
+    assert [p.incomplete is None for p in posteriors] == [True, False, True]
+    assert all(p.cost.tokens <= 20 for p in posteriors)
+
+
+def test_a_text_without_max_tokens_can_not_be_budgeted() -> None:
+    @program
+    def endless() -> str:
+        return sample(lm.context("").text(stop="\n", max_tokens=None))
+
+    with pytest.raises(Exception, match="give this text max_tokens"):
+        infer(endless, n=2, budget={"tokens": 100})
+    assert infer(endless, n=2, budget={"calls": 100}).incomplete is None
+
+
+@pytest.mark.parametrize("wrong", [{"tokns": 3}, 100, {"tokens": 0}, {"seconds": -1.0}])
+def test_what_is_no_budget_is_refused(wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="budget"):
+        infer(writes, 1, budget=wrong)
+
+
+# --- stopping early -------------------------------------------------------------------------------------------------
+
+
+@program
+def lengths() -> int:
+    for i in range(6):
+        if sample(dist.flip(0.5 if i else 0.95), name="stop"):
+            break
+        factor(-0.1)
+    return min(i, 1)
+
+
+def test_settled() -> None:
+    free = infer(lengths, n=40, seed=0)
+    posterior = infer(lengths, n=40, seed=0, stop=settled(0.8))
+    assert posterior.mode() == free.mode() == 0
+    assert "settled(0.8)" in str(posterior.incomplete)
+    assert len(posterior.history) < len(free.history)
+    assert infer(lengths, n=40, seed=0, stop=settled(1.0)).incomplete is None
+
+
+def test_settled_looks_at_weights_not_counts() -> None:
+    population_sizes: list[int] = []
+
+    @program
+    def rare() -> int:
+        """Three in four finish at once with little weight."""
+        x = sample(dist.flip(0.25))
+        factor(0.0 if x else -6.0)
+        if not x:
+            return 0
+        y = sample(dist.flip(0.5))
+        factor(0.0)
+        return 1 + y
+
+    def rule(population: Population) -> bool:
+        population_sizes.append(len(population.particles))
+        return settled(0.6)(population)
+
+    posterior = infer(rare, method=SMC(n=40, ess_threshold=0.0), seed=1, stop=rule)
+    assert posterior.mode() != 0
+    assert population_sizes
+
+
+def test_beta_above_half() -> None:
+    assert beta_above_half(0, 0) == 0.5
+    assert beta_above_half(4, 0) == pytest.approx(1 - 0.5**5)
+    assert beta_above_half(3, 3) == 0.5
+
+
+def test_consistent_needs_more_votes_where_they_differ() -> None:
+    @program
+    def guess(p: float) -> int:
+        return int(sample(dist.flip(p)))
+
+    def spent(p: float) -> float:
+        rule = consistent(0.95)
+        runs = [infer(guess, p, method="self-consistency", n=64, wave=2, seed=s, stop=rule).runs for s in range(20)]
+        return sum(map(len, runs)) / len(runs)
+
+    assert spent(1.0) == 4
+    assert spent(0.55) > 10
+
+
+@pytest.mark.parametrize("wrong", [0.5, 1.5])
+def test_rules_refuse_shares_that_make_no_sense(wrong: float) -> None:
+    with pytest.raises(ValueError):
+        settled(wrong)
+    with pytest.raises(ValueError):
+        consistent(wrong)
+
+
+@program
+def picky() -> int:
+    x = sample(dist.uniform(range(4)))
+    condition(x > 0)
+    return x
+
+
+def test_a_rule_that_never_holds_changes_nothing() -> None:
+    plain, ruled = infer(picky, n=9, seed=0), infer(picky, n=9, seed=0, stop=lambda population: False)
+    assert plain.log_evidence == ruled.log_evidence and ruled.incomplete is None

@@ -1,0 +1,202 @@
+"""Searches rank by the program's own weight, hints included; they return finished runs only, and no evidence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from ppl import condition, dist, factor, infer, program, sample, twist, validate
+from ppl.law_programs import CORPUS
+from ppl.runtime.methods import METHODS, AStar, Beam, BestOfN, DiverseTrees, Method, Revision
+
+SEARCHES = ["beam", "dvts", "a-star", "best-of-n", "self-consistency", "weighted-majority", "published"]
+
+
+@program
+def climb() -> tuple[int, ...]:
+    """Four digits; the more they sum to, the higher the weight."""
+    digits: list[int] = []
+    for _ in range(4):
+        digits.append(sample(dist.uniform(range(3)), name="digit"))
+        factor(1.5 * digits[-1])
+    return tuple(digits)
+
+
+@program
+def hinted() -> tuple[int, ...]:
+    """All is decided at the end; on the way there are only hints."""
+    digits: list[int] = []
+    for _ in range(4):
+        digits.append(sample(dist.uniform(range(3)), name="digit"))
+        twist(1.5 * sum(digits))
+    factor(1.5 * sum(digits))
+    return tuple(digits)
+
+
+@program
+def uneven_lengths() -> int:
+    steps = 0
+    while steps < 4:
+        if sample(dist.flip(0.3), name="stop"):
+            break
+        factor(-0.2)
+        steps += 1
+    return steps
+
+
+def mean_score(method: Method, prog: Any = climb) -> float:
+    """The mean over seeds of the sum of digits of the best run."""
+    return sum(sum(best_value(infer(prog, method=method, seed=s))) for s in range(30)) / 30
+
+
+def best_value(posterior: Any) -> Any:
+    return max(posterior.runs, key=lambda run: run.log_weight).value
+
+
+@pytest.mark.parametrize("prog", [climb, hinted], ids=["evidence", "hints"])
+@pytest.mark.parametrize(
+    "method", [Beam(n=8, m=4), DiverseTrees(n=8, m=4), AStar(n=4), Beam(n=8, m=4, rollouts=2, depth=2)], ids=repr
+)
+def test_searches_find_better_runs_than_the_same_number_of_samples(method: Method, prog: Any) -> None:
+    samples = mean_score(BestOfN(n=2), prog)
+    assert mean_score(method, prog) > samples + 0.7
+
+
+def test_a_search_that_is_blind_to_hints_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above must be able to fail."""
+    from ppl.runtime.particle import Particle
+
+    monkeypatch.setattr(Particle, "selection_weight", property(lambda self: self.log_weight))
+    assert mean_score(Beam(n=8, m=4), hinted) < mean_score(BestOfN(n=2), hinted) + 0.7
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("title", CORPUS)
+def test_searches_run_on_any_program_and_report_no_evidence(name: str, title: str) -> None:
+    prog, args = CORPUS[title]
+    posterior = infer(prog, *args, method=name, n=5, seed=1)
+    assert posterior.guarantee == "heuristic" and posterior.result.log_evidence is None
+    if name != "self-consistency":
+        assert posterior.empty == (title == "impossible")
+
+
+@pytest.mark.parametrize("name", ["beam", "dvts", "a-star"])
+def test_finished_runs_are_whole_and_at_most_n(name: str) -> None:
+    for seed in range(10):
+        posterior = infer(uneven_lengths, method=name, n=6, seed=seed)
+        assert 1 <= len(posterior.runs) <= 6
+        assert all(run.trace[-1].value or run.value == 4 for run in posterior.runs)
+
+
+def test_a_finished_beam_leaves_with_its_place() -> None:
+    posterior = infer(uneven_lengths, method="beam", n=8, m=2, seed=0)
+    assert len(posterior.runs) == 8
+    assert len(posterior.ancestor_lines()) == 8
+    for generation in posterior.history:
+        assert len(generation.log_weights) == 8
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "best"), [("last", (0, 2)), ("min", (1, 1)), ("mean", (0, 2)), ("prod", (0, 2)), ("weight", (0, 2))]
+)
+def test_the_aggregate_is_not_ignored(aggregate: str, best: tuple[int, int]) -> None:
+    """Two paths: (0, 2) ends well after a poor step, (1, 1) is even."""
+
+    @program
+    def paths() -> tuple[int, int]:
+        a = sample(dist.uniform([0, 1]))
+        factor([-2.0, -1.0][a])
+        b = sample(dist.delta(2 if a == 0 else 1))
+        factor([math.nan, -1.2, -0.1][b])
+        return a, b
+
+    posterior = infer(paths, method=Beam(n=8, m=1, aggregate=aggregate), seed=0)
+    assert best_value(posterior) == best
+    steps = {(0, 2): [-2.0, -0.1], (1, 1): [-1.0, -1.2]}[best]
+    expected = {"last": steps[-1], "min": min(steps), "mean": sum(steps) / 2}.get(aggregate, sum(steps))
+    assert max(run.log_weight for run in posterior.runs) + math.log(8) == pytest.approx(expected)
+
+
+def test_best_of_n_returns_the_best_alone() -> None:
+    everything = infer(climb, method="importance", n=20, seed=4)
+    best = infer(climb, method="best-of-n", n=20, seed=4)
+    assert len(best.runs) == 1 and best.mode() == best_value(everything)
+
+
+def test_self_consistency_is_the_majority_of_runs_that_see_no_evidence() -> None:
+    @program
+    def biased() -> int:
+        x = sample(dist.categorical([0.2, 0.8]))
+        factor(-5.0 * x)
+        return x
+
+    assert infer(biased, method="self-consistency", n=50, seed=0).mode() == 1
+    assert infer(biased, method="weighted-majority", n=50, seed=0).mode() == 0
+
+
+def test_a_star_goes_on_from_the_best() -> None:
+    posterior = infer(climb, method="a-star", n=3, answers=3, seed=0)
+    assert len(posterior.runs) == 3
+    short = infer(climb, method="a-star", n=2, max_expansions=2, seed=0)
+    assert short.empty, "two steps are no run of four: an unfinished one is no answer"
+
+
+# --- revision -------------------------------------------------------------------------------------------------------
+
+
+@program
+def guess(target: int, previous: int | None = None) -> int:
+    """Guesses near the one before."""
+    options = range(10) if previous is None else [max(previous - 1, 0), previous, previous + 1]
+    x = sample(dist.uniform(options))
+    factor(-abs(x - target))
+    return x
+
+
+def test_revision_tells_each_attempt_the_one_before() -> None:
+    seen: list[int | None] = []
+
+    @program
+    def tells(previous: int | None = None) -> int:
+        x = sample(dist.uniform(range(1000)))
+        seen.append(previous)
+        condition(True)
+        return x
+
+    posterior = infer(tells, method=Revision(n=3, pick="last"), seed=0)
+    assert seen[0] is None and len(set(seen)) == 3
+    assert posterior.mode() not in seen
+    best = sum(abs(infer(guess, 9, method="revision", n=12, seed=s).mode() - 9) for s in range(20)) / 20
+    first = sum(abs(infer(guess, 9, method="revision", n=1, seed=s).mode() - 9) for s in range(20)) / 20
+    assert best < first - 0.8
+
+
+def test_revision_needs_a_parameter_to_tell() -> None:
+    with pytest.raises(ValueError, match=r"'previous', which the program lacks.*argument="):
+        infer(climb, method="revision")
+    assert not infer(climb, method=Revision(argument=None)).empty
+
+
+@pytest.mark.parametrize("name", ["beam", "dvts", "a-star", "best-of-n", "weighted-majority"])
+def test_the_distance_of_searches_is_a_figure(name: str) -> None:
+    prog, args = CORPUS["soft_and_hard"]
+    certificate = validate(prog, *args, method=METHODS[name](), n=2)
+    assert certificate.guarantee == "heuristic" and certificate.holds and 0.0 <= certificate.error <= 1.0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Beam(m=0),
+        lambda: Beam(aggregate="sum"),
+        lambda: Beam(rollouts=-1),
+        lambda: AStar(answers=0),
+        lambda: Revision(pick="first"),
+        lambda: BestOfN(wave=0),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(make: Any) -> None:
+    with pytest.raises(ValueError):
+        make()
