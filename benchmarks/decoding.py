@@ -94,7 +94,7 @@ def decoding(model: LlamaForCausalLM, repeats: int) -> tuple[float, float, int, 
     def theirs() -> None:
         with torch.inference_mode():
             model.set_attn_implementation("sdpa")
-            model.generate(
+            model.generate(  # type: ignore[misc]
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=True,
@@ -104,7 +104,8 @@ def decoding(model: LlamaForCausalLM, repeats: int) -> tuple[float, float, int, 
                 min_new_tokens=TOKENS,
             )
 
-    ours(), theirs()
+    ours()
+    theirs()
     before = lm.model.usage.positions
     ours()
     positions = lm.model.usage.positions - before

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 from .kv_cache import SlotCache
 from .kv_plan import Row
-from .kv_stems import Stem, worth_sharing
+from .kv_stems import Stem, Stems, worth_sharing
 from .prefix import Prefix
 
 
@@ -74,20 +74,15 @@ class Slots:
         self.budget = budget
         self.sharing: int | None = None
         self.slots: list[Slot] = []
-        self.stems: list[Stem] = []
         self.homes: WeakKeyDictionary[Prefix, Slot | Stem] = WeakKeyDictionary()
+        self.stems = Stems(cache, self.homes)
         self.clock = 0
-        self._next_stem = 0
 
     def limit(self, capacity: int) -> int:
         """How many slots of ``capacity`` positions the budget allows."""
         size = self.cache.position_bytes * capacity
-        return max(self.budget - self.stem_bytes, 0) // size if size else 1 << 30
-
-    @property
-    def stem_bytes(self) -> int:
-        """What the stems take."""
-        return self.cache.position_bytes * sum(stem.length for stem in self.stems)
+        left = self.budget - self.stems.positions * self.cache.position_bytes
+        return max(left, 0) // size if size else 1 << 30
 
     def need(self, row: Row) -> int:
         """How many positions a row will take in its slot."""
@@ -129,7 +124,7 @@ class Slots:
         """
         if need <= self.cache.capacity:
             return False
-        if self.limit(need) < 1 and self.stems:
+        if self.limit(need) < 1 and self.stems.all:
             self.clear()
             return True
         if self.limit(need) < 1:
@@ -260,49 +255,26 @@ class Slots:
         self.slots.clear()
         self.homes.clear()
         self.cache.drop()
-        for stem in self.stems:
-            self.cache.drop_stem(stem.index)
         self.stems.clear()
 
     def _make_stem(self, slot: Slot, length: int, pinned: set[Slot | Stem]) -> None:
         """Copy a slot's path to a stem, which becomes the home of the nodes that had theirs in the slot."""
-        self._drop_stems(length, pinned)
-        allocated = self.cache.position_bytes * self.cache.capacity * len(self.slots)
-        if self.stem_bytes + length * self.cache.position_bytes + allocated > self.budget:
+        size = self.cache.position_bytes
+        kept = {
+            stem for stem in (*(slot.stem for slot in self.slots if slot.trim()), *pinned) if isinstance(stem, Stem)
+        }
+        self.stems.make_room(length, self.budget // 2 // size, kept)
+        if (self.stems.positions + length + self.cache.capacity * len(self.slots)) * size > self.budget:
             return
-        below = None if slot.stem is None else (slot.stem.index, slot.shift)
-        stem = Stem(self._next_stem, length, slot.base, slot.chain[: length - slot.base], self.clock + 1)
-        self._next_stem += 1
-        self.cache.add_stem(stem.index, slot.index, length - slot.shift, below)
-        self.stems.append(stem)
-        pinned.add(stem)
-        for member in stem.chain:
-            node = member()
-            if node is not None:
-                self.homes[node] = stem
+        own = slot.chain[: length - slot.base]
+        below = None if slot.stem is None else (slot.stem, slot.shift)
+        pinned.add(self.stems.add(slot.index, length, slot.base, own, below, self.clock + 1))
         # The slot still holds the path, as a copy; others that were copied from it lose their source.
-        del slot.chain[: length - slot.base]
+        del slot.chain[: len(own)]
         for other in self.slots:
             if other.source is slot and other.base <= length:
                 other.source = None
         slot.base, slot.source = length, None
-
-    def _drop_stems(self, room: int, pinned: Collection[Slot | Stem]) -> None:
-        """Free stems that nobody goes on from, all whose nodes are gone, and more until ``room`` positions fit."""
-        used = {slot.stem for slot in self.slots if slot.trim()}
-        kept = []
-        over = self.stem_bytes + room * self.cache.position_bytes - self.budget // 2
-        for stem in sorted(self.stems, key=lambda s: (s.alive, s.used_at)):
-            if stem in used or stem in pinned or (stem.alive and over <= 0):
-                kept.append(stem)
-                continue
-            over -= stem.length * self.cache.position_bytes
-            for member in stem.chain:
-                node = member()
-                if node is not None:
-                    self.homes.pop(node, None)
-            self.cache.drop_stem(stem.index)
-        self.stems = kept
 
     def _truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's positions from ``length`` on, and that others were copied from them."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, MutableMapping
+from typing import Any
 from weakref import ref
 
+from .kv_cache import SlotCache
 from .prefix import Prefix
 
 WORTH = 512
@@ -46,3 +49,81 @@ def worth_sharing(rows: int, own: int, length: int, worth: int = WORTH) -> bool:
         worth: the least positions saved.
     """
     return rows > 1 and (rows - 1) * own >= max(worth, length)
+
+
+class Stems:
+    """All stems of a cache.
+
+    Args:
+        cache: the tensors.
+        homes: node → the slot or stem that has its position; kept up to date.
+    """
+
+    def __init__(self, cache: SlotCache, homes: MutableMapping[Prefix, Any]) -> None:
+        self.cache = cache
+        self.homes = homes
+        self.all: list[Stem] = []
+        self._made = 0
+
+    @property
+    def positions(self) -> int:
+        """How many positions they have together."""
+        return sum(stem.length for stem in self.all)
+
+    def add(
+        self,
+        slot: int,
+        length: int,
+        base: int,
+        chain: list[ref[Prefix]],
+        below: tuple[Stem, int] | None,
+        used_at: int,
+    ) -> Stem:
+        """Copy a path from a slot.
+
+        Args:
+            slot: which.
+            length: the positions of the path.
+            base: how many of the first belong to nodes with their home elsewhere.
+            chain: the nodes of the others, which get their home here.
+            below: the stem that the slot goes on from, and how many of its positions come before the slot's.
+            used_at: the time.
+        """
+        stem = Stem(self._made, length, base, chain, used_at)
+        self._made += 1
+        under, before = (None, 0) if below is None else ((below[0].index, below[1]), below[1])
+        self.cache.add_stem(stem.index, slot, length - before, under)
+        self.all.append(stem)
+        for member in chain:
+            node = member()
+            if node is not None:
+                self.homes[node] = stem
+        return stem
+
+    def make_room(self, wanted: int, limit: int, kept: Collection[Stem]) -> None:
+        """Free stems whose nodes are all gone, and the least recently used until more positions fit.
+
+        Args:
+            wanted: how many more are to fit.
+            limit: how many there may be.
+            kept: stems that must stay.
+        """
+        over = self.positions + wanted - limit
+        stay = []
+        for stem in sorted(self.all, key=lambda s: (s.alive, s.used_at)):
+            if stem in kept or (stem.alive and over <= 0):
+                stay.append(stem)
+                continue
+            over -= stem.length
+            for member in stem.chain:
+                node = member()
+                if node is not None:
+                    self.homes.pop(node, None)
+            self.cache.drop_stem(stem.index)
+        self.all = stay
+
+    def clear(self) -> None:
+        """Free all; their nodes are computed again if asked for again."""
+        for stem in self.all:
+            self.cache.drop_stem(stem.index)
+        self.all.clear()

@@ -194,7 +194,7 @@ class TransformersModel(LogitModel):
                 raise
             # The error keeps the frames, and thus the tensors, of the failed pass alive.
             problem = str(error).splitlines()[0]
-        held = any(slot.trim() for slot in slots.slots) or bool(slots.stems)
+        held = any(slot.trim() for slot in slots.slots) or bool(slots.stems.all)
         slots.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

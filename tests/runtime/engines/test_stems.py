@@ -38,16 +38,16 @@ def test_a_prompt_is_kept_and_read_once(name: str) -> None:
     check = Checked(name, keep=True, stems=True)
     decode(check, prompt=24, rows=5, steps=8)
     slots = check.lm._slots
-    assert [stem.length - slots.offset for stem in slots.stems] == [24]
+    assert [stem.length - slots.offset for stem in slots.stems.all] == [24]
     assert check.lm.usage.copied_positions == 0
     assert check.lm.usage.positions == check.expected_positions()
-    assert all(slot.shift == slots.stems[0].length for slot in slots.slots if slot.chain)
+    assert all(slot.shift == slots.stems.all[0].length for slot in slots.slots if slot.chain)
 
 
 def test_short_or_lonely_paths_are_copied() -> None:
     check = Checked("llama")  # with the ordinary threshold
     decode(check, prompt=8, rows=4, steps=3)
-    assert not check.lm._slots.stems and check.lm.usage.copied_positions == 3 * 8
+    assert not check.lm._slots.stems.all and check.lm.usage.copied_positions == 3 * 8
     assert not worth_sharing(1, 10_000, 10_000)
     assert worth_sharing(32, 20, 20) and not worth_sharing(3, 20, 1000)
 
@@ -60,7 +60,7 @@ def test_several_prompts_in_one_batch() -> None:
     for step in range(6):
         check([*rows, check.root.extend(path(9, step + 1))])  # and one that has none
         rows = [row.child(30 + step) for row in rows]
-    assert len(check.lm._slots.stems) >= 3
+    assert len(check.lm._slots.stems.all) >= 3
 
 
 def test_rows_go_on_from_the_middle_of_a_stem() -> None:
@@ -88,9 +88,9 @@ def test_a_stem_goes_with_its_nodes() -> None:
         check([prompt])
         check([prompt.child(5), prompt.child(6), prompt.child(7)])
         del prompt
-    assert len(check.lm._slots.stems) <= 2
+    assert len(check.lm._slots.stems.all) <= 2
     check.lm.clear_cache()
-    assert not check.lm._slots.stems and not check.kv_tensors()
+    assert not check.lm._slots.stems.all and not check.kv_tensors()
 
 
 def test_stems_stay_within_the_budget() -> None:
