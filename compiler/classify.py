@@ -127,16 +127,17 @@ class Classifier:
             reason = f"{effect}() stands in the function {node.name!r}, which is no program: it can't stop there"
             remedy = f"Put @program above {node.name!r}."
         else:
-            reason = f"{effect}() can't stand in a coroutine"
-            remedy = "Write a function with def and put @program above."
+            reason = f"{effect}() can't stand in a coroutine: only a program can stop at an effect"
+            remedy = "Write a function with plain def and put @program above: model calls are batched without await."
         raise CompileError(reason, remedy, self.span(found))
 
     def _refuse_in_class(self, node: ast.ClassDef) -> None:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call) and self.call_kind(inner) in ("effect", "program"):
                 raise CompileError(
-                    f"{ast.unparse(inner.func)}() can't stand in a class: a method can't be a program",
-                    "Write a function outside the class with def and put @program above.",
+                    f"{ast.unparse(inner.func)}() can't stand in a class: the body runs in one go, and methods "
+                    "can't be programs",
+                    "Put it before the class, or into a function outside of it with @program above.",
                     self.span(inner),
                 )
 

@@ -27,10 +27,11 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
     file = fn.__code__.co_filename
     first = Span(file, fn.__code__.co_firstlineno)
     if hasattr(fn, "__wrapped__"):
+        inner = getattr(inspect.unwrap(fn), "__code__", fn.__code__)
         raise CompileError(
             f"{fn.__name__!r} is wrapped by another decorator, and a wrapper can't be compiled",
             "Put @program directly above def, or write the wrapper as a @program of its own.",
-            first,
+            Span(inner.co_filename, inner.co_firstlineno),
         )
     try:
         lines, start = inspect.getsourcelines(fn)
@@ -57,10 +58,14 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
         raise TypeError(f"no function definition at {first}")
     span = Span.of(node, file)
     if isinstance(node, ast.Lambda) or fn.__name__ == "<lambda>":
-        raise CompileError("a lambda can't be a program", "Write it with def.", span)
+        raise CompileError(
+            "a lambda can't be a program: it has no name and no room for statements",
+            "Write a function with def and put @program above.",
+            span,
+        )
     if isinstance(node, ast.AsyncFunctionDef):
         raise CompileError(
-            "a program can't be a coroutine",
+            "a program can't be a coroutine: the runtime itself stops it and goes on with it",
             "Write plain def: model calls are already batched across particles without await.",
             span,
         )
