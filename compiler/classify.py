@@ -14,6 +14,7 @@ from .scan import (
     Scope,
     bound_names,
     captured_names,
+    children,
     evaluated_outside,
     own_nodes,
     parameters,
@@ -80,6 +81,8 @@ class Classifier:
             calls_of_locals: count calls of local variables too: what they call is only known at run time, so they
                 are cut where that is possible and stay native where it is not, as in generator expressions.
         """
+        if isinstance(node, (ast.Name, ast.Constant)):
+            return None
         if isinstance(node, ast.Call):
             kind = self.call_kind(node)
             if kind in ("effect", "program") or (calls_of_locals and kind == "unknown"):
@@ -88,11 +91,14 @@ class Classifier:
             return self._first_in_comprehension(node, calls_of_locals)
         if isinstance(node, Scope):
             return self._first_in_scope(node)
-        return self._first_of(ast.iter_child_nodes(node), calls_of_locals)
+        return self._first_of(children(node), calls_of_locals)
 
     def _first_of(self, nodes: Iterable[ast.AST], calls_of_locals: bool) -> ast.Call | None:
-        found = (self.first_effect(node, calls_of_locals) for node in nodes)
-        return next((f for f in found if f is not None), None)
+        for node in nodes:
+            found = self.first_effect(node, calls_of_locals)
+            if found is not None:
+                return found
+        return None
 
     def _first_in_comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, calls_of_locals: bool
