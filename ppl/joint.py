@@ -62,7 +62,7 @@ class Joint:
             args, kwargs: its arguments; what they say of the data's values does not matter, only how many there are.
             data: names of sample sites that are data: ``"y"`` stands for ``y``, ``y[0]``, ``y[1]`` …
         """
-        self.program = program
+        self.program = as_inferred(program, keep=("*",))
         self._call = (tuple(args), dict(kwargs or {}))
         self._names = (data,) if isinstance(data, str) else tuple(data)
 
@@ -119,3 +119,13 @@ class Joint:
         data = {c.address: c.value for c in run.trace if c.observed or any(matches(n, c.address) for n in self._names)}
         rest = {c.address: c.value for c in run.trace if c.address not in data}
         return Draw(run.value, rest if latent is None else latent, data, run.log_joint)
+
+
+def as_inferred(program: Program, keep: Sequence[str] = ()) -> Program:
+    """The program under the passes that ``infer`` runs it under, so that what is checked is what is used.
+
+    Args:
+        program: any program.
+        keep: addresses that the passes must leave; ``"*"`` for all.
+    """
+    return program.with_passes(program.pipeline, keep)
