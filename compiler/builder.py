@@ -13,7 +13,7 @@ from . import exits, ir
 from .classify import Classifier
 from .errors import CompileError, Span
 from .requests import Site
-from .scan import bound_names, deleted_names, read_names, skippable_names
+from .scan import every, names
 
 T = TypeVar("T", bound=ast.AST)
 
@@ -140,21 +140,22 @@ class Builder(Classifier):
 
     def py(self, statement: ast.stmt) -> None:
         """Append a native statement, binding its names to values."""
-        statement = ast.fix_missing_locations(statement)
-        env = self.state.env
-        written = bound_names([statement])
+        found = names(statement)
+        if found.has_gaps:
+            ast.fix_missing_locations(statement)
+        env, written, deleted = self.state.env, found.binds, found.deletes
         if isinstance(statement, (*NATIVE, ast.If, ast.For, ast.While)):
             optional = {n for n in written if not exits.is_internal(n)}
         else:
-            optional = skippable_names(statement)
+            optional = found.skips
         in_place = {statement.target.id} if _augments_name(statement) else set()  # type: ignore[attr-defined]
         tied = frozenset(n for n in optional | in_place if env.get(n, ir.UNDEFINED) is not ir.UNDEFINED)
-        read = {n for n in read_names([statement]) & self.locals if n not in written or not exits.is_internal(n)}
+        read = {n for n in found.reads & self.locals if n not in written or not exits.is_internal(n)}
         reads = tuple((n, env.get(n, ir.UNDEFINED)) for n in sorted(read | tied))
-        self.note_captures(statement)
+        if found.has_scope:
+            self.note_captures(statement)
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             self.nested.add(statement.name)
-        deleted = deleted_names([statement])
         gone = deleted if isinstance(statement, ast.Delete) else set()
         writes = []
         for name in sorted(written - gone):
@@ -167,7 +168,8 @@ class Builder(Classifier):
     def temporary(self, expression: ast.expr, hint: str | None = None) -> ir.Value:
         """The value of an expression without effects, as a new temporary."""
         name = self.fresh(hint)
-        self.py(ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], expression), expression))
+        target = ast.copy_location(ast.Name(name, ast.Store()), expression)
+        self.py(ast.copy_location(ast.Assign([target], expression), expression))
         return self.state.env[name]
 
     def held(self, node: ast.expr) -> ast.Name:
@@ -207,10 +209,15 @@ class Builder(Classifier):
         """
         for name, when, span in self.captures:
             if self.definitions.get(name, 0) > when:
-                remedy = f"Bind the value that it has here with a default argument: {name}={name}."
+                remedy = (
+                    f"Bind the value that it has here with a default argument, {name}={name}, or give it to each call."
+                )
                 if name in self.nested:
                     remedy = f"Move {name!r} above this function, or move both out of the program."
-                reason = f"this function captures the variable {name!r}, which is assigned after it"
+                reason = (
+                    f"this function captures the variable {name!r}, which is assigned after it: past an effect, a run "
+                    "has variables of its own"
+                )
                 raise CompileError(reason, remedy, span)
 
 
@@ -220,7 +227,7 @@ def _augments_name(statement: ast.stmt) -> bool:
 
 def at(node: T, where: ast.AST) -> T:
     """``node``, standing where ``where`` does, as far as it does not stand anywhere yet."""
-    for inner in ast.walk(node):
+    for inner in every(node):
         if "lineno" in inner._attributes and not hasattr(inner, "lineno"):
             ast.copy_location(inner, where)
     return node

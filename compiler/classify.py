@@ -14,6 +14,7 @@ from .scan import (
     Scope,
     bound_names,
     captured_names,
+    children,
     evaluated_outside,
     own_nodes,
     parameters,
@@ -80,6 +81,8 @@ class Classifier:
             calls_of_locals: count calls of local variables too: what they call is only known at run time, so they
                 are cut where that is possible and stay native where it is not, as in generator expressions.
         """
+        if isinstance(node, (ast.Name, ast.Constant)):
+            return None
         if isinstance(node, ast.Call):
             kind = self.call_kind(node)
             if kind in ("effect", "program") or (calls_of_locals and kind == "unknown"):
@@ -88,11 +91,14 @@ class Classifier:
             return self._first_in_comprehension(node, calls_of_locals)
         if isinstance(node, Scope):
             return self._first_in_scope(node)
-        return self._first_of(ast.iter_child_nodes(node), calls_of_locals)
+        return self._first_of(children(node), calls_of_locals)
 
     def _first_of(self, nodes: Iterable[ast.AST], calls_of_locals: bool) -> ast.Call | None:
-        found = (self.first_effect(node, calls_of_locals) for node in nodes)
-        return next((f for f in found if f is not None), None)
+        for node in nodes:
+            found = self.first_effect(node, calls_of_locals)
+            if found is not None:
+                return found
+        return None
 
     def _first_in_comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, calls_of_locals: bool
@@ -127,16 +133,17 @@ class Classifier:
             reason = f"{effect}() stands in the function {node.name!r}, which is no program: it can't stop there"
             remedy = f"Put @program above {node.name!r}."
         else:
-            reason = f"{effect}() can't stand in a coroutine"
-            remedy = "Write a function with def and put @program above."
+            reason = f"{effect}() can't stand in a coroutine: only a program can stop at an effect"
+            remedy = "Write a function with plain def and put @program above: model calls are batched without await."
         raise CompileError(reason, remedy, self.span(found))
 
     def _refuse_in_class(self, node: ast.ClassDef) -> None:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call) and self.call_kind(inner) in ("effect", "program"):
                 raise CompileError(
-                    f"{ast.unparse(inner.func)}() can't stand in a class: a method can't be a program",
-                    "Write a function outside the class with def and put @program above.",
+                    f"{ast.unparse(inner.func)}() can't stand in a class: the body runs in one go, and methods "
+                    "can't be programs",
+                    "Put it before the class, or into a function outside of it with @program above.",
                     self.span(inner),
                 )
 

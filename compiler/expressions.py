@@ -15,7 +15,7 @@ from . import ir
 from .builder import at
 from .classify import inside
 from .rename import Renamer
-from .scan import Comprehension, bound_names
+from .scan import Comprehension, bound_names, children
 from .sites import Effects
 from .source import MISSING
 
@@ -74,13 +74,12 @@ class Expressions(Effects):
             spread: the places of the operands that stand after ``**``: Python copies them out when it gets there.
         """
         last = max((i for i, n in enumerate(nodes) if self.cuts(n)), default=-1)
-        rebound = [bound_names(nodes[i + 1 :]) for i in range(len(nodes))]
         done = []
         for i, node in enumerate(nodes):
             new = self.expression(node, hints[i] if hints else None)
             if i < last and i in spread:
                 new = self.held(at(ast.Dict([None], [new]), node))
-            elif i < last and not self._stable(new, rebound[i]):
+            elif i < last and not self._stable(new, bound_names(nodes[i + 1 :])):
                 new = self._spill(new)
             done.append(new)
         return done
@@ -253,7 +252,7 @@ def _operands(node: ast.AST) -> tuple[list[ast.expr], frozenset[int]]:
     """The subexpressions of ``node`` in Python's order of evaluation, and which of them stand after ``**``."""
     found: list[ast.expr] = []
     spread = set()
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         if isinstance(child, ast.keyword):
             if child.arg is None:
                 spread.add(len(found))

@@ -66,13 +66,28 @@ class Facts:
         self.names = names
         self.definer: dict[ir.Value, ir.Node] = {}
         self.users: dict[ir.Value, list[ir.Node]] = {}
-        self._index(program.body)
+        self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}
+        self._index(program.body, None)
 
-    def _index(self, region: ir.Region) -> None:
-        for node in ir.walk(region):
+    def _index(self, region: ir.Region, parent: ir.Node | None) -> None:
+        for place, node in enumerate((*region.nodes, region.end)):
+            self._home[node] = (parent, region, place)
             self.definer.update((value, node) for value in node.defines)
             for value in node.uses:
                 self.users.setdefault(value, []).append(node)
+            for inner in node.regions:
+                self._index(inner, node)
+
+    def place_in(self, node: ir.Node, neighbour: ir.Node) -> int | None:
+        """Where in the region of ``neighbour`` a node stands, itself or what it is in; ``None`` if it is not in it."""
+        region = self._home[neighbour][1]
+        current: ir.Node | None = node
+        while current is not None and current in self._home:
+            parent, home, place = self._home[current]
+            if home is region:
+                return place
+            current = parent
+        return None
 
     @cached_property
     def liveness(self) -> Liveness:
@@ -198,7 +213,7 @@ class Facts:
         if all(self._unchanging(value) for value in held):
             makers = [value for word, value in node.args if word in ("distribution", "proposal")]
             return Touch.NONE if all(map(self._is_settled, makers)) else Touch.READ
-        return Touch.WRITE if kind == "call" else Touch.READ
+        return Touch.READ
 
     def _unchanging(self, value: ir.Value) -> bool:
         """An atom, or a tuple of atoms."""

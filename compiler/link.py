@@ -88,6 +88,11 @@ _made: WeakKeyDictionary[ir.Program, tuple[types.CodeType, Generated, dict[str, 
 """What was generated from IR that is linked in place of a function."""
 
 
+def forget() -> None:
+    """Compile everything anew from here on."""
+    _cache.clear()
+
+
 def compile_function(fn: Callable[..., Any]) -> Compiled:
     """Compile a function.
 

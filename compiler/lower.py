@@ -55,8 +55,9 @@ class Lowerer(Control):
         path = self.resolver.fn.__qualname__.split(".")
         if len(path) > 1 and path[-2] != "<locals>":
             raise CompileError(
-                f"{self.program_name!r} is a method of {path[-2]}, and a method can't be a program",
-                f"Write a function outside the class that takes the object: def {self.program_name}(self, …).",
+                f"{self.program_name!r} is a method of {path[-2]}, and a method can't be a program: what "
+                f"x.{path[-1]}() calls is not known before it runs",
+                "Write a function outside the class; it can take the object as an argument.",
                 self.span(self.tree),
             )
 
@@ -98,15 +99,19 @@ class Lowerer(Control):
         found = stopping(called) if called is not self.resolver.fn else None
         if found is None:
             return
-        place = f"line {found.span.line}" if found.span.file == self.file else str(found.span)
-        names = [function.__name__ for function in found.path]
-        through = "".join(f"{name}(), which calls " for name in names[1:])
+        through = "".join(f"{function.__name__}(), which calls " for function in found.path[1:])
+        codes = [function.__code__ for function in found.path]
+        places = [f"def {code.co_name} ({self._near(code.co_filename, code.co_firstlineno)})" for code in codes]
         self.refuse(
             node,
-            f"{names[0]}() is no program, but it calls {through}{found.effect} at {place}, where only a program can "
-            "stop",
-            f"Put @program above {' and above '.join(map(repr, names))}.",
+            f"{'.'.join(path)}() is no program, but it calls {through}{found.effect} in "
+            f"{self._near(found.span.file, found.span.line)}, where only a program can stop",
+            f"Put @program above {' and above '.join(places)}.",
         )
+
+    def _near(self, file: str, line: int) -> str:
+        """A place, as short as can be."""
+        return f"line {line}" if file == self.file else f"line {line} of {file}"
 
     def _refuse_nested_assignments(self, scope: ast.AST) -> None:
         for node in ast.walk(scope):

@@ -26,6 +26,8 @@ def renamed(code: ast.stmt, reads: dict[str, str], writes: dict[str, str]) -> as
 
 def pinned_names(code: ast.stmt) -> set[str]:
     """The names that ``code`` binds and that should rather not be exchanged."""
+    if isinstance(code, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Delete, ast.Assert)):
+        return set()
     return {name for node in own_nodes([code]) if isinstance(node, PINNING) for name in bound_names([node])}
 
 

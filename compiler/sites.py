@@ -36,11 +36,17 @@ class Effects(Builder):
         explicit = False
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             static, explicit = name.value, True
-            if not static or set(static) & set("/[]#·"):
+            if not static:
+                self.refuse(
+                    name, "a name can't be empty: addresses are made of names", "Write a word, or leave it out."
+                )
+            signs = [sign for sign in "/[]#·" if sign in static]
+            if signs:
+                without = static.translate(dict.fromkeys(map(ord, signs), "_")).strip("_") or "x"
                 self.refuse(
                     name,
-                    f"{static!r} can't be a name: addresses are made of names, and these signs have a meaning there",
-                    "Use a word without any of / [ ] # · in it.",
+                    f"{static!r} can't be a name: addresses are made of names, and {signs[0]!r} has a meaning there",
+                    f"Leave it out of the name: name={without!r}.",
                 )
             name = None
         elif isinstance(name, ast.Constant):
@@ -56,12 +62,13 @@ class Effects(Builder):
     def _arguments(self, node: ast.Call, spec: EffectSpec) -> dict[str, ast.expr]:
         """The arguments of an effect by name, in order of evaluation."""
         usage = f"Write {spec.usage}."
+        spelled = f"the arguments of {spec.kind}() have to be spelled out: the compiler has to see which is which"
         given: dict[str, ast.expr] = {}
         words = (*spec.required, *(w for w in spec.optional if w != "name"))
         positional = node.args[: len(spec.required)] if spec.variadic else node.args
         for argument in positional:
             if isinstance(argument, ast.Starred):
-                self.refuse(argument, f"the arguments of {spec.kind}() have to be spelled out", usage)
+                self.refuse(argument, spelled, usage)
         if len(positional) > len(words):
             count = f"at most {len(words)} argument{'s' * (len(words) != 1)}" if words else "no arguments"
             self.refuse(node, f"{spec.kind}() takes {count} without a name, and {len(positional)} are given", usage)
@@ -70,9 +77,10 @@ class Effects(Builder):
             given["args"] = ast.copy_location(ast.Tuple(node.args[len(spec.required) :], ast.Load()), node)
         for keyword in node.keywords:
             if keyword.arg is None:
-                self.refuse(keyword.value, f"the arguments of {spec.kind}() have to be spelled out", usage)
+                self.refuse(keyword.value, spelled, usage)
             if keyword.arg not in (*words, "name"):
-                self.refuse(keyword, f"{spec.kind}() takes no argument {keyword.arg!r}", usage)
+                known = ", ".join(dict.fromkeys((*words, "name")))
+                self.refuse(keyword, f"{spec.kind}() takes no argument {keyword.arg!r}", f"It takes {known}. {usage}")
             if keyword.arg in given:
                 self.refuse(keyword, f"{spec.kind}() is given the argument {keyword.arg!r} twice", usage)
             given[keyword.arg] = keyword.value
@@ -122,9 +130,11 @@ class Effects(Builder):
         if not dynamic:
             reached = self.state.reached
             if explicit and (name, depth) in reached:
+                first = next(site for site in self.sites if (site.name, site.depth) == (name, depth))
                 self.refuse(
                     node,
-                    f"the name {name!r} is taken by an effect before this one, and each needs an address of its own",
+                    f"the name {name!r} is taken by the {first.kind} in line {first.span.line}, and each effect needs "
+                    "an address of its own",
                     "Give each its own name=, or leave it out.",
                 )
             base, ordinal = name, 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import itertools
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import CompileError, Span
@@ -27,29 +28,20 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
     file = fn.__code__.co_filename
     first = Span(file, fn.__code__.co_firstlineno)
     if hasattr(fn, "__wrapped__"):
+        inner = getattr(inspect.unwrap(fn), "__code__", fn.__code__)
         raise CompileError(
             f"{fn.__name__!r} is wrapped by another decorator, and a wrapper can't be compiled",
             "Put @program directly above def, or write the wrapper as a @program of its own.",
-            first,
+            Span(inner.co_filename, inner.co_firstlineno),
         )
     try:
-        lines, start = inspect.getsourcelines(fn)
+        tree = _parse(fn)
     except (OSError, TypeError):
         raise CompileError(
             f"the source of {fn.__name__!r} can't be found, so it can't be compiled",
             "Put it in a file or a notebook cell: Python keeps no source of what is typed at its plain prompt.",
             first,
         ) from None
-    source = "".join(lines)
-    shift = start - 1
-    if source[:1].isspace():  # nested definition: give its indentation a block to stand in
-        source, shift = "if True:\n" + source, start - 2
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        tree = ast.parse(textwrap.dedent("".join(lines)))
-        shift = start - 1
-    ast.increment_lineno(tree, shift)
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             break
@@ -57,14 +49,50 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
         raise TypeError(f"no function definition at {first}")
     span = Span.of(node, file)
     if isinstance(node, ast.Lambda) or fn.__name__ == "<lambda>":
-        raise CompileError("a lambda can't be a program", "Write it with def.", span)
+        raise CompileError(
+            "a lambda can't be a program: it has no name and no room for statements",
+            "Write a function with def and put @program above.",
+            span,
+        )
     if isinstance(node, ast.AsyncFunctionDef):
         raise CompileError(
-            "a program can't be a coroutine",
+            "a program can't be a coroutine: the runtime itself stops it and goes on with it",
             "Write plain def: model calls are already batched across particles without await.",
             span,
         )
     return node, file
+
+
+_TRIES = 8
+
+
+def _parse(fn: types.FunctionType) -> ast.Module:
+    """The tree of ``fn``'s definition, with the positions of its file.
+
+    The definition is the shortest piece of the file that begins where it does, ends before a line that is not indented
+    further, and can be parsed: a shorter one would break off inside a string or between brackets.
+    """
+    lines, first = inspect.findsource(fn)
+    indented = lines[first][:1].isspace()
+    # A nested definition's indentation needs a block to stand in. Lines before it put it where it stands.
+    before = "\n" * (first - 1) + "if True:\n" if indented else "\n" * first
+    for end in itertools.islice(_ends(lines, first), _TRIES):
+        try:
+            return ast.parse(before + "".join(lines[first:end]))
+        except SyntaxError:
+            continue
+    source = textwrap.dedent("".join(inspect.getblock(lines[first:])))
+    return ast.parse("\n" * first + source)
+
+
+def _ends(lines: list[str], first: int) -> Iterator[int]:
+    """Where a block that begins at line ``first`` may end."""
+    margin = len(lines[first]) - len(lines[first].lstrip())
+    for i in range(first + 1, len(lines)):
+        text = lines[i].lstrip()
+        if text and text[0] != "#" and len(lines[i]) - len(text) <= margin:
+            yield i
+    yield len(lines)
 
 
 class Resolver:

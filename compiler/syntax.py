@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from .errors import Span
+from .scan import children
 
 T = TypeVar("T", bound=ast.AST)
 
@@ -94,5 +95,5 @@ def position(node: T, span: Span) -> T:
                 inner.end_lineno, inner.end_col_offset = span.end_line, span.end_column  # type: ignore[attr-defined]
         elif isinstance(inner, ast.stmt):
             continue
-        todo += ast.iter_child_nodes(inner)
+        todo += children(inner)
     return node

@@ -12,6 +12,7 @@ from .certificate import Certificate, TooLarge, validate
 from .certificate_statistical import validate_statistically
 from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
 from .compiler import CompileError
+from .conditional_evidence import validate_conditional
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .geweke import geweke
 from .infer import infer, infer_many
@@ -66,6 +67,7 @@ __all__ = [
     "to_ir",
     "twist",
     "validate",
+    "validate_conditional",
     "validate_evidence",
     "validate_inverse_evidence",
     "validate_statistically",

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .expectation import Call, TooLarge, trace_key
+from .expectation import Call, TooLarge
+from .posterior_values import freeze
 from .program import Program
 from .runtime.exact import NotFinite, explore
 from .runtime.kernels import Kernel, Setting, Target, joint
@@ -29,7 +30,7 @@ from .runtime.methods.chains import Chains
 from .runtime.particle import Particle, Status
 from .runtime.population import World
 from .runtime.replay import generate, recording
-from .runtime.result import Run, log_sum_exp
+from .runtime.result import log_sum_exp
 from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive
 
@@ -48,7 +49,7 @@ class Transitions:
     """A Markov chain on the support of a finite program.
 
     Attributes:
-        states: what tells each apart: its value and choices.
+        states: what tells each apart: its choices.
         target: π, float64 [states].
         matrix: K, float64 [states, states]; row x is the law of the next state after x.
         reversible: whether detailed balance is claimed.
@@ -217,8 +218,9 @@ def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source
 
 
 def key_of(run: Particle) -> Any:
-    """What tells a finished run from others: its value and every choice."""
-    return trace_key(Run(run.value, 0.0, run.trace.choices() if run.trace else (), run.log_joint))
+    """What tells a finished run from others: every choice. Texts that read the same may differ in their tokens."""
+    choices = run.trace.choices() if run.trace else ()
+    return tuple((c.address, freeze(c.value), getattr(c.value, "tokens", None)) for c in choices)
 
 
 def _stepping(step: Step, target: Target, state: Any) -> Callable[[World], Task[Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .infer import run_problems
+from .joint import as_inferred
 from .posterior import Posterior
 from .program import Program
 from .runtime.methods import Method, make_method
@@ -177,6 +178,7 @@ def _posteriors(
 ) -> Iterator[tuple[int, Posterior]]:
     """Independent runs of a method, each with a key for what is drawn from it."""
     method.check(program.sites)
+    program = as_inferred(program)
     for run in range(runs):
         key = derive(seed % 2**64, "run", run)
         yield key, run_problems(program, [(args, dict(kwargs or {}))], method, [key])[0]

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .mixtures import defensive, mixture, tempered
 from .runtime.distributions import Distribution
 from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
+
+__all__ = ["Finite", "categorical", "defensive", "delta", "flip", "mixture", "tempered", "uniform"]
 
 
 class Finite(Distribution):

@@ -80,7 +80,8 @@ def call(function: Callable[..., Sequence[Any]], *args: Any, name: str | None = 
     """Run a deterministic batched function, once for all particles that wait for it.
 
     Args:
-        function: takes one list for each argument, a row for each particle, and returns as many results.
+        function: takes one list for each argument, a row for each particle, and returns as many results. It leaves
+            what it is given as it is.
         args: this particle's row.
 
     Returns:

@@ -22,16 +22,17 @@ from .statistical import StatisticalCertificate, Trial
 LAW = "the kernel leaves the posterior invariant"
 V = TypeVar("V")
 D = TypeVar("D")
+D_co = TypeVar("D_co", covariant=True)
 
 
-class Model(Protocol, Generic[V, D]):
+class Model(Protocol, Generic[V, D_co]):
     """A joint distribution of parameters and data, by the two ways to simulate it."""
 
-    def draw(self, seed: int) -> tuple[V, D]:
+    def draw(self, seed: int) -> tuple[V, D_co]:
         """Parameters and data."""
         ...
 
-    def redraw(self, value: V, seed: int) -> D:
+    def redraw(self, value: V, seed: int) -> D_co:
         """Data, given the parameters."""
         ...
 
@@ -75,8 +76,8 @@ def geweke(
     if not functions or steps < 1 or fresh < 1:
         raise ValueError("geweke needs one function or more, one step or more, and one fresh draw or more")
     kernel = getattr(step, "__name__", type(step).__name__)
-    name = name or getattr(model, "name", type(model).__name__)
-    trial = Trial(name, kernel, "stationary", LAW, runs, seed, false_alarm, sequential)
+    title = name or str(getattr(model, "name", type(model).__name__))
+    trial = Trial(title, kernel, "stationary", LAW, runs, seed, false_alarm, sequential)
 
     def ranks(functions: Mapping[str, Callable[[V, D], float]]) -> Iterator[dict[str, float]]:
         for run in range(runs):
@@ -88,8 +89,8 @@ def geweke(
                 value = step(value, data, derive(key, "step", i))
             others = [model.draw(derive(key, "fresh", i)) for i in range(fresh)]
             yield {
-                title: placed(f(value, data), [f(*other) for other in others], uniform(derive(key, "tie"), i))
-                for i, (title, f) in enumerate(functions.items())
+                what: placed(f(value, data), [f(*other) for other in others], uniform(derive(key, "tie"), i))
+                for i, (what, f) in enumerate(functions.items())
             }
 
     return trial.uniforms(ranks(functions))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from .infer import run_problems
 from .program import Program
+from .runtime.kernels.addresses import matches
 from .runtime.particle import Fixed
 from .runtime.result import Run
 from .runtime.simulate import Simulate
@@ -62,7 +62,7 @@ class Joint:
             args, kwargs: its arguments; what they say of the data's values does not matter, only how many there are.
             data: names of sample sites that are data: ``"y"`` stands for ``y``, ``y[0]``, ``y[1]`` …
         """
-        self.program = program
+        self.program = as_inferred(program, keep=("*",))
         self._call = (tuple(args), dict(kwargs or {}))
         self._names = (data,) if isinstance(data, str) else tuple(data)
 
@@ -79,8 +79,8 @@ class Joint:
         run = self._simulate(self.program, seed)
         draw = self._split(run)
         for name in self._names:
-            if not any(_is(address, name) for address in draw.data):
-                known = ", ".join(dict.fromkeys(_plain(choice.address) for choice in run.trace)) or "none"
+            if not any(matches(name, address) for address in draw.data):
+                known = ", ".join(choice.address for choice in run.trace[:8]) or "none"
                 raise ValueError(f"data={name!r}: a run of {self.program.name} has no such sample site; it has {known}")
         return draw
 
@@ -116,15 +116,16 @@ class Joint:
         raise ValueError(f"the conditions of {self.program.name} held in none of {_ATTEMPTS:,} simulations")
 
     def _split(self, run: Run, latent: Mapping[str, Any] | None = None) -> Draw:
-        data = {c.address: c.value for c in run.trace if c.observed or any(_is(c.address, n) for n in self._names)}
+        data = {c.address: c.value for c in run.trace if c.observed or any(matches(n, c.address) for n in self._names)}
         rest = {c.address: c.value for c in run.trace if c.address not in data}
         return Draw(run.value, rest if latent is None else latent, data, run.log_joint)
 
 
-def _plain(address: str) -> str:
-    """An address without its loop counters."""
-    return re.sub(r"\[\d+\]", "", address)
+def as_inferred(program: Program, keep: Sequence[str] = ()) -> Program:
+    """The program under the passes that ``infer`` runs it under, so that what is checked is what is used.
 
-
-def _is(address: str, name: str) -> bool:
-    return name in (address, _plain(address))
+    Args:
+        program: any program.
+        keep: addresses that the passes must leave; ``"*"`` for all.
+    """
+    return program.with_passes(program.pipeline, keep)

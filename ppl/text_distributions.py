@@ -148,6 +148,18 @@ class TextDistribution(_OfContext):
         tokens = self._complete(value)
         return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
 
+    def cuts(self, value: str, unit: str) -> Sequence[int]:
+        """Where a text may be cut: before each token, or before each line."""
+        from .continuation import cuts
+
+        return cuts(self, value, unit)
+
+    def continued(self, value: str, count: int) -> ModelDistribution:
+        """Texts that begin with the first ``count`` tokens of ``value``."""
+        from .continuation import Continuation
+
+        return Continuation(self, value, count) if count else self
+
     def _text(self, generated: Generated) -> Text:
         lm = self.lm
         return Text(lm.decode(generated.tokens), generated.tokens, generated.finish, lm)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
+from .dialogue import Dialogue, converse
 from .distributions import Distribution, as_distribution
 from .engines.base import Completion, Engine, ModelDistribution, Request
 from .errors import ProgramError, WeightError
@@ -308,6 +309,9 @@ class Machine:
     def _wait(
         self, particle: Particle, dist: ModelDistribution, request: Request, then: Callable[[Completion], Wait | None]
     ) -> Wait:
+        """What a particle waits for that asks something of a distribution."""
+        if isinstance(request, Dialogue):
+            return converse(self._wait, particle, request.steps(self.source), then)
         self.tally.model_calls += 1
         return Wait(particle, dist.engine, request, then)
 

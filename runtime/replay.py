@@ -207,9 +207,15 @@ def _is_still(old: Step, dist: Any, value: Any) -> bool:
     return (
         isinstance(dist, ModelDistribution)
         and isinstance(old.distribution, ModelDistribution)
-        and (value is old.value or (isinstance(value, str) and type(value) is type(old.value) and value == old.value))
+        and (value is old.value or _same_text(value, old.value))
         and bool(old.distribution == dist)
     )
+
+
+def _same_text(value: Any, other: Any) -> bool:
+    """Whether these are equal strings, with the same tokens if they have any."""
+    tokens = getattr(value, "tokens", None), getattr(other, "tokens", None)
+    return isinstance(value, str) and type(value) is type(other) and value == other and tokens[0] == tokens[1]
 
 
 def recording(world: World) -> World:

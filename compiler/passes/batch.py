@@ -73,7 +73,7 @@ class BatchCalls(Pass):
                 nodes.remove(node)
                 nodes.insert(nodes.index(members[-1]) + 1, node)
                 members.append(node)
-            elif found.reason is not None and found.blocker is not None:
+            elif found.reason is not None and found.blocker is not None and found.blocker is not first:
                 where = f"because of line {found.blocker.span.line}"
                 what = f"{described(node)} is not asked for together with {described(first)}"
                 remarks.append(self.missed(node.span, f"{what}, {where}: {found.reason}"))

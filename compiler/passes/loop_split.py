@@ -10,7 +10,6 @@ from functools import cached_property
 from .. import ir, rewrite
 from ..errors import Span
 from ..facts import Facts
-from ..purity import Touch
 from ..syntax import load, position
 
 
@@ -89,59 +88,6 @@ class Split:
         region = ir.Region((), self.after, replace(self.loop.body.end, values=tuple(last)))
         used = rewrite.used_values(region)
         return [v for v in self.facts.liveness.sorted(local) if v in used]
-
-
-def only_appends(node: ir.Node, split: Split) -> bool:
-    """Whether a statement only adds to a container that was made for this: new, and so far used for nothing else."""
-    name = _receiver(node)
-    if name is None or not isinstance(node, ir.Py):
-        return False
-    if any(split.facts.touches(node, part) is not Touch.NONE for part in _added(node)):
-        return False
-    container = dict(node.reads).get(name)
-    if container is None or not _is_new(container, split):
-        return False
-    place = split.region.nodes.index(split.loop)
-    later = [n for following in split.region.nodes[place + 1 :] for n in (following, *_below(following))]
-    users = split.facts.users.get(container, [])
-    allowed = {*later, split.region.end}
-    return all(user in allowed or (user in split.after and _receiver(user) == name) for user in users)
-
-
-def _receiver(node: ir.Node) -> str | None:
-    """The variable ``c`` of ``c.append(x)``, ``c.add(x)`` and ``c[k] = x``, unless it turns up elsewhere in them."""
-    code = node.code if isinstance(node, ir.Py) else None
-    target: ast.expr | None = None
-    if isinstance(code, ast.Expr) and isinstance(code.value, ast.Call) and isinstance(code.value.func, ast.Attribute):
-        if code.value.func.attr in ("append", "add"):
-            target = code.value.func.value
-    elif isinstance(code, ast.Assign) and len(code.targets) == 1 and isinstance(code.targets[0], ast.Subscript):
-        target = code.targets[0].value
-    if code is None or not isinstance(target, ast.Name):
-        return None
-    names = [part.id for part in ast.walk(code) if isinstance(part, ast.Name)]
-    return target.id if names.count(target.id) == 1 else None
-
-
-def _added(node: ir.Py) -> list[ast.expr]:
-    """What such a statement computes to add it."""
-    if isinstance(node.code, ast.Assign) and isinstance(node.code.targets[0], ast.Subscript):
-        return [node.code.targets[0].slice, node.code.value]
-    call = node.code.value if isinstance(node.code, ast.Expr) else None
-    return [*call.args, *(k.value for k in call.keywords)] if isinstance(call, ast.Call) else []
-
-
-def _is_new(container: ir.Value, split: Split) -> bool:
-    """Whether a value is a list, set or dictionary that was written out in the loop's own region."""
-    made = split.facts.definer.get(container)
-    found = split.facts.expression(container)
-    if found is None or made not in split.region.nodes or found[0] is not made:
-        return False
-    return isinstance(found[1], ast.List | ast.Dict | ast.Set)
-
-
-def _below(node: ir.Node) -> list[ir.Node]:
-    return [inner for region in node.regions for inner in ir.walk(region)]
 
 
 # --- the rewrite ------------------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import ir, rewrite
+from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts
 from ..purity import Touch, conflict
 from .base import Condition, Info, Level, Pass, Remark
 from .batch import waits
-from .loop_split import Split, only_appends, split_loop
+from .loop_split import Split, split_loop
 from .moving import described, effects_of, guards
 
 
@@ -40,14 +41,12 @@ def rounds_independent(split: Split) -> str | None:
 def rounds_apart(split: Split) -> str | None:
     """What comes after the effect changes no object that an earlier part of a later round looks at, nor the other way
     round. A list that the loop only appends to is looked at by nobody."""
-    facts = split.facts
-    rest = [node for node in split.after if not only_appends(node, split)]
-    ahead = [Touch.ITERATE if split.loop.iterable not in facts.atoms else Touch.NONE]
-    ahead += [facts.touch(node) for node in (*split.before, split.effect)]
-    behind = [facts.touch(split.effect), *(facts.touch(node) for node in rest)]
-    if any(conflict(a, b) for a in ahead for b in behind):
-        return "one round may change an object that the next looks at"
-    return None
+    facts, behind = split.facts, (split.effect, *split.after)
+    iterating = Touch.NONE if split.loop.iterable in facts.atoms else Touch.ITERATE
+    apart = all(may_swap(node, behind, facts) for node in (*split.before, split.effect))
+    if apart and not any(conflict(iterating, outward(node, facts)[0]) for node in behind):
+        return None
+    return "one round may change an object that the next looks at"
 
 
 def rounds_fail_no_earlier(split: Split) -> str | None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import ir
+from ..containers import may_swap
 from ..facts import Facts
-from ..purity import conflict
 from .base import Condition
 
 
@@ -51,8 +51,7 @@ def no_exit_crossed(step: Crossing) -> str | None:
 
 def objects_unchanged(step: Crossing) -> str | None:
     """Neither side changes an object that the other looks at, as far as can be told."""
-    there = step.facts.touch(step.node)
-    if not any(conflict(there, step.facts.touch(node)) for node in step.moving):
+    if may_swap(step.node, step.moving, step.facts):
         return None
     return "that may change an object which it looks at, or the other way round"
 

@@ -7,6 +7,7 @@ does not depend on which other requests shared its batches.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,28 @@ class ModelDistribution(ABC):
     def base(self) -> ModelDistribution | None:
         """What this distribution restricts; the completion of its draws has ``log_base`` under that."""
         return None
+
+    def cuts(self, value: Any, unit: str) -> Sequence[int]:
+        """Where a value may be cut, to keep what is before and draw what is after anew.
+
+        Args:
+            value: one of this distribution's.
+            unit: ``token`` or ``line``.
+
+        Returns:
+            Numbers of leading tokens; 0 comes first and stands for the whole value.
+        """
+        return (0,)
+
+    def continued(self, value: Any, count: int) -> ModelDistribution:
+        """This distribution given the first ``count`` tokens of a value, at one of its :meth:`cuts`.
+
+        Raises:
+            ValueError: it has no such values.
+        """
+        if count:
+            raise ValueError(f"{type(self).__name__} can't be continued after {count} tokens")
+        return self
 
     @abstractmethod
     def draw(self, key: Key) -> Request:

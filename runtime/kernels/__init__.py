@@ -1,7 +1,7 @@
 """Markov kernels over runs of a program: one idea a file.
 
-``base.py`` says what a kernel is and holds the acceptance rule; ``site.py`` single sites and blocks; ``compose.py``
-kernels made of kernels; ``conditional.py`` conditional SMC and particle Gibbs. Each leaves the target of its
+``base.py`` says what a kernel is and holds the acceptance rule; ``site.py`` single sites and blocks; ``suffix.py``
+regeneration from a cut; ``compose.py`` kernels made of kernels; ``conditional.py`` conditional SMC and particle Gibbs. Each leaves the target of its
 :class:`Setting` invariant, and ``ppl.validate`` checks that on the kernel's exact transition matrix.
 """
 
@@ -11,6 +11,7 @@ from .base import Kernel, Power, Setting, Target, decide, joint, propose
 from .compose import Cycle, Mixture, Repeat
 from .conditional import ParticleGibbs, conditional_smc
 from .site import Block, SingleSite
+from .suffix import Regenerate
 
 __all__ = [
     "Block",
@@ -19,6 +20,7 @@ __all__ = [
     "Mixture",
     "ParticleGibbs",
     "Power",
+    "Regenerate",
     "Repeat",
     "Setting",
     "SingleSite",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..distributions import Distribution
 from ..engines.base import Completion, ModelDistribution
 from ..errors import ProgramError
-from ..machine import Wait
 from ..particle import Particle, Status
 from ..population import Population, World, record, run_particles, spawn
 from ..scheduler import Task
@@ -70,8 +70,8 @@ class Enumerate(Method):
             assert ask is not None
             dist = world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
             if isinstance(dist, ModelDistribution):
-                waits.append(Wait(particle, dist.engine, dist.support(self.max_outcomes), _nothing))
-                world.machine.tally.model_calls += 1
+                keep = _keeper(found, particle)
+                waits.append(world.machine._wait(particle, dist, dist.support(self.max_outcomes), keep))
                 continue
             assert isinstance(dist, Distribution)
             outcomes = dist.support()
@@ -86,9 +86,12 @@ class Enumerate(Method):
         while left:
             answered = yield waits
             waits = []
-            left -= len(answered)
             for wait, completion in answered:
-                found[id(wait.particle)] = list(completion.value)
+                more = wait.then(completion)
+                if more is None:
+                    left -= 1
+                else:
+                    waits.append(more)
         return found
 
     def _children(self, world: World, parent: Particle, outcomes: list[tuple[object, float]]) -> list[Particle]:
@@ -104,5 +107,10 @@ class Enumerate(Method):
         return children
 
 
-def _nothing(completion: Completion) -> None:
-    return None
+def _keeper(found: dict[int, list[tuple[object, float]]], particle: Particle) -> Callable[[Completion], None]:
+    """Notes a particle's outcomes."""
+
+    def keep(completion: Completion) -> None:
+        found[id(particle)] = list(completion.value)
+
+    return keep

@@ -31,7 +31,7 @@ class MH(Chains):
         {"power": 3.0},
     )
 
-    kernel: Kernel = SingleSite()
+    kernel: Kernel = SingleSite()  # noqa: RUF009 - kernels are immutable
     power: float = 1.0
 
     def __post_init__(self) -> None:

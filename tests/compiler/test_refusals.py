@@ -1,95 +1,38 @@
-"""What can't be compiled is refused where it stands, with a reason and a remedy."""
+"""What can't be compiled is refused where it stands: what is wrong, why, and what to write instead.
+
+The texts are in ``golden/errors``, one file a case, to be read as prose. After a change, write them anew with
+
+    PPL_UPDATE_GOLDEN=1 python -m pytest tests/compiler/test_refusals.py
+
+and read the difference.
+"""
 
 from __future__ import annotations
 
 import functools
 import linecache
-import textwrap
+import os
+import re
 import traceback
+import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ppl
 from ppl.compiler import CompileError, compile_function
+from ppl.effects import EffectOutsideProgram
 
-from .driver import _COMPILED, Program
+from .refused import BODIES, HELPERS, MODULES, source
 
-# body → (the source under the caret, a part of the reason, a part of the remedy)
-REFUSED: dict[str, tuple[str, str, str]] = {
-    "yield a": ("yield a", "generator", "list"),
-    "yield from xs": ("yield from xs", "generator", "list"),
-    "global g": ("global g", "global", "Return the value"),
-    "nonlocal n": ("nonlocal n", "nonlocal", "Return the value"),
-    "def h():\n    global g": ("global g", "global", "Return the value"),
-    "c = 1\ndef h():\n    nonlocal c\n    c = 2": ("nonlocal c", "'c'", "Return the new value"),
-    "return locals()": ("locals()", "locals()", "Name the variables"),
-    "return lambda: sample(a)": ("sample(a)", "lambda", "@program"),
-    "def h(): return sample(a)": ("sample(a)", "'h', which is no program", "@program above 'h'"),
-    "class C:\n    def h(self): return sample(a)": ("sample(a)", "class", "def"),
-    "return sum(sample(x) for x in xs)": ("(sample(x) for x in xs)", "generator", "[ … ]"),
-    "for x in (y for y in xs): sample(x)": ("(y for y in xs)", "generator", "[ … ]"),
-    "try: x = sample(a)\nexcept ValueError: pass": ("sample(a)", "inside try", "before or after"),
-    "with open(a): x = sample(a)": ("sample(a)", "inside with", "before or after"),
-    "with sample(a): pass": ("sample(a)", "inside with", "before or after"),
-    "match a:\n    case x if sample(x): pass": ("sample(x)", "guard", "before the match"),
-    "def h(x=sample(a)): return x": ("sample(a)", "default", "Compute it first"),
-    "@program\ndef h(x=sample(a)): return x": ("sample(a)", "default", "Compute it first"),
-    "@sample(a)\ndef h(): pass": ("sample(a)", "decorator", "Compute it first"),
-    "class C(sample(a)): pass": ("sample(a)", "base class", "Compute it first"),
-    "return lambda x=sample(a): x": ("sample(a)", "default", "Compute it first"),
-    "assert a, sample(a)": ("sample(a)", "message", "Compute it first"),
-    "(xs[sample(a)], b) = 1, 2": ("sample(a)", "nested assignment target", "plain variables"),
-    "x = sample()": ("sample()", "needs the argument 'distribution'", "sample(distribution)"),
-    "observe(a)": ("observe(a)", "needs the argument 'value'", "observe(distribution, value)"),
-    "factor(a, b, a)": ("factor(a, b, a)", "takes", "factor(log_weight)"),
-    "sample(*xs)": ("*xs", "spelled out", "sample(distribution)"),
-    "sample(**xs)": ("xs", "spelled out", "sample(distribution)"),
-    "sample(a, nam='x')": ("nam='x'", "'nam'", "sample(distribution)"),
-    "sample(a, distribution=b)": ("distribution=b", "'distribution' twice", "sample(distribution)"),
-    "barrier(a, b)": ("barrier(a, b)", "takes", "barrier()"),
-    "call()": ("call()", "needs the argument 'function'", "call(function, *args)"),
-    "sample(a, name='')": ("''", "can't be a name", "word"),
-    "sample(a, name='x/y')": ("'x/y'", "can't be a name", "word"),
-    "sample(a, name=3)": ("3", "string", "name="),
-    "sample(a, name='x')\nsample(b, name='x')": ("sample(b, name='x')", "'x' is taken", "name="),
-    "c = 1\nh = lambda: c\nc = 2\nreturn h()": ("lambda: c", "'c'", "c=c"),
-    "for i in xs:\n    h = lambda: i\nreturn h": ("lambda: i", "'i'", "i=i"),
-    "def h(): return k()\ndef k(): return 1\nreturn h()": ("def h(): return k()", "'k'", "Move"),
-}
+GOLDEN = Path(__file__).parent / "golden" / "errors"
+CASES = [*BODIES, *MODULES]
 
 
-def _compile(source: str, file: str) -> Any:
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    names: dict[str, Any] = dict(_COMPILED)
-    exec(compile(source, file, "exec", dont_inherit=True), names)
-    fn = names["make"]()
-    return compile_function(fn.fn if isinstance(fn, Program) else fn)
+def wrapping(fn: Any) -> Any:
+    """A decorator that knows nothing of programs."""
 
-
-@pytest.mark.parametrize("body", REFUSED)
-def test_refused(body: str) -> None:
-    inner = textwrap.indent("def f(a, b, xs):\n" + textwrap.indent(body, "    "), "    ")
-    source = f"def make():\n    n = 0\n{inner}\n    return f\n"
-    with pytest.raises(CompileError) as caught:
-        _compile(source, f"<refused {body!r}>")
-    error = caught.value
-    marked, reason, remedy = REFUSED[body]
-    assert reason in error.reason and remedy in error.remedy, (error.reason, error.remedy)
-    assert error.filename == f"<refused {body!r}>" and error.lineno is not None and error.text is not None
-    end = error.end_offset if error.end_lineno == error.lineno else None
-    under = source.splitlines()[error.lineno - 1][(error.offset or 0) - 1 : end and end - 1]
-    assert under == marked.split("\n")[0]
-    # One sentence each: what is wrong and why, then what to write.
-    assert error.reason[0] != " " and not error.reason.endswith(".") and error.remedy.endswith(".")
-    shown = "".join(traceback.format_exception_only(error))
-    assert "^" in shown and error.reason in shown and error.remedy in shown
-
-
-async def _coroutine(a: int) -> int:
-    return a
-
-
-def _wrap(fn: Any) -> Any:
     @functools.wraps(fn)
     def wrapper(*args: Any) -> Any:
         return fn(*args)
@@ -97,50 +40,136 @@ def _wrap(fn: Any) -> Any:
     return wrapper
 
 
-@_wrap
-def _wrapped(a: int) -> int:
-    return a
+def define(text: str, file: str, names: dict[str, Any]) -> None:
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+    exec(compile(text, file, "exec", dont_inherit=True), names)
 
 
-class _Class:
-    def method(self) -> int:
-        return 1
-
-    def with_super(self) -> str:
-        return super().__repr__()
-
-
-@pytest.mark.parametrize(
-    ("fn", "reason"),
-    [
-        (_coroutine, "coroutine"),
-        (lambda a: a, "lambda"),
-        (_wrapped, "wrapped by another decorator"),
-        (_Class.method, "a method of _Class"),
-        (_Class.with_super, "a method of _Class"),
-    ],
-)
-def test_refused_functions(fn: Any, reason: str) -> None:
-    with pytest.raises(CompileError, match=reason) as caught:
-        compile_function(fn)
-    assert caught.value.filename == __file__
+@functools.cache
+def world() -> dict[str, Any]:
+    """What the cases may use."""
+    names = {word: getattr(ppl, word) for word in ppl.__all__}
+    names |= {"cached": wrapping, "helpers": types.ModuleType("helpers")}
+    define(HELPERS, "helpers.py", names)
+    vars(names["helpers"]).update(look=names["draw"])
+    return names
 
 
-def test_a_function_without_source_is_refused() -> None:
-    names: dict[str, Any] = {}
-    exec("def f(a): return a", names)
-    with pytest.raises(CompileError, match="source of 'f' can't be found"):
-        compile_function(names["f"])
+def refusal(name: str) -> CompileError:
+    """The error of a case, which stands in the file ``f.py``."""
+    with pytest.raises(CompileError) as caught:
+        define(source(name), "f.py", dict(world()))
+    return caught.value
 
 
-@pytest.mark.parametrize("value", [3, len, _Class])
+def shown(error: CompileError) -> str:
+    """The error as Python 3.11 shows it; other versions draw the marks a little differently."""
+    line = error.text or ""
+    start, end = (error.offset or 1) - 1, error.end_offset or 1
+    stripped = line.lstrip()
+    if not line:
+        return f'File "{error.filename}", line {error.lineno}\n{error.msg}\n'
+    marks = " " * (start - (len(line) - len(stripped))) + "^" * (end - 1 - start)
+    return f'File "{error.filename}", line {error.lineno}\n    {stripped.rstrip()}\n    {marks}\n{error.msg}\n'
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(name: str) -> None:
+    error = refusal(name)
+    text = f"{source(name)}\n{shown(error)}"
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("PPL_UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+    # What is wrong and why, in one sentence without a full stop; then what to write, in whole sentences.
+    assert re.fullmatch(r"[^\s.].*[^.\s]", error.reason) and re.fullmatch(r"[A-Z].*\.", error.remedy)
+    assert "\n" not in error.reason + error.remedy and len(error.reason) < 180
+    python = "".join(traceback.format_exception_only(error))
+    assert ("^" in python or not error.text) and error.reason in python and error.remedy in python
+
+
+def test_every_text_has_a_case() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES) and len(CASES) >= 40
+
+
+# The source under the marks, for each kind of place.
+MARKED = {
+    "generator": "yield a",
+    "lambda-effect": "sample(a)",
+    "generator-expression": "(sample(x) for x in xs)",
+    "several-lines": "return sum("[10:],
+    "unknown-argument": "nam='x'",
+    "double-starred-argument": "xs",
+    "starred-argument": "*xs",
+    "captured-loop-variable": "lambda: i",
+    "captured-function-below": "def h():",
+    "wide-characters-before": "sample(a)",
+    "helper": "draw(a)",
+    "method": "def step(self):",
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_the_marks_stand_under_what_is_wrong(name: str) -> None:
+    error = refusal(name)
+    assert error.text is not None and error.offset is not None and error.end_offset is not None
+    assert error.text[error.offset - 1 : error.end_offset - 1] == MARKED[name]
+
+
+@pytest.mark.parametrize("value", [3, len, Path])
 def test_other_objects_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="takes a function written with def"):
         compile_function(value)
 
 
-def test_the_caret_stands_right_after_wide_characters() -> None:
-    with pytest.raises(CompileError) as caught:
-        _compile("def make():\n    def f(a): return ('äöü→', lambda: sample(a))\n    return f\n", "<wide>")
-    assert caught.value.text is not None
-    assert caught.value.text[(caught.value.offset or 0) - 1 :].startswith("sample(a)")
+# --- what looks alike and is none of it ---
+
+
+def test_helpers_that_a_program_may_call() -> None:
+    names = dict(world())
+    text = """\
+def infers(d):
+    return infer(coin, dist.flip(d), method="forward", n=1).runs[0].value
+
+def recursive(n):
+    return n and recursive(n - 1)
+
+def holds_program():
+    @program
+    def inner():
+        return sample(dist.flip(0.5))
+    return inner
+
+@program
+def f(a):
+    draw = len
+    x = sample(dist.flip(a))
+    return infers(0.5), recursive(3), holds_program().name, draw("abc"), [score(1) for score in (abs,)], vars(dist)
+"""
+    define(text, "fine.py", names)
+    assert names["f"](0.5)[1:5] == (0, "inner", 3, [1])
+
+
+def test_effects_in_functions_handed_around_are_refused_when_they_run() -> None:
+    names = dict(world())
+    define("@program\ndef f(xs):\n    return list(map(draw, xs))\n", "later.py", names)
+    with pytest.raises(EffectOutsideProgram, match="put @program above the helper"):
+        names["f"]([1])
+
+
+def test_captured_containers_go_with_the_run() -> None:
+    """A nested function may change a captured list: each copy of the run has its own."""
+    names = dict(world())
+    text = """\
+@program
+def f():
+    xs = []
+    total = lambda: sum(xs)
+    for _ in range(2):
+        xs.append(int(sample(dist.flip(0.5), name="x")))
+        factor(0.7 * total())
+    return tuple(xs), total()
+"""
+    define(text, "captured.py", names)
+    assert ppl.validate(names["f"], method="smc", n=(2, 3))

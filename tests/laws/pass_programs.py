@@ -16,7 +16,7 @@ from ppl import Program, TooLarge
 from ppl.certificate_passes import validate_passes
 from ppl.compiler.passes import Pass, make_pipeline, optimise
 
-from .random_programs import HEADER, Writer, compiled
+from .random_programs import Writer, compiled, indented
 
 MODEL_CALLS = [
     'lm.context("{c}").token(temperature={t})',
@@ -26,12 +26,22 @@ MODEL_CALLS = [
     'lm.context("{c}").choice(["a", "b{s}"], temperature={t})',
     'judge("{c}", {t})',
 ]
-JUDGE = """\
+HEADER = """\
+from ppl import barrier, call, condition, dist, factor, observe, program, sample, table_lm, twist
+
+lm = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+
+
+def plus_one(xs):
+    return [x + 1 for x in xs]
+
+
 def judge(text, heat):
     return lm.context(text).choice(["a", "ba"], temperature=heat)
 
 
 """
+"""With a model whose every context has probabilities of its own."""
 
 Shape = Callable[["PassWriter", int, str], "list[str]"]
 
@@ -46,10 +56,10 @@ class PassWriter(Writer):
         """Names that were given to sites by hand, of which a program may use each once."""
         return self.__dict__.setdefault("_taken", set())
 
-    def statement(self, depth: int, loops: int, indent: str) -> list[str]:
+    def statement(self, depth: int, loops: int) -> list[str]:
         if self.budget >= 2**loops and self.shapes and self.draw(st.booleans()):
-            return self.draw(st.sampled_from(self.shapes))(self, loops, indent)
-        return super().statement(depth, loops, indent)
+            return list(self.draw(st.sampled_from(self.shapes))(self, loops, ""))
+        return super().statement(depth, loops)
 
     def model_call(self, context: str | None = None) -> str:
         """A distribution over text, all attributes drawn; ``context`` is an expression for its context."""
@@ -78,11 +88,12 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
     def build(draw: Callable[[Any], Any]) -> str:
         writer = PassWriter(draw, choices)
         writer.shapes = shapes
-        lines = ["@program", "def main(n):", "    xs = []"]
+        body = ["xs = []", "ys = xs"]
         for _ in range(draw(st.integers(2, 4))):
-            lines += writer.statement(1, 0, "    ")
+            body += writer.statement(1, 0)
         names = ", ".join(dict.fromkeys(writer.names))
-        return HEADER + JUDGE + "\n".join([*lines, f"    return ({names}, tuple(xs))"]) + "\n"
+        body.append(f"return ({names}, tuple(xs), len(ys))")
+        return HEADER + "\n".join(["@program", "def main(n):", *indented(body)]) + "\n"
 
     return build()
 
@@ -113,8 +124,8 @@ def check(source: str, passes: Sequence[Pass], keep: Sequence[str] = (), limit: 
 
 def written(body: str) -> str:
     """A program ``main(n)`` by hand, from the statements of its body."""
-    lines = ["@program", "def main(n):", "    xs = []", *(f"    {line}" for line in body.strip().split("\n"))]
-    return HEADER + JUDGE + "\n".join(lines) + "\n"
+    lines = ["@program", "def main(n):", *indented(["xs = []", *body.strip().split("\n")])]
+    return HEADER + "\n".join(lines) + "\n"
 
 
 def counterexample(

@@ -63,10 +63,7 @@ def smoother(readings: Sequence[float]) -> Exact:
 
 
 EXACT = smoother(READINGS)
-LEVELS: dict[str, Any] = {
-    f"level {t}": (lambda path, t=t: path[t], EXACT.means[t])  # type: ignore[misc]
-    for t in range(len(READINGS))
-}
+LEVELS: dict[str, Any] = {f"level {t}": (lambda path, t=t: path[t], EXACT.means[t]) for t in range(len(READINGS))}
 
 
 @pytest.mark.parametrize("n", [2, 8, 32])

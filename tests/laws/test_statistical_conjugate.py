@@ -6,13 +6,26 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch.distributions import Beta, Gamma, Poisson
 
-from ppl import SMC, dist, goodness_of_fit, observe, program, sample, validate_evidence, validate_inverse_evidence
+from ppl import (
+    SMC,
+    Enumerate,
+    Importance,
+    dist,
+    goodness_of_fit,
+    infer,
+    observe,
+    program,
+    sample,
+    validate_evidence,
+    validate_inverse_evidence,
+)
 
 from .normals import Normal
 
@@ -130,9 +143,8 @@ def test_posterior_draws() -> None:
 
 def test_posterior_draws_of_discrete_values() -> None:
     data = ("red", "red", "blue")
-    for method in ("enumerate", "importance"):
-        options = {} if method == "enumerate" else {"n": 60}
-        assert goodness_of_fit(urn, data, probabilities=URN_POSTERIOR, method=method, runs=300, **options)
+    for method in (Enumerate(), Importance(n=60)):
+        assert goodness_of_fit(urn, data, probabilities=URN_POSTERIOR, method=method, runs=300)
     prior = dict.fromkeys(range(1, 5), 0.25)
     off = goodness_of_fit(urn, data, probabilities=prior, method="enumerate", runs=300, sequential=True)
     assert not off and off.leaves < 300
@@ -147,8 +159,8 @@ def test_sequential_evidence() -> None:
     bound = 0.16 / math.exp(log_evidence)  # the likelihood is at most max r²(1 − r) over the urns
     right = validate_evidence(urn, data, log_evidence=log_evidence, n=4, runs=400, sequential=True, bound=bound)
     assert right and right.leaves == 400
-    off = {"log_evidence": log_evidence - 0.3, "bound": bound * math.exp(0.3)}
-    wrong = validate_evidence(urn, data, n=4, runs=400, sequential=True, **off)
+    low, wide = log_evidence - 0.3, bound * math.exp(0.3)
+    wrong = validate_evidence(urn, data, log_evidence=low, n=4, runs=400, sequential=True, bound=wide)
     assert not wrong and wrong.leaves < 200
     with pytest.raises(ValueError, match="sequential=True needs bound="):
         validate_evidence(urn, data, log_evidence=log_evidence, sequential=True)
@@ -179,7 +191,7 @@ def conditional(seed: int, n: int = 3, reference: str = "kept") -> float:
 
 def test_inverse_evidence_under_conditional_smc() -> None:
     for n in (2, 3, 8):
-        certificate = validate_inverse_evidence(lambda seed, n=n: conditional(seed, n), WIDE_EVIDENCE, runs=2_000)
+        certificate = validate_inverse_evidence(partial(conditional, n=n), WIDE_EVIDENCE, runs=2_000)
         assert certificate, str(certificate)
         assert certificate.guarantee == "stationary"
 
@@ -203,8 +215,6 @@ def test_arguments() -> None:
 
 def test_values_are_counted_by_weight() -> None:
     """What goodness_of_fit draws is by weight: the prior's share of each urn is not the posterior's."""
-    from ppl import infer
-
     found = infer(urn, ("red", "red", "blue"), method="importance", n=2_000, seed=0)
     shares = Counter(found.sample(4_000, seed=0))
     assert shares[1] / 4_000 == pytest.approx(URN_POSTERIOR[1], abs=0.03)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 import ppl
 from ppl import Posterior, Program, dist, infer, law_programs, program, sample
+from ppl.compiler.printer import to_text
 from ppl.compiler.requests import Sample
 from ppl.compiler.syntax_errors import IRSyntaxError
 from ppl.ir_text import load_ir, read_ir, to_ir
@@ -48,6 +49,31 @@ def test_the_corpus(name: str) -> None:
 def test_random_programs(source: str) -> None:
     prog = compiled(source)
     same(prog, (1,), inspect.unwrap(prog).__globals__)
+
+
+def same_after_passes(prog: Program, args: tuple[Any, ...], world: Any) -> bool:
+    """IR that passes have changed is read back and runs as they left it; whether they have changed any."""
+    done = prog.optimised("all")
+    text = to_text(done.program)
+    again = read_ir(text, world).with_passes([])
+    assert to_text(again.compiled.ir) == text
+    # Nested programs that the namespace holds run under the same passes as the whole.
+    if not any(site.kind == "program" for site in prog.sites):
+        assert runs(again, args, "smc") == runs(prog.with_passes("all"), args, "smc")
+    return done.changed
+
+
+def test_after_passes() -> None:
+    corpus = {n: row for n, row in law_programs.CORPUS.items() if n not in ("given", "do")}
+    changed = [same_after_passes(prog, args, law_programs) for prog, args in corpus.values()]
+    assert any(changed)
+
+
+@given(sources())
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_random_programs_after_passes(source: str) -> None:
+    prog = compiled(source)
+    same_after_passes(prog, (1,), inspect.unwrap(prog).__globals__)
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

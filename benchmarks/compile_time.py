@@ -1,0 +1,121 @@
+"""How long programs take to compile.
+
+    python benchmarks/compile_time.py [--no-write]
+
+Prints a table of what 100 statements take, in programs of several kinds and sizes, and writes it into
+``benchmarks/RESULTS.md``. Takes some seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import linecache
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from results import best, machine, table, write_section
+
+from ppl import condition, dist, factor, observe, program, sample
+from ppl.compiler import compile_function, link
+
+SCOPE = {"sample": sample, "observe": observe, "factor": factor, "condition": condition, "program": program}
+SCOPE |= {"COIN": dist.flip(0.5)}
+
+
+def plain(count: int) -> list[str]:
+    """Statements of which none is an effect."""
+    kinds = (
+        "total = total * 3 + {i}",
+        "x{i} = [total, {i}]",
+        "total += len(x{p}) if {i} % 2 else -1",
+        "y = (total, {i})",
+    )
+    return [kinds[i % 4].format(i=i, p=i - 1) for i in range(count)]
+
+
+def mixed(count: int) -> list[str]:
+    """One statement in five is an effect."""
+    effects = ("a{i} = sample(COIN)", "observe(COIN, total > {i})", "factor(-0.1 * total)", "condition(total >= 0)")
+    lines = plain(count)
+    return [effects[i // 5 % 4].format(i=i) if i % 5 == 4 else line for i, line in enumerate(lines)]
+
+
+def effects_only(count: int) -> list[str]:
+    """Every statement is an effect."""
+    return [
+        (f"a{i} = sample(COIN)" if i % 2 else f"observe(COIN, a{i - 1})") if i else "a0 = sample(COIN)"
+        for i in range(count)
+    ]
+
+
+def nested(count: int) -> list[str]:
+    """Loops and branches with effects in them, five statements each."""
+    lines: list[str] = []
+    for i in range(count // 10):
+        lines += [f"for i{i} in range(3):", f"    total += i{i}", f"    a{i} = sample(COIN)"]
+        lines += [f"    if a{i} and total > {i}:", f"        total -= {i}", "        observe(COIN, True)"]
+        lines += ["    else:", "        total += 1", f"x{i} = [total, {i}]", f"y{i} = x{i}[0] * 2", f"total = y{i} + 1"]
+    return lines
+
+
+KINDS: tuple[tuple[str, Callable[[int], list[str]]], ...] = (
+    ("no effects", plain),
+    ("one in five an effect", mixed),
+    ("all effects", effects_only),
+    ("loops and branches with effects", nested),
+)
+
+
+def define(title: str, lines: Sequence[str]) -> tuple[Callable[..., Any], int]:
+    """A function of these lines, and how many statements it has."""
+    source = "\n    ".join(["def f(total):", *lines, "return total"]) + "\n"
+    file = f"<benchmark {title} {len(lines)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    scope = dict(SCOPE)
+    exec(compile(source, file, "exec"), scope)
+    tree = ast.parse(source)
+    return scope["f"], sum(isinstance(node, ast.stmt) for node in ast.walk(tree)) - 2
+
+
+def seconds(fn: Callable[..., Any], repeats: int) -> float:
+    """Seconds to compile ``fn`` anew."""
+
+    def run() -> object:
+        link.forget()
+        return compile_function(fn)
+
+    return best(run, repeats)
+
+
+def report() -> str:
+    """The section of RESULTS.md."""
+    rows = []
+    for title, write in KINDS:
+        row = [title]
+        for size in (20, 100, 400):
+            fn, statements = define(title, write(size))
+            row.append(f"{seconds(fn, max(3, 600 // size)) * 1e3 / statements * 100:.1f}")
+        rows.append(row)
+    heads = ["program", "of 20 statements", "of 100", "of 400"]
+    return f"""## Compile time: `make bench-compile`
+
+{machine()}. Milliseconds for 100 statements, from the decorator to code that runs, the fastest of several times.
+
+{table(heads, rows)}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    options = parser.parse_args(argv)
+    text = report()
+    print(text)
+    if not options.no_write:
+        write_section("compile time", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Programs that can't be compiled, by what is wrong with them."""
+
+from __future__ import annotations
+
+import textwrap
+
+BODIES: dict[str, str] = {
+    # name → what stands in ``def f(a, b, xs)``
+    "generator": "yield a",
+    "generator-from": "yield from xs",
+    "global": "global g",
+    "global-in-function": "def h():\n    global g",
+    "nonlocal-in-function": "c = 1\ndef h():\n    nonlocal c\n    c = 2",
+    "locals": "return locals()",
+    "vars": "return vars()",
+    "dir": "x = 1\nreturn 'x' in dir()",
+    "lambda-effect": "return lambda: sample(a)",
+    "lambda-calls-program": "return lambda: coin(a)",
+    "function-effect": "def h():\n    return sample(a)\nreturn h()",
+    "coroutine-effect": "async def h():\n    return sample(a)",
+    "async-comprehension-effect": "async def h():\n    return [sample(x) async for x in xs]",
+    "class-effect": "class C:\n    def h(self):\n        return sample(a)",
+    "class-body-effect": "class C:\n    x = sample(a)",
+    "generator-expression": "return sum(sample(x) for x in xs)",
+    "generator-expression-filter": "return [*(x for x in xs if sample(x))]",
+    "loop-over-generator": "for x in (y for y in xs):\n    sample(x)",
+    "try-effect": "try:\n    x = sample(a)\nexcept ValueError:\n    pass",
+    "finally-effect": "try:\n    x = a\nfinally:\n    observe(a, b)",
+    "try-calls-program": "try:\n    x = coin(a)\nexcept ValueError:\n    pass",
+    "with-effect": "with open(a):\n    x = sample(a)",
+    "with-effect-in-head": "with sample(a):\n    pass",
+    "guard-effect": "match a:\n    case x if sample(x):\n        pass",
+    "default-effect": "def h(x=sample(a)):\n    return x",
+    "default-effect-of-program": "@program\ndef h(x=sample(a)):\n    return x",
+    "default-effect-of-lambda": "return lambda x=sample(a): x",
+    "decorator-effect": "@sample(a)\ndef h():\n    pass",
+    "base-class-effect": "class C(sample(a)):\n    pass",
+    "assertion-message-effect": "assert a, sample(a)",
+    "nested-target-effect": "(xs[sample(a)], b) = 1, 2",
+    "no-distribution": "x = sample()",
+    "no-value": "observe(a)",
+    "too-many-arguments": "factor(a, b, a)",
+    "no-arguments-wanted": "barrier(a, b)",
+    "starred-argument": "sample(*xs)",
+    "double-starred-argument": "sample(**xs)",
+    "unknown-argument": "sample(a, nam='x')",
+    "argument-twice": "sample(a, distribution=b)",
+    "no-function": "call()",
+    "starred-function": "call(*xs)",
+    "empty-name": "sample(a, name='')",
+    "slash-in-name": "sample(a, name='x/y')",
+    "bracket-in-name": "observe(a, b, name='x[0]')",
+    "number-for-a-name": "sample(a, name=3)",
+    "name-twice": "sample(a, name='x')\nsample(b, name='x')",
+    "name-twice-across-kinds": "for x in xs:\n    sample(a, name='x')\n    observe(a, x, name='x')",
+    "captured-then-assigned": "c = 1\nh = lambda: c\nc = 2\nreturn h()",
+    "captured-loop-variable": "for i in xs:\n    h = lambda: i\nreturn h",
+    "captured-then-augmented": "total = 0\ndef h():\n    return total\ntotal += sample(a)\nreturn h()",
+    "captured-function-below": "def h():\n    return k()\ndef k():\n    return 1\nreturn h()",
+    "wide-characters-before": "return ('äöü→', lambda: sample(a))",
+    "several-lines": "return sum(\n    sample(x)\n    for x in xs\n)",
+    "helper": "x = draw(a)",
+    "helper-of-helper": "return [score(x) for x in xs]",
+    "helper-calls-program": "return doubled(a)",
+    "helper-in-module": "return helpers.look(a)",
+    "locals-shadowed-helper": "draw = score\nreturn [draw(x) for x in xs] + [tossed(a)]",
+}
+
+MODULES: dict[str, str] = {
+    # name → a module of its own
+    "nonlocal": "def make():\n    n = 0\n\n    @program\n    def f():\n        nonlocal n\n        n = 1\n\nmake()",
+    "coroutine": "@program\nasync def f(a):\n    return a",
+    "lambda": "f = program(lambda a: a)",
+    "method": "class Model:\n    @program\n    def step(self):\n        return sample(self.d)",
+    "class-method": "class Model:\n    @staticmethod\n    @program\n    def step():\n        return 1",
+    "wrapped": "@program\n@cached\ndef f(a):\n    return a",
+    "helper-in-the-same-file": (
+        "def g(a):\n    return sample(a)\n\n\ndef h(a):\n    return g(a)\n\n\n@program\ndef f(a):\n    return h(a)"
+    ),
+    "no-source": "exec('@program\\ndef f(a): return a', globals())",
+    "closure-helper": (
+        "def make(d):\n    def look():\n        return sample(d)\n\n"
+        "    @program\n    def f():\n        return look()\n\nmake(1)"
+    ),
+}
+
+HELPERS = """\
+def draw(d):
+    return sample(d)
+
+
+def score(d):
+    y = draw(d)
+    return y
+
+
+@program
+def coin(d):
+    return sample(d)
+
+
+def doubled(d):
+    return 2 * coin(d)
+
+
+def tossed(d):
+    return [observe(d, x) for x in (1, 2)]
+"""
+"""What the programs above may call."""
+
+
+def source(name: str) -> str:
+    """The source of a case."""
+    if name in MODULES:
+        return MODULES[name] + "\n"
+    return "@program\ndef f(a, b, xs):\n" + textwrap.indent(BODIES[name], "    ") + "\n"
