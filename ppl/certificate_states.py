@@ -26,7 +26,7 @@ from .text import Context, Text
 _ATOMS: frozenset[type] = frozenset(
     (int, float, complex, str, bytes, bool, range, slice, Fraction, type(None), type(...), type(NotImplemented))
 )
-_APART = ("key", "ask", "frame", "trace", "scope", "status", "names")
+_APART = ("key", "ask", "block", "frame", "trace", "scope", "status", "names")
 """What of a particle is left out or written in another form; what is added to particles later counts as it is."""
 _LIVE = tuple(slot for slot in Particle.__slots__ if slot not in _APART)
 _DONE = ("value", "log_weight", "log_twist", "log_joint")
@@ -47,13 +47,17 @@ class States:
         self._seen: dict[int, Any] = {}
         """What was compared by identity. It is kept alive, or its id would be lent out again."""
 
-    def __call__(self, population: Population) -> tuple[bytes, float] | None:
+    def __call__(self, operation: str, population: Population) -> tuple[bytes, float] | None:
         """A population's state without its scale, as a digest, and the logarithm of the scale.
 
         Returns:
-            ``None`` if it holds something that can't be compared, or if all have finished: to the end it is no step.
+            ``None`` if it holds something that can't be compared, or where it is not worth it: if all have finished, to
+            the end it is no step, and after an advance what the particles drew tells the populations apart, unless
+            some of them died.
         """
         if not population.running:
+            return None
+        if operation == "advance" and all(p.status is not Status.DEAD for p in population.particles):
             return None
         scale = population.log_scale if math.isfinite(population.log_scale) else 0.0
         writer = _Writer(self._seen)
@@ -89,11 +93,12 @@ class _Writer:
             return ("done", choices, [self.value(getattr(particle, slot)) for slot in _DONE])
         frames, frame = [], particle.frame
         while frame is not None:
-            frames.append((self.value(frame.block), self.value(frame.live), self._scope(frame.scope)))
+            frames.append((self._identity(frame.block), self.value(frame.live), self._scope(frame.scope)))
             frame = frame.parent
         return (
             particle.status.name,
             [self.value(getattr(particle, slot)) for slot in _LIVE],
+            self._identity(particle.block),  # as for forks, which share it
             self._identity(particle.ask.site) if particle.ask else None,
             self._scope(particle.scope),
             frames,

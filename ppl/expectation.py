@@ -44,26 +44,32 @@ class Expected:
 
     Attributes:
         measure: trace → E[Σ w δ_trace].
-        evidence: E[Ẑ]; NaN for methods that have no estimate of it.
+        evidence: E[Ẑ]; ``None`` for methods that have no estimate of it.
         posterior: trace → its expected share of the weight; :data:`NO_RUN` → how often nothing has weight.
         leaves: how many runs it took.
     """
 
     measure: Measure
-    evidence: float
+    evidence: float | None
     posterior: Measure
     leaves: int
 
     def distance(self, other: Expected) -> float:
-        """The largest difference of mass at a trace, or of the evidence."""
-        masses = [abs(self.measure.get(k, 0.0) - other.measure.get(k, 0.0)) for k in {*self.measure, *other.measure}]
-        evidence = 0.0 if math.isnan(self.evidence) else abs(self.evidence - other.evidence)
-        return max([evidence, *masses])
+        """The largest difference of mass at a trace, or of the evidence; infinite if one is no number."""
+        gaps = _gaps(self.measure, other.measure)
+        if self.evidence is not None and other.evidence is not None:
+            gaps.append(abs(self.evidence - other.evidence))
+        return math.inf if any(map(math.isnan, gaps)) else max(gaps, default=0.0)
 
     def variation(self, other: Expected) -> float:
-        """The total variation distance between the expected posteriors."""
-        keys = {*self.posterior, *other.posterior}
-        return sum(abs(self.posterior.get(k, 0.0) - other.posterior.get(k, 0.0)) for k in keys) / 2
+        """The total variation distance between the expected posteriors; infinite if a share is no number."""
+        gaps = _gaps(self.posterior, other.posterior)
+        return math.inf if any(map(math.isnan, gaps)) else math.fsum(gaps) / 2
+
+
+def _gaps(a: Measure, b: Measure) -> list[float]:
+    """How far two measures are apart at each key of either."""
+    return [abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in {*a, *b}]
 
 
 def outcome(program: Program, call: Call, method: Method, source: Source | None = None) -> Result:
@@ -94,12 +100,13 @@ def expected(
     """
     measure: Measure = defaultdict(float)
     posterior: Measure = defaultdict(float)
-    evidence = 0.0
+    evidences: list[float] = []
     counted = _Counted(program, call, method)
     try:
         for leaf in explore_merged(counted, States() if merge and method.memoryless else None, limit):
             log_p, log_mass, result = leaf.log_probability, leaf.log_mass, leaf.result
-            evidence += math.nan if result.log_evidence is None else math.exp(log_mass + result.log_evidence - scale)
+            if result.log_evidence is not None:
+                evidences.append(math.exp(log_mass + result.log_evidence - scale))
             total = log_sum_exp([run.log_weight for run in result.runs])
             for run in result.runs:
                 key = trace_key(run)
@@ -115,7 +122,7 @@ def expected(
             "its place",
             method,
         ) from error
-    return Expected(dict(measure), evidence, dict(posterior), counted.runs)
+    return Expected(dict(measure), math.fsum(evidences) if evidences else None, dict(posterior), counted.runs)
 
 
 class _Counted:

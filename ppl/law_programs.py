@@ -125,7 +125,17 @@ def impossible() -> bool:
     return x
 
 
-lm = table_lm(["a", "b", "ab", "."], eos=None, seed=11)
+lm = table_lm(
+    ["a", "b", "ab", "."],  # "ab" can be written in two ways
+    {
+        (): {"a": 1},
+        ("a",): {"b": 2, ".": 1},
+        ("b",): {"ab": 1, ".": 3},
+        ("ab",): {"a": 1, ".": 1},
+        ("b", "ab"): {"a": 3, ".": 1},
+        (".",): {"a": 1, "ab": 2},
+    },
+)
 ended = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
 
 

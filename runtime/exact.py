@@ -23,8 +23,9 @@ T = TypeVar("T")
 Path = list[tuple[int, int]]
 """For each choice that was made, the outcome taken and how many there were."""
 
-Look = Callable[[Any], "tuple[Hashable, float] | None"]
-"""What makes a population what it is, apart from its scale, and the logarithm of that; ``None``: can't be told."""
+Look = Callable[[str, Any], "tuple[Hashable, float] | None"]
+"""An operation and the population after it → what makes that what it is, apart from its scale, and the logarithm of
+the scale; ``None``: don't stop here."""
 
 
 class NotFinite(Exception):
@@ -50,7 +51,7 @@ class ExactSource(Source):
         Args:
             path: changed in place.
             fixed: how many of its choices are accounted for already.
-            look: stop at boundaries that it can tell from others; ``None``: never stop.
+            look: stop at boundaries that it tells from others; ``None``: never stop.
             passed: how many boundaries not to stop at.
         """
         self.path = path
@@ -66,9 +67,10 @@ class ExactSource(Source):
         steps, since = self._rank
         self._rank = (steps + 1, 0) if operation == "advance" else (steps, since + 1)
         self._boundaries += 1
-        if self._look is None or self._boundaries <= self._passed:
+        # Where nothing was drawn since the last stop, there is but one path to here.
+        if self._look is None or self._boundaries <= self._passed or self.made <= self._fixed:
             return
-        found = self._look(population)
+        found = self._look(operation, population)
         if found is not None:
             raise _Stopped(self._rank, found, self._boundaries)
 

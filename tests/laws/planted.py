@@ -93,7 +93,9 @@ def planted() -> list[PlantedBug]:
 
 def try_out(bug: PlantedBug) -> Finding:
     """Check the wrong thing and the right one at each number of particles."""
-    caught, missed, wronged = {}, {}, {}
+    caught: dict[int, Verdict] = {}
+    missed: dict[int, Verdict] = {}
+    wronged: dict[int, Verdict] = {}
     for n in bug.sizes:
         verdict = bug.check(bug.make(n))
         (missed if verdict else caught)[n] = verdict

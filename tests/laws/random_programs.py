@@ -1,4 +1,15 @@
-"""Random finite programs as source text, for the laws to be tried on; they shrink to small counterexamples."""
+"""Random finite programs, for laws to be tried on; they shrink to small counterexamples.
+
+:func:`programs` is a hypothesis strategy of :class:`RandomProgram`: source text that runs as it stands, the compiled
+program ``main`` and its arguments. A failing test prints the source::
+
+    @given(programs())
+    def test_a_law(case: RandomProgram) -> None:
+        assert law_holds(case.program, *case.args), case.source
+
+Programs branch, loop (with break, continue and early return), call programs that are random too, change lists that
+have two names, take steps of a table model, and hold every kind of evidence, hints and proposals.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +26,37 @@ from ppl import Program
 HEADER = """\
 from ppl import barrier, call, condition, dist, factor, observe, program, sample, table_lm, twist
 
-lm = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+lm = table_lm(["a", "b", "<eos>"], {(): {"a": 1, "b": 1}, ("a",): {"b": 1, "<eos>": 2}, ("b",): {"a": 1, "b": 3}})
 
 
 def plus_one(xs):
     return [x + 1 for x in xs]
 
-
-@program
-def coin(bias):
-    side = sample(dist.flip(bias))
-    factor(0.4 if side else -0.2)
-    return int(side)
-
 """
 
 PROBABILITIES = ["0.5", "0.25", "0.9"]
-LOGS = ["0.5", "-0.7", "0.0", "-1.5"]
+LOGS = ["0.5", "-0.7", "-1.5"]
+
+Lines = list[str]
+
+
+@dataclass(frozen=True)
+class RandomProgram:
+    """A random program.
+
+    Attributes:
+        source: a module that defines it as ``main``.
+        program: the compiled ``main``.
+        args: what to call it with.
+    """
+
+    source: str
+    program: Program
+    args: tuple[Any, ...] = (1,)
+
+    def __repr__(self) -> str:
+        """The source, which is what a failing test prints."""
+        return f"\n{self.source}"
 
 
 @dataclass
@@ -42,11 +67,13 @@ class Writer:
         draw: hypothesis's draw.
         budget: how many random choices a run may still make.
         names: integer variables that are bound here.
+        helper: the name of a program that may be called, and how many choices it makes at most.
     """
 
     draw: Callable[[Any], Any]
     budget: int
     names: list[str] = field(default_factory=lambda: ["n"])
+    helper: tuple[str, int] | None = None
     fresh: Any = field(default_factory=lambda: itertools.count())
 
     def pick(self, options: list[str]) -> str:
@@ -61,89 +88,121 @@ class Writer:
         p, q = self.pick(PROBABILITIES), self.pick(PROBABILITIES)
         return self.pick([p, f"({p} if {self.number()} else {q})"])
 
-    def block(self, depth: int, loops: int, indent: str) -> list[str]:
-        """Some statements."""
-        lines: list[str] = []
+    def block(self, depth: int, loops: int) -> Lines:
+        """Some statements, which bind no names for those after it."""
         known = len(self.names)
-        for _ in range(self.draw(st.integers(1, 3))):
-            lines += self.statement(depth, loops, indent)
+        lines = [line for _ in range(self.draw(st.integers(1, 3))) for line in self.statement(depth, loops)]
         del self.names[known:]
         return lines
 
-    def assign(self, value: str, indent: str) -> list[str]:
-        name = self.pick([f"v{next(self.fresh)}", *self.names])
-        line = f"{indent}{name} = {value}"
-        if name not in self.names:
-            self.names.append(name)
-        return [line]
-
-    def statement(self, depth: int, loops: int, indent: str) -> list[str]:
+    def statement(self, depth: int, loops: int) -> Lines:
         """One statement; random choices inside loops cost as often as they run."""
-        random = self.budget >= 2**loops
-        kinds = ["factor", "factor", "condition", "observe", "twist", "append", "barrier", "call"]
-        if random:
-            kinds += ["flip", "flip", "flip", "categorical", "coin", "token", "choice", "proposal", "comprehension"]
+        kinds = [*_PLAIN]
+        kinds += [kind for kind, cost in _RANDOM.items() if cost * 2**loops <= self.budget for _ in range(2)]
+        if self.helper and self.helper[1] * 2**loops <= self.budget:
+            kinds += ["nested", "nested"]
         if depth:
             kinds += ["if", "if", "while", "for", "return"]
         kind = self.pick(kinds)
-        if kind in ("flip", "categorical", "coin", "token", "choice", "proposal"):
-            self.budget -= 2**loops
-        p = self.probability()
-        if kind == "flip":
-            return self.assign(f"int(sample(dist.flip({p})))", indent)
-        if kind == "categorical":
-            return self.assign("sample(dist.categorical([0.5, 0.2, 0.3]))", indent)
-        if kind == "coin":
-            return [f"{indent}c = coin({p})", *self.assign("c", indent)]
-        if kind == "token":
-            return self.assign(f'len(sample(lm.context("a" * ({self.number()} + 1)).token(temperature=0.8)))', indent)
-        if kind == "choice":
-            return self.assign('int(sample(lm.context("ab").choice(["a", "ba"])) == "a")', indent)
-        if kind == "proposal":
-            return self.assign(f"int(sample(dist.flip({p}), proposal=dist.flip({self.probability()})))", indent)
-        if kind == "comprehension":
-            self.budget -= 2 * 2**loops
-            return [f"{indent}xs = [int(sample(dist.flip({p}))) for i in range(2)]"] if self.budget >= 0 else []
-        if kind == "factor":
-            return [f"{indent}factor({self.pick(LOGS)} * {self.number()})"]
-        if kind == "twist":
-            return [f"{indent}twist({self.pick(LOGS)} * {self.number()})"]
-        if kind == "condition":
-            return [f"{indent}condition({self.number()} < 2)"]
-        if kind == "observe":
-            return [f"{indent}observe(dist.flip({p}), bool({self.number()}))"]
-        if kind == "append":
-            return [f"{indent}xs.append({self.number()})"]
-        if kind == "barrier":
-            return [f"{indent}barrier()"]
-        if kind == "call":
-            return self.assign(f"call(plus_one, {self.number()})", indent)
-        if kind == "return":
-            return [f"{indent}if {self.number()}:", f"{indent}    return {self.number()}"]
-        inner = indent + "    "
-        if kind == "if":
-            then, orelse = self.block(depth - 1, loops, inner), self.block(depth - 1, loops, inner)
-            return [f"{indent}if {self.number()}:", *then, f"{indent}else:", *orelse]
-        if kind == "for":
-            i = f"i{next(self.fresh)}"
-            self.names.append(i)
-            body = self.block(depth - 1, loops + 1, inner)
-            self.names.remove(i)
-            stop = [f"{inner}if {self.number()}:", f"{inner}    {self.pick(['break', 'continue', 'pass'])}"]
-            return [f"{indent}for {i} in range(2):", *body, *(s.replace(i, "n") for s in stop)]
+        if kind == "nested":
+            assert self.helper is not None
+            self.budget -= self.helper[1] * 2**loops
+            return [f"z = {self.helper[0]}({self.number()})", *self.assign("z")]
+        if kind in ("if", "while", "for"):
+            return getattr(self, f"_{kind}")(depth, loops)
+        self.budget -= _RANDOM.get(kind, 0) * 2**loops
+        return self._simple(kind)
+
+    def assign(self, value: str) -> Lines:
+        name = self.pick([f"v{next(self.fresh)}", *self.names])
+        if name not in self.names:
+            self.names.append(name)
+        return [f"{name} = {value}"]
+
+    def _simple(self, kind: str) -> Lines:
+        """A statement without others inside."""
+        p, number = self.probability(), self.number()
+        context = f'lm.context("a" * ({number} % 2 + 1))'
+        values = {
+            "flip": f"int(sample(dist.flip({p})))",
+            "categorical": "sample(dist.categorical([0.5, 0.2, 0.3]))",
+            "proposal": f"int(sample(dist.flip({p}), proposal=dist.flip({self.probability()})))",
+            "token": f"len(sample({context}.token(temperature=0.8)))",
+            "text": f'len(sample({context}.text(stop="b", max_tokens=2)))',
+            "choice": f'int(sample({context}.choice(["a", "ba"])) == "a")',
+            "call": f"call(plus_one, {number})",
+        }
+        if kind in values:
+            return self.assign(values[kind])
+        return {
+            "comprehension": [f"xs = [int(sample(dist.flip({p}))) for i in range(2)]"],
+            "factor": [f"factor({self.pick(LOGS)} * {number})"],
+            "twist": [f"twist({self.pick(LOGS)} * {number})"],
+            "condition": [f"condition({number} < 2)"],
+            "observe": [f"observe(dist.flip({p}), bool({number}))"],
+            "observe text": [f'observe({context}.token(), "b")'],
+            "append": [f"xs.append({number})"],
+            "append to another name": [f"ys.append({number})"],
+            "rename": ["ys = xs"],
+            "barrier": ["barrier()"],
+            "return": [f"if {number}:", f"    return {self.number()}"],
+        }[kind]
+
+    def _if(self, depth: int, loops: int) -> Lines:
+        test = self.number()
+        then, orelse = self.block(depth - 1, loops), self.block(depth - 1, loops)
+        return [f"if {test}:", *indented(then), "else:", *indented(orelse)]
+
+    def _for(self, depth: int, loops: int) -> Lines:
+        i = f"i{next(self.fresh)}"
+        self.names.append(i)
+        body = self.block(depth - 1, loops + 1)
+        stop = [f"if {self.number()}:", f"    {self.pick(['break', 'continue', 'pass'])}"]
+        self.names.remove(i)
+        return [f"for {i} in range(2):", *indented([*body, *stop])]
+
+    def _while(self, depth: int, loops: int) -> Lines:
         w = f"w{next(self.fresh)}"
-        body = self.block(depth - 1, loops + 1, inner)
-        return [f"{indent}{w} = 0", f"{indent}while {w} < 2:", f"{inner}{w} += 1", *body]
+        body = self.block(depth - 1, loops + 1)
+        return [f"{w} = 0", f"while {w} < 2:", *indented([f"{w} += 1", *body])]
+
+
+_PLAIN = ["factor", "factor", "factor", "observe", "observe", "observe text", "condition", "twist", "barrier", "call"]
+_PLAIN += ["append", "append to another name", "rename"]
+_RANDOM = {"flip": 1, "categorical": 1, "proposal": 1, "token": 1, "text": 2, "choice": 1, "comprehension": 2}
+"""Kinds of statement, with the number of random choices that each makes."""
+
+
+def indented(lines: Lines) -> Lines:
+    return [f"    {line}" for line in lines]
+
+
+def function(name: str, writer: Writer, statements: int) -> Lines:
+    """A program of a random choice and at most ``statements`` statements after it."""
+    body = ["xs = []", "ys = xs"]
+    writer.budget -= 1
+    body += writer.assign(f"int(sample(dist.flip({writer.pick(PROBABILITIES)})))")
+    for _ in range(writer.draw(st.integers(1, statements))):
+        body += writer.statement(2, 0)
+    result = f"return ({', '.join(dict.fromkeys(writer.names))}, tuple(xs), len(ys))"
+    return ["@program", f"def {name}(n):", *indented([*body, result if name == "main" else "return n + sum(xs)"])]
 
 
 @st.composite
 def sources(draw: Callable[[Any], Any], choices: int = 3) -> str:
     """The source of a module with a program ``main(n)`` that makes at most about ``choices`` random choices."""
-    writer = Writer(draw, choices)
-    lines = ["@program", "def main(n):", "    xs = []"]
-    for _ in range(draw(st.integers(2, 5))):
-        lines += writer.statement(2, 0, "    ")
-    return HEADER + "\n".join([*lines, f"    return ({', '.join(dict.fromkeys(writer.names))}, tuple(xs))"]) + "\n"
+    lines: Lines = []
+    helper = None
+    if choices > 1 and draw(st.booleans()):
+        lines = [*function("helper", Writer(draw, choices // 2), 2), "", ""]
+        helper = ("helper", choices // 2)
+    lines += function("main", Writer(draw, choices, helper=helper), 5)
+    return HEADER + "\n" + "\n".join(lines) + "\n"
+
+
+def programs(choices: int = 3) -> st.SearchStrategy[RandomProgram]:
+    """Programs that make at most about ``choices`` random choices in a run; their argument is 1."""
+    return sources(choices).map(lambda source: RandomProgram(source, compiled(source)))
 
 
 _numbers = itertools.count()

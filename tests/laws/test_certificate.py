@@ -65,7 +65,10 @@ def test_statistics_catch_what_is_large_enough() -> None:
 
 
 def test_too_large_says_what_to_shrink() -> None:
-    with pytest.raises(TooLarge, match=r"more than limit=50 runs.*about.*sequences.*branches most at.*n=\(1, 2\).*validate_statistically"):
+    with pytest.raises(
+        TooLarge,
+        match=r"more than limit=50 runs.*about.*sequences.*branches most at.*n=\(1, 2\).*validate_statistically",
+    ):
         validate(soft_and_hard, method="smc", limit=50)
 
     @program

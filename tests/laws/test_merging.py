@@ -125,7 +125,7 @@ def particle(*live: Any, weight: float = 0.0) -> Particle:
 
 
 def state(*particles: Particle, scale: float = 0.0, look: States | None = None) -> Any:
-    found = (look or States())(Population(list(particles), scale))
+    found = (look or States())("resample", Population(list(particles), scale))
     return found and found[0]
 
 
@@ -211,9 +211,10 @@ def test_what_can_not_be_seen_is_like_nothing() -> None:
 
 
 def test_dead_particles_are_all_the_same() -> None:
-    a, b = particle(1), particle([2])
+    alive, a, b = particle(1), particle(1), particle([2])
     a.status = b.status = Status.DEAD
-    assert state(a) == state(b)
+    look = States()
+    assert state(alive, a, look=look) == state(alive, b, look=look) is not None
 
 
 # --- exploring ------------------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def test_the_probability_of_merged_paths_adds_up() -> None:
     merged = dict.fromkeys(range(3), 0.0)
     for log_p, place in explore(lambda s: walk(s, 6)):
         masses[place] += math.exp(log_p)
-    leaves = list(explore_merged(lambda s: walk(s, 6), lambda place: (place, 0.0)))
+    leaves = list(explore_merged(lambda s: walk(s, 6), lambda operation, place: (place, 0.0)))
     for leaf in leaves:
         merged[leaf.result] += math.exp(leaf.log_probability)
     assert len(leaves) == 3 and merged == pytest.approx(masses, abs=1e-15)
@@ -247,15 +248,15 @@ def test_scales_are_carried() -> None:
         source.boundary("advance", log_scale)
         return log_scale
 
-    (leaf,) = explore_merged(computation, lambda log_scale: ("same", log_scale))
+    (leaf,) = explore_merged(computation, lambda operation, log_scale: ("same", log_scale))
     assert math.exp(leaf.log_mass + leaf.result) == pytest.approx((1 + math.exp(-5)) / 2)
     assert leaf.log_probability == pytest.approx(0.0)
 
 
 def test_runs_stop_only_where_they_are_told_apart() -> None:
-    leaves = list(explore_merged(lambda s: walk(s, 4), lambda place: None))
+    leaves = list(explore_merged(lambda s: walk(s, 4), lambda operation, place: None))
     assert len(leaves) == 16
-    assert ExactSource([]).boundary("advance", None) is None
+    ExactSource([]).boundary("advance", None)  # without anyone to look, it never stops
 
 
 def test_conditions_that_kill_merge_what_is_left() -> None:

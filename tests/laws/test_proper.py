@@ -11,12 +11,12 @@ from ppl import SMC, Enumerate, Importance, Method, dist, factor, infer, program
 from ppl.certificate import Expected, TooLarge, expected
 from ppl.law_programs import CORPUS, coin, ends_early, hidden_markov
 from ppl.runtime.particle import Status
-from ppl.runtime.population import Population, World, advance, record, resample, spawn
+from ppl.runtime.population import Population, World, advance, record, spawn
 from ppl.runtime.resampling import SCHEMES
 from ppl.runtime.scheduler import Task
 
 TOLERANCE = 1e-9
-LIMIT = 1_200
+LIMIT = 700
 METHODS: list[Method] = [
     *(Importance(n=n) for n in (2, 3)),
     *(SMC(n=n, resampling=scheme, ess_threshold=1.0) for n, scheme in itertools.product((1, 2, 3), SCHEMES)),
@@ -24,7 +24,7 @@ METHODS: list[Method] = [
 ]
 
 
-def law(name: str, method: Method, limit: int = 200_000) -> Expected:
+def law(name: str, method: Method, limit: int = 100_000) -> Expected:
     """What a method gives in expectation on a program of the corpus."""
     prog, args = CORPUS[name]
     return expected(prog, (args, {}), method, limit)
@@ -39,25 +39,32 @@ def test_enumerate_is_the_denotation(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-@pytest.mark.parametrize("name", CORPUS)
-def test_proper(name: str, method: Method) -> None:
-    try:
-        found = law(name, method, LIMIT)
-    except TooLarge:
-        pytest.skip(f"more than {LIMIT} outcomes")
-    assert found.distance(law(name, Enumerate())) < TOLERANCE
-
-
-def test_most_cases_are_small_enough_to_be_checked() -> None:
-    """The skips above must not eat the test."""
+def test_proper(method: Method) -> None:
+    """On every program for which that takes few runs: with two particles on all, with three on most."""
     checked = 0
     for name in CORPUS:
         try:
-            law(name, SMC(n=2, ess_threshold=1.0), LIMIT)
-            checked += 1
+            found = law(name, method, LIMIT)
         except TooLarge:
-            pass
-    assert checked >= 0.8 * len(CORPUS)
+            continue
+        assert found.distance(law(name, Enumerate())) < TOLERANCE, name
+        checked += 1
+    assert checked >= {1: len(CORPUS), 2: len(CORPUS) - 2, 3: 2}[method.n]  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_proper_on_all_that_can_be_explored(method: Method) -> None:
+    """A budget of 10⁵ runs leaves out next to nothing."""
+    left_out = []
+    for name in CORPUS:
+        try:
+            found = law(name, method, 100_000)
+        except TooLarge:
+            left_out.append(name)
+            continue
+        assert found.distance(law(name, Enumerate())) < TOLERANCE, name
+    assert len(left_out) <= 1, left_out
 
 
 def test_statistically_where_it_is_too_large_to_explore() -> None:
@@ -68,32 +75,7 @@ def test_statistically_where_it_is_too_large_to_explore() -> None:
         assert infer(hidden_markov, observations, method=method, seed=1).log_evidence == pytest.approx(exact, abs=0.2)
 
 
-# --- wrong methods that the law must catch --------------------------------------------------------------------------
-
-
-class ForgetsEvidence(SMC):
-    """Evidence is not accumulated across resamplings."""
-
-    def run(self, world: World) -> Task[Population]:
-        population = yield from super().run(world)
-        population.log_scale = -math.log(self.n)
-        return population
-
-
-class RescoresFinished(SMC):
-    """Finished particles are scored again at each step."""
-
-    def run(self, world: World) -> Task[Population]:
-        population = spawn(world, self.n)
-        while population.running:
-            finished = [p for p in population.particles if p.status is Status.DONE]
-            yield from advance(world, population)
-            for p in finished:
-                p.log_weight += math.log(0.8)  # its last score once more
-            if population.running and population.ess > 0:
-                resample(world, population, "multinomial")
-        record(population, None)
-        return population
+# --- more wrong methods that the law must catch; planted_bugs.py has those of the list ------------------------------
 
 
 class KeepsTwist(SMC):
@@ -111,23 +93,9 @@ class KeepsTwist(SMC):
         return population
 
 
-@pytest.mark.parametrize(
-    ("bug", "name"), [(ForgetsEvidence, "hidden_markov"), (RescoresFinished, "ends_early"), (KeepsTwist, "twisted")]
-)
-def test_planted_bugs_are_caught(bug: type[SMC], name: str) -> None:
-    found = law(name, bug(n=2, ess_threshold=1.0, resampling="multinomial"))
-    assert found.distance(law(name, Enumerate())) > 0.01
-
-
-def test_a_missing_proposal_density_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ppl.runtime.machine import Machine
-
-    exact = law("proposed", Enumerate())
-    real = Machine._drawn
-    monkeypatch.setattr(
-        Machine, "_drawn", lambda self, p, a, at, v, log_p, log_q: real(self, p, a, at, v, log_p, log_p)
-    )
-    assert law("proposed", Importance(n=1)).distance(exact) > 0.01
+def test_a_twist_that_stays_is_caught() -> None:
+    found = law("twisted", KeepsTwist(n=2, ess_threshold=1.0, resampling="multinomial"))
+    assert found.distance(law("twisted", Enumerate())) > 0.01
 
 
 def test_shared_mutable_state_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
