@@ -5,7 +5,8 @@ distributions, a list of builtins, and plain helper functions, whose own source 
 nothing else is:
 
 - what a helper of the program calls by a global name still means what it means now (``Names.hold_for`` tells);
-- a method called like one of a string's or of a context's (``strip``, ``choice``) is one, and changes nothing;
+- a method called like one of a context's, or like those of a string's that are called like no other (``choice``,
+  ``strip``), is one, and changes nothing;
 - building, comparing and formatting a value does not change it.
 """
 
@@ -67,14 +68,19 @@ def _words(text: str) -> frozenset[str]:
 
 MODEL_METHODS = frozenset({"token", "line", "text", "choice"})
 """Methods of a context that make a distribution over text."""
-TEXT_METHODS = _words(
-    "capitalize casefold encode endswith expandtabs format isalnum isalpha isascii isdecimal isdigit isidentifier "
-    "islower isnumeric isprintable isspace istitle isupper ljust lower lstrip removeprefix removesuffix replace rfind "
-    "rjust rstrip startswith strip swapcase title upper zfill"
+TELLING_METHODS = _words(
+    "casefold endswith isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+    "istitle isupper lower lstrip removeprefix removesuffix rstrip startswith strip upper"
 )
-"""Methods of a string that give an atom, and that no mutable container of Python's has."""
-TEXT_SPLITS = _words("partition rpartition rsplit split splitlines join context")
-"""Methods of a string, or a model, that give a new object, or iterate."""
+"""Methods that are a string's wherever they are met: they give an atom."""
+MAKING_METHODS = _words("context split splitlines")
+"""Methods that are a string's, or a model's, wherever they are met: they give a new object."""
+TEXT_METHODS = _words(
+    "capitalize count encode expandtabs find format index ljust replace rfind rindex rjust swapcase title zfill"
+)
+"""Further methods of a string that give an atom. Others have methods of these names as well."""
+TEXT_SPLITS = _words("partition rpartition rsplit")
+"""Further methods of a string that give a new object."""
 _ATOMS = _words("abs bool chr float format hash int isinstance issubclass len ord repr round str callable")
 _ITERATING = _words("all any dict enumerate frozenset list max min set sorted sum tuple zip")
 _MAKING = frozenset({"range", "slice", "type"})
@@ -145,15 +151,12 @@ class Purity:
 
     def _comprehension(self, node: ast.AST) -> Touch:
         parts = [part for part in ast.walk(node) if part is not node and isinstance(part, ast.expr)]
-        own = bound_names(p for p in ast.walk(node) if isinstance(p, ast.comprehension))
         targets = bound_names(g.target for g in node.generators)  # type: ignore[attr-defined]
         inside = Purity(
             self.names,
             lambda name: name in targets or self.local(name),
             lambda name: name not in targets and self.atom_name(name),
         )
-        if own - targets:  # a walrus inside
-            return Touch.WRITE
         return max(Touch.ITERATE, *(inside.touch(part) for part in parts if not isinstance(part, Comprehension)))
 
     def _call(self, node: ast.Call) -> Touch:
@@ -190,10 +193,11 @@ class Purity:
                 return Callee(Touch.READ, family) if func.attr in pure else UNKNOWN
             if func.attr in MODEL_METHODS:
                 return Callee(Touch.READ, f"model.{func.attr}")
-            if func.attr in TEXT_METHODS:
-                return Callee(Touch.READ, atom=True)
-            if func.attr in TEXT_SPLITS:
-                return Callee(Touch.ITERATE if func.attr == "join" else Touch.READ, atom=func.attr == "join")
+            text = self.atom(func.value)
+            if text and func.attr in (*TEXT_METHODS, *TELLING_METHODS, "join"):
+                return Callee(Touch.ITERATE if func.attr == "join" else Touch.READ, atom=True)
+            if func.attr in TELLING_METHODS or func.attr in MAKING_METHODS or (text and func.attr in TEXT_SPLITS):
+                return Callee(Touch.READ, atom=func.attr in TELLING_METHODS)
         return UNKNOWN
 
     def _object(self, found: Any) -> Callee:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .. import ir
 from ..containers import may_swap
 from ..facts import Facts
+from ..purity import Touch
 from .base import Condition
 
 
@@ -132,9 +133,13 @@ def climb(nodes: Sequence[ir.Node], place: int, conditions: Sequence[Condition],
     crossed: list[ir.Node] = []
     for node in reversed(nodes[:place]):
         needed = operands_defined(Crossing(node, moving, facts))
-        if needed is not None and facts.movable(node):
-            moving = (node, *moving)
-            continue
+        if needed is not None and isinstance(node, ir.Py):
+            if facts.movable(node):
+                moving = (node, *moving)
+                continue
+            if facts.touch(node) is Touch.WRITE and operands_defined in conditions:
+                unknown = f"it needs {_code(node)}, of which the compiler does not know that it changes nothing"
+                return Climb(moving, tuple(crossed), node, unknown)
         step = Crossing(node, moving, facts)
         for condition in conditions:
             reason = condition(step)
