@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .certificate_chains import check_chains
+from .certificate_chains import LAW, check_chains
 from .expectation import Call, Expected, TooLarge, expected, outcome, sized
 from .program import Passes, Program
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
@@ -26,7 +26,7 @@ LAWS = {
     "proper": "E[Z] = Z and E[Z f] = mu(f) for every trace",
     "prior": "E[f] is its expectation under the program without its evidence",
     "exact": "the population is the program's measure",
-    "stationary": "pi K = pi, detailed balance where claimed, every run reached",
+    "stationary": LAW,
     "heuristic": "none; the error is the total variation distance from the posterior",
 }
 

@@ -8,14 +8,16 @@ every random outcome, which gives a row of the transition matrix K. Then, with Ï
 - every run can be reached from every other (irreducibility on the support), without which a chain's average may never
   come near the posterior.
 
-:class:`Transitions` holds matrix and target, with their errors as properties; :func:`transitions` makes it;
+Where a state is more than a run (PMMH keeps an estimate), states and their law are found the same way, and the law of
+their runs is compared with the program's measure. :class:`Transitions` holds matrix and target, with their errors as
+properties; :func:`transitions` makes it for a kernel, :func:`method_transitions` for a method;
 :func:`check_chains` is the row for ``stationary`` in ``certificate.CHECKS``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +27,7 @@ from .program import Program
 from .runtime.exact import NotFinite, explore
 from .runtime.kernels import Kernel, Setting, Target, joint
 from .runtime.machine import Machine
-from .runtime.methods import Enumerate, Method
+from .runtime.methods import MH, Enumerate, Method
 from .runtime.methods.chains import Chains
 from .runtime.particle import Particle, Status
 from .runtime.population import World
@@ -40,8 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Step = Callable[[Setting, Any, int], Task[Any]]
-"""A setting, a state and a key â†’ a task that ends with the next state."""
+LAW = "pi K = pi, detailed balance where claimed, every run reached"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Transitions:
         reversible: whether detailed balance is claimed.
         leaves: how many steps were run.
         outside: the largest probability of a step to what is no state.
+        margin: where states are more than runs, the largest difference between the law of their runs and the program's.
     """
 
     states: tuple[Any, ...]
@@ -63,6 +65,7 @@ class Transitions:
     reversible: bool
     leaves: int
     outside: float = 0.0
+    margin: float = 0.0
 
     @property
     def stationarity(self) -> float:
@@ -105,10 +108,17 @@ class Transitions:
 
         return self.irreducible and (len(self.states) < 2 or bool(nx.is_aperiodic(self.graph)))
 
+    exact = True
+    law = LAW
+
+    def __bool__(self) -> bool:
+        return self.error <= 1e-9
+
     @property
     def error(self) -> float:
         """The largest of all errors; infinite for a chain that can't reach some state."""
-        errors = [self.stationarity, self.row_sums, self.outside, self.balance if self.reversible else 0.0]
+        errors = [self.stationarity, self.row_sums, self.outside, self.margin]
+        errors += [self.balance] if self.reversible else []
         return max(errors) if self.irreducible else math.inf
 
     def __str__(self) -> str:
@@ -134,39 +144,89 @@ def transitions(
     Raises:
         TooLarge: there are more steps, or infinitely many outcomes.
     """
-    return transitions_of(program, (args, {}), kernel.step, target, kernel.reversible, limit)
+    return method_transitions(program, (args, {}), _Alone(kernel=kernel, log_density=target), limit)
 
 
-def transitions_of(
-    program: Program, call: Call, step: Step, target: Target, reversible: bool, limit: int
-) -> Transitions:
-    """:func:`transitions`, for whatever makes a step."""
+@dataclass(frozen=True)
+class _Alone(MH):
+    """The chain of a kernel under any target."""
+
+    log_density: Target = joint
+
+    @property
+    def target(self) -> Target:
+        return self.log_density
+
+
+def method_transitions(program: Program, call: Call, method: Chains, limit: int = 100_000) -> Transitions:
+    """The exact transition matrix of a method's step; see :func:`transitions`."""
     import numpy as np
 
+    counted = _Counted(program, call, limit, method)
     runs = support(program, call)
-    index = {key_of(run): i for i, run in enumerate(runs)}
-    weights = [target(run) for run in runs]
-    total = log_sum_exp(weights)
-    matrix = np.zeros((len(runs), len(runs)))
-    leaves, outside = 0, 0.0
-    for i, run in enumerate(runs):
-        task = _stepping(step, target, run)
+    states, masses = _states(counted, method, runs)
+    index = {key: i for i, key in enumerate(states)}
+    matrix = np.zeros((len(states), len(states)))
+    outside = 0.0
+    for key, state in states.items():
+        for log_p, reached in counted.explore(lambda s, k, state=state: method.step(s, state, k)):  # type: ignore[misc]
+            j = index.get(_key(method, reached))
+            if j is None:
+                outside = max(outside, math.exp(log_p))
+            else:
+                matrix[index[key], j] += math.exp(log_p)
+    total = log_sum_exp(list(masses.values()))
+    pi = np.array([math.exp(mass - total) for mass in masses.values()])
+    margin = _margin(method, runs, states, pi)
+    return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin)
 
-        def reach(source: Source, task: Callable[[World], Task[Particle]] = task) -> Any:
-            return key_of(alone(program, call, task, source))
+
+def _states(counted: _Counted, method: Chains, runs: list[Particle]) -> tuple[dict[Any, Any], dict[Any, float]]:
+    """Every state of positive mass, with its log-mass."""
+    states: dict[Any, Any] = {}
+    masses: dict[Any, float] = {}
+    lifted = {tuple((s.address, *_exactly(s.value)) for s in method.shared(run)): run for run in runs}
+    for run in lifted.values():
+        for log_p, found in counted.explore(lambda s, k, run=run: method.lift(s.world, run, k)):  # type: ignore[misc]
+            if found is not None:
+                state, mass = found
+                key = _key(method, state)
+                states[key] = state
+                masses[key] = log_sum_exp([masses.get(key, -math.inf), log_p + mass])
+    return states, masses
+
+
+def _margin(method: Chains, runs: list[Particle], states: dict[Any, Any], pi: np.ndarray) -> float:
+    """The largest difference between the law of the states' runs and the target."""
+    weights = [method.target(run) for run in runs]
+    total = log_sum_exp(weights)
+    masses = {key_of(run): math.exp(w - total) for run, w in zip(runs, weights, strict=True)}
+    for state, p in zip(states.values(), pi, strict=True):
+        key = key_of(method.run_of(state))
+        masses[key] = masses.get(key, 0.0) - float(p)
+    return max(map(abs, masses.values()), default=0.0)
+
+
+class _Counted:
+    """Runs tasks of one program through all their outcomes, up to a limit in all."""
+
+    def __init__(self, program: Program, call: Call, limit: int, method: Method) -> None:
+        self.program, self.call, self.limit, self.method = program, call, limit, method
+        self.leaves = 0
+
+    def explore(self, task: Callable[[Setting, int], Task[T]]) -> Iterator[tuple[float, T]]:
+        """Each outcome of a task with its log-probability."""
+
+        def run(world: World) -> Task[T]:
+            setting = Setting(recording(world), target=self.method.target)  # type: ignore[attr-defined]
+            return task(setting, derive(world.key, "step"))
 
         try:
-            for log_p, reached in explore(reach, limit - leaves):
-                leaves += 1
-                j = index.get(reached)
-                if j is None:
-                    outside = max(outside, math.exp(log_p))
-                else:
-                    matrix[i, j] += math.exp(log_p)
+            for found in explore(lambda s: alone(self.program, self.call, run, s), self.limit - self.leaves):
+                self.leaves += 1
+                yield found
         except NotFinite as error:
-            raise TooLarge(f"{program.name}: {error}", Enumerate()) from error
-    pi = np.array([math.exp(w - total) for w in weights])
-    return Transitions(tuple(index), pi, matrix, reversible, leaves, outside)
+            raise TooLarge(f"{self.program.name} by {self.method.describe()}: {error}", self.method) from error
 
 
 def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
@@ -175,18 +235,10 @@ def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit:
     for recipe in recipes:
         if not isinstance(recipe, Chains):
             raise TypeError(f"{type(recipe).__name__} promises a stationary chain, so it must be a Chains method")
-        try:
-            found = recipe_transitions(program, call, recipe, limit)
-        except TooLarge as error:
-            raise TooLarge(f"{program.name} by {recipe.describe()}: {error}", recipe) from error.__cause__
+        found = method_transitions(program, call, recipe, limit)
         errors.append(found.error)
         leaves += found.leaves
     return errors, leaves
-
-
-def recipe_transitions(program: Program, call: Call, recipe: Chains, limit: int = 100_000) -> Transitions:
-    """The exact transition matrix of a method's step."""
-    return transitions_of(program, call, recipe.step, recipe.target, recipe.reversible, limit)
 
 
 def support(program: Program, call: Call) -> list[Particle]:
@@ -218,10 +270,14 @@ def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source
 
 
 def key_of(run: Particle) -> Any:
-    """What tells a finished run from others: every choice. Texts that read the same may differ in their tokens."""
-    choices = run.trace.choices() if run.trace else ()
-    return tuple((c.address, freeze(c.value), getattr(c.value, "tokens", None)) for c in choices)
+    """What tells a finished run from others: every choice."""
+    return tuple((c.address, *_exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))
 
 
-def _stepping(step: Step, target: Target, state: Any) -> Callable[[World], Task[Any]]:
-    return lambda world: step(Setting(recording(world), target=target), state, derive(world.key, "step"))
+def _exactly(value: Any) -> tuple[Any, Any]:
+    """What tells a value from others. Texts that read the same may differ in their tokens."""
+    return freeze(value), getattr(value, "tokens", None)
+
+
+def _key(method: Chains, state: Any) -> Any:
+    return key_of(method.run_of(state)), method.mark(state)

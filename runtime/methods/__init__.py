@@ -15,6 +15,7 @@ from .importance import Importance
 from .look_ahead import LookAhead
 from .mh import MH
 from .pgibbs import PGibbs
+from .pmmh import PMMH
 from .published import Published
 from .revision import Revision
 from .smc import SMC
@@ -24,7 +25,7 @@ from .voting import BestOfN, SelfConsistency, WeightedMajority
 
 _SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
 _RUNS = (Importance, Enumerate, Forward)
-_CHAINS = (MH, PGibbs)
+_CHAINS = (MH, PGibbs, PMMH)
 _SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_CHAINS, *_SEARCHES)}
@@ -81,6 +82,7 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
 __all__ = [
     "METHODS",
     "MH",
+    "PMMH",
     "SMC",
     "AStar",
     "Beam",

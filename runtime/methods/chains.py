@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 from ..budget import Control, Stopped
+from ..follow import Step, choices_of
 from ..gather import gather
 from ..kernels import Setting, Target, joint
 from ..particle import Particle
@@ -82,6 +83,25 @@ class Chains(Method):
         """The run that a state holds."""
         found: Particle = state
         return found
+
+    # --- what the exact check asks, of chains whose state is more than a run ---
+
+    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Any, float] | None]:
+        """A state with what it shares with ``run``, and its log-mass; ``None`` if it has none.
+
+        The law that a step leaves invariant gives a state the sum, over the outcomes that lead to it, of their
+        probability times this mass. By default the state is the run, and the mass is the target's.
+        """
+        return run, self.target(run)
+        yield  # a task that waits for nothing
+
+    def shared(self, run: Particle) -> Sequence[Step]:
+        """The choices of a run that fix what :meth:`lift` does with it."""
+        return choices_of(run)
+
+    def mark(self, state: Any) -> Hashable:
+        """What tells states with the same run apart."""
+        return None
 
     # --- what they have in common ---
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..kernels import Block, Cycle, Kernel, Mixture, ParticleGibbs, Power, Setting, SingleSite, Target, joint
+from ..kernels import (
+    Block,
+    Cycle,
+    Kernel,
+    Mixture,
+    ParticleGibbs,
+    Power,
+    Regenerate,
+    Setting,
+    SingleSite,
+    Target,
+    joint,
+)
 from ..particle import Particle
 from ..scheduler import Task
 from ..source import Key
@@ -27,6 +39,7 @@ class MH(Chains):
         {},
         {"kernel": Block()},
         {"kernel": Cycle((SingleSite(), Block()))},
+        {"kernel": Regenerate("token")},
         {"kernel": Mixture((SingleSite(), ParticleGibbs(2)), (2.0, 1.0))},
         {"power": 3.0},
     )
