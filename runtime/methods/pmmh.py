@@ -1,0 +1,203 @@
+"""Particle marginal Metropolis–Hastings.
+
+A state is an :class:`Estimate`: the parameters, an estimate Ẑ of how much mass the program has with them, and one run
+that came with that estimate. Ẑ is part of the state, and stays what it is until a proposal is accepted: a chain that
+estimates it anew for its present parameters has another, unknown, invariant law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..budget import Control
+from ..errors import ProgramError
+from ..follow import REDRAW, STOP, Decision, Draw, Follow, Journal, Maker, Score, Step, choices_of, steps_of
+from ..kernels import Setting
+from ..kernels.addresses import any_matches, matches
+from ..particle import Fixed, Particle, Status, Trace
+from ..population import Runnable, World, begin, run_particles
+from ..result import Choice
+from ..scheduler import Task
+from ..source import Key, derive
+from .base import Method
+from .chains import Chains, collapse, first_run
+from .smc import SMC
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A state of the chain.
+
+    Attributes:
+        run: a finished run, picked by weight from the population that gave the estimate.
+        log_mass: log Ẑ of the program with the run's parameters, their prior density included.
+    """
+
+    run: Particle
+    log_mass: float
+
+
+@dataclass(frozen=True)
+class PMMH(Chains):
+    """Metropolis–Hastings on some choices, with the others integrated out by a particle filter.
+
+    On (parameters, Ẑ, run) it leaves invariant the law whose margin on runs is the posterior, whatever the variance of
+    Ẑ (Andrieu, Doucet and Holenstein, 2010). Without parameters it is particle independent Metropolis–Hastings.
+
+    Attributes:
+        inner: a proper method that estimates the evidence with the parameters fixed: ``SMC(n=...)``.
+        parameters: patterns of addresses, as for ``ppl.kernels.SingleSite``; they must be drawn before the others.
+        proposals: pattern → function of a ``MoveSite`` that returns the distribution to draw from, given the present
+            value; by default parameters are drawn as the program draws them.
+    """
+
+    name = "pmmh"
+    law_variants = (
+        {"inner": SMC(n=1)},
+        {"inner": SMC(n=2, ess_threshold=1.0, resampling="multinomial"), "parameters": ("start", "x", "x[0]", "a")},
+    )
+
+    steps: int = 200
+    inner: Method = SMC(n=16)  # noqa: RUF009 - methods are immutable
+    parameters: tuple[str, ...] | str = ()
+    proposals: Mapping[str, Maker] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.inner, Method) or self.inner.guarantee != "proper" or not self.inner.evidence:
+            raise ValueError(f"inner is a method that estimates the evidence, such as SMC(n=16); got {self.inner!r}")
+
+    def start(self, world: World, key: Key) -> Task[Estimate | None]:
+        run = yield from first_run(replace(world, key=key))
+        for attempt in range(100):
+            if run is None:
+                return None
+            found = yield from self.estimate(world, self._parameters(run), derive(key, "estimate", attempt))
+            if found is not None:
+                return found
+        return None
+
+    def step(self, setting: Setting, state: Estimate, key: Key) -> Task[Estimate]:
+        proposed = yield from self._propose(setting.world, state.run, key)
+        if proposed is None:
+            return state
+        parameters, log_ratio = proposed
+        found = yield from self.estimate(setting.world, parameters, derive(key, "inner"))
+        if found is None:
+            return state
+        log_alpha = found.log_mass - state.log_mass + log_ratio
+        return found if setting.world.machine.source.accept(log_alpha, derive(key, "accept")) else state
+
+    def run_of(self, state: Estimate) -> Particle:
+        return state.run
+
+    # --- what the exact check asks ---
+
+    @property
+    def reversible(self) -> bool:
+        return True
+
+    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Estimate, float] | None]:
+        found = yield from self.estimate(world, self._parameters(run), key)
+        return None if found is None else (found, found.log_mass)
+
+    def shared(self, run: Particle) -> list[Step]:
+        return self._parameters(run)
+
+    def mark(self, state: Estimate) -> float:
+        return round(state.log_mass, 9)
+
+    # --- parameters ---
+
+    def _is_parameter(self, address: str) -> bool:
+        patterns = (self.parameters,) if isinstance(self.parameters, str) else self.parameters
+        return any_matches(patterns, address)
+
+    def _parameters(self, run: Particle) -> list[Step]:
+        """The parameters of a run.
+
+        Raises:
+            ProgramError: one of them is drawn after something else.
+        """
+        choices = choices_of(run)
+        found = [step for step in choices if self._is_parameter(step.address)]
+        for step, parameter in zip(choices, found, strict=False):
+            if step is not parameter:
+                raise ProgramError(
+                    f"PMMH: the parameter {parameter.address!r} is drawn after {step.address!r}, which is none; draw "
+                    "the parameters first, or make that one a parameter too",
+                    parameter.site.span,
+                )
+        return found
+
+    def _decide(self, address: str, follow: Follow) -> Decision:
+        if not self._is_parameter(address):
+            return STOP
+        make = next((make for pattern, make in self.proposals.items() if matches(pattern, address)), None)
+        return REDRAW if make is None else Draw(make)
+
+    def _propose(self, world: World, run: Particle, key: Key) -> Task[tuple[list[Step], float] | None]:
+        """New parameters, and log q(old | new) − log q(new | old); ``None`` if they have no mass."""
+        new = begin(world, derive(key, "there"))
+        there = new.follow = Follow(steps_of(run), self._decide)
+        yield from run_particles(world, [new], through=True)
+        if new.status is Status.DEAD:
+            return None
+        log_back = sum(
+            step.log_q for step in self._parameters(run) if there.decided.get(step.address, REDRAW) is REDRAW
+        )
+        drawn = {a: d.make for a, d in there.decided.items() if isinstance(d, Draw)}
+        if drawn:
+            again = begin(world, derive(key, "back"))
+            current = {step.address: step.value for step in choices_of(new)}
+            back = again.follow = Follow(steps_of(run), lambda a, _: _back(self, a, drawn), current)
+            yield from run_particles(world, [again], through=True)
+            log_back += back.log_forward
+        return choices_of(new), log_back - there.log_forward
+
+    # --- the estimate ---
+
+    def estimate(self, world: World, parameters: list[Step], key: Key) -> Task[Estimate | None]:
+        """Estimate the mass of the program with these parameters; ``None`` if that comes out as zero."""
+        values = {step.address: Fixed(step.value, True) for step in parameters}
+        fixed: Any = _With(world.program, {**(world.program.fixed or {}), **values})
+        inner = replace(world, program=fixed, key=key, control=Control(), report=None)
+        population = yield from self.inner.run(inner)
+        run = collapse(inner, population, key)
+        return None if run is None else Estimate(_as_drawn(run, parameters), population.log_evidence)
+
+
+def _back(method: PMMH, address: str, drawn: Mapping[str, Maker]) -> Decision:
+    from ..follow import KEEP
+
+    if address in drawn:
+        return Score(drawn[address])
+    return KEEP if method._is_parameter(address) else STOP
+
+
+class _With:
+    """A program with sites fixed from outside."""
+
+    def __init__(self, program: Runnable, fixed: Mapping[str, Fixed]) -> None:
+        self._program = program
+        self.fixed = fixed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
+
+
+def _as_drawn(run: Particle, parameters: list[Step]) -> Particle:
+    """A run whose parameters were given, recorded as if they had been drawn."""
+    drawn = {step.address: step for step in parameters}
+    journal: Journal | None = None
+    for step in steps_of(run):
+        journal = Journal(drawn.get(step.address, step), journal)
+    trace: Trace | None = None
+    for choice in run.trace.choices() if run.trace else ():
+        given = choice.address in drawn
+        trace = Trace(Choice(choice.address, choice.value, choice.log_prob) if given else choice, trace)
+    found = run.fork(run.key)
+    found.journal, found.trace = journal, trace
+    return found
