@@ -11,10 +11,13 @@ from contextlib import ExitStack
 from numbers import Integral
 from typing import Any
 
+from .compiler.requests import Block
 from .compiler.scan import parameters
+from .guides import check_guide
 from .posterior import Posterior
 from .program import Passes, Program, check_address
 from .runtime.budget import Budget, Control, controlled
+from .runtime.guide import GuidedMachine
 from .runtime.machine import Machine, Tally
 from .runtime.methods import Method, UnknownOption, make_method
 from .runtime.operands import Proposal
@@ -24,6 +27,7 @@ from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive, fresh_seed
 
 Progress = Callable[[int, Population], None]
+Proposals = Mapping[str, Proposal] | Program | None
 Stop = Callable[[Population], bool]
 Limits = Mapping[str, float]
 
@@ -38,7 +42,7 @@ def infer(
     method: str | Method = "smc",
     seed: int | None = None,
     kwargs: Mapping[str, Any] | None = None,
-    proposals: Mapping[str, Proposal] | None = None,
+    proposals: Proposals = None,
     on_error: str = "raise",
     progress: bool | Progress = False,
     budget: Budget | Limits | None = None,
@@ -56,7 +60,8 @@ def infer(
         seed: what makes the run reproducible; a fresh one by default (``posterior.seed`` tells which).
         kwargs: the program's keyword arguments.
         proposals: name or address of a sample site → a function from a ``ProposalSite`` to the distribution to draw
-            from instead; the weight accounts for it, so the posterior stays the same.
+            from instead; the weight accounts for it, so the posterior stays the same. Or a guide: a ``@program`` of the
+            same arguments that samples sites of the same names, and whose draws are the proposals.
         on_error: ``"raise"``, or ``"kill"``: a particle in which the program raises gets weight zero and is counted.
         progress: show a live display, or call this after every step with the problem's number and its population.
         budget: the most to use, such as ``{"tokens": 2000}``; see ``Budget``. What would go past it is not begun, and
@@ -86,7 +91,7 @@ def infer_many(
     *,
     method: str | Method = "smc",
     seed: int | Sequence[int] | None = None,
-    proposals: Mapping[str, Proposal] | None = None,
+    proposals: Proposals = None,
     on_error: str = "raise",
     progress: bool | Progress = False,
     budget: Budget | Limits | None = None,
@@ -122,7 +127,7 @@ def infer_many(
     return _infer(program, calls, method, seeds, proposals, on_error, progress, (budget, stop), concurrency, options)
 
 
-def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Mapping[str, Proposal] | None) -> Program:
+def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Proposals) -> Program:
     """The program under the passes that were asked for."""
     if not isinstance(program, Program):
         return program  # refused later, with all other arguments
@@ -131,7 +136,7 @@ def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Map
         passes = []
     if passes is None and program.pipeline is not None:
         passes = program.pipeline
-    return program.with_passes(passes, (*addresses, *(proposals or ())))
+    return program.with_passes(passes, (*addresses, *(() if isinstance(proposals, Program) else proposals or ())))
 
 
 def _infer(
@@ -139,7 +144,7 @@ def _infer(
     calls: Sequence[Arguments],
     method: str | Method,
     seeds: Sequence[int | None],
-    proposals: Mapping[str, Proposal] | None,
+    proposals: Proposals,
     on_error: str,
     progress: bool | Progress,
     limits: tuple[Budget | Limits | None, Stop | None],
@@ -189,7 +194,7 @@ def run_problems(
     calls: Sequence[Arguments],
     method: Method,
     seeds: Sequence[int | None],
-    proposals: Mapping[str, Proposal] | None = None,
+    proposals: Proposals = None,
     on_error: str = "raise",
     report: Progress | None = None,
     concurrency: int = 64,
@@ -211,7 +216,7 @@ def run_problems(
 
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
         for number, (args, kwargs) in enumerate(calls):
-            machine = machines[number] = Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
+            machine = machines[number] = _machine(source, proposals, args, kwargs, on_error, prepare)
             started[number] = time.perf_counter()
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
@@ -227,6 +232,22 @@ def run_problems(
         _warn_of_unused(program, machines[number])
         found[number] = Posterior(_result(program, method, population, tally, chosen[number], cost))
     return [found[number] for number in range(len(calls))]
+
+
+def _machine(
+    source: Source,
+    proposals: Proposals,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    on_error: str,
+    prepare: Callable[[Any], Block] | None,
+) -> Machine:
+    """The machine of one problem."""
+    if not isinstance(proposals, Program):
+        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
+    tally = Tally()
+    guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
+    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, guide=guide)
 
 
 def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:
@@ -250,10 +271,16 @@ def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
     return lambda population: report(number, population)
 
 
-def _check_proposals(program: Program, proposals: Mapping[str, Proposal] | None) -> None:
-    """Proposals are functions, each for a name (all its addresses) or for one address."""
+def _check_proposals(program: Program, proposals: Proposals) -> None:
+    """Proposals are functions, each for a name (all its addresses) or for one address; or a guide draws them."""
+    if isinstance(proposals, Program):
+        check_guide(program, proposals)
+        return
     if proposals is not None and not isinstance(proposals, Mapping):
-        raise TypeError(f"proposals maps site names to functions of a ProposalSite; got {type(proposals).__name__}")
+        raise TypeError(
+            "proposals maps site names to functions of a ProposalSite, or is a guide @program; got "
+            f"{type(proposals).__name__}"
+        )
     for name, make in (proposals or {}).items():
         if not callable(make):
             raise TypeError(

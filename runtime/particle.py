@@ -91,6 +91,7 @@ class Particle:
         asked: how many requests its program made, a measure of progress.
         journal: what its program was answered so far, newest first, where the machine records that (``replay.py``).
         follow: the older run that this one follows, if it does. A fork goes its own way.
+        guided: what its guide drew, by address, if it has one (``guide.py``). A fork asks its guide anew.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Particle:
         "block",
         "follow",
         "frame",
+        "guided",
         "journal",
         "key",
         "live",
@@ -129,6 +131,7 @@ class Particle:
         self.asked = 0
         self.journal: Any = None
         self.follow: Any = None
+        self.guided: Mapping[str, Choice] | None = None
 
     @property
     def selection_weight(self) -> float:
