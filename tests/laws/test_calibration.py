@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ppl import SMC, Enumerate, Importance, calibrate, condition, dist, factor, observe, program, sample
+from ppl import SMC, Enumerate, Importance, calibrate, condition, dist, factor, observe, program, sample, table_lm
 from ppl.calibration import placed
 from ppl.cli import app
 from ppl.joint import Joint
@@ -320,3 +320,19 @@ def test_local_distributions_of_the_tests_are_normal() -> None:
     assert isinstance(Normal(0.0, 1.0), Distribution)
     ours, torchs = Normal(1.0, 2.0), torch.distributions.Normal(1.0, 2.0)
     assert ours.log_prob(0.3) == pytest.approx(float(torchs.log_prob(torch.tensor(0.3))), abs=1e-6)
+
+
+LM = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+
+
+@program
+def model_judge(verdict: str) -> str:
+    first = sample(LM.context("").choice(["a", "b"]))
+    observe(LM.context(first).choice(["a", "b"]), verdict, name="verdict")
+    return str(first)
+
+
+def test_model_programs_draw_what_models_say() -> None:
+    verdicts = {str(Joint(model_judge, ("a",)).draw(seed)["verdict"]) for seed in range(20)}
+    assert verdicts == {"a", "b"}
+    assert calibrate(model_judge, "a", method="importance", n=40, runs=60)
