@@ -17,7 +17,7 @@ from .effects import barrier, call, condition, factor, observe, sample, twist
 from .geweke import geweke
 from .infer import infer, infer_many
 from .ir_text import load_ir, read_ir, to_ir
-from .lm import load_lm, table_lm
+from .lm import cache_info, load_lm, table_lm, unload_lms
 from .posterior import Posterior
 from .program import Program, program
 from .program_model import ProgramModel
@@ -48,6 +48,7 @@ __all__ = [
     "TooLarge",
     "WeightError",
     "barrier",
+    "cache_info",
     "calibrate",
     "call",
     "condition",
@@ -66,6 +67,7 @@ __all__ = [
     "table_lm",
     "to_ir",
     "twist",
+    "unload_lms",
     "validate",
     "validate_conditional",
     "validate_evidence",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from .runtime.engines.base import Completion, Engine, Request
-from .runtime.engines.model import LogitModel
+from .runtime.engines.model import CacheInfo, LogitModel
 from .runtime.source import RandomSource, Source
 from .text import Context, tokens_of
 
@@ -150,6 +150,19 @@ def unload_lms() -> None:
     with _lock:
         _loaded.clear()
         _given.clear()
+
+
+def cache_info() -> dict[str, CacheInfo]:
+    """What the models that :func:`load_lm` keeps have cached, by their names; those that cache nothing are left out."""
+    with _lock:
+        known = [*_loaded.values(), *_given.values()]
+    found: dict[str, CacheInfo] = {}
+    for lm in known:
+        info = lm.model.cache_info()
+        if info is not None:
+            same = sum(name.partition("#")[0] == lm.name for name in found)
+            found[f"{lm.name}#{same + 1}" if same else lm.name] = info
+    return found
 
 
 _lock = Lock()

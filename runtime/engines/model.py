@@ -40,6 +40,34 @@ class Usage:
         return Usage(self.positions, self.forwards, self.copied_positions)
 
 
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a model keeps in order not to compute it again.
+
+    Attributes:
+        bytes: memory of keys and values.
+        budget: how many bytes they may take; the least recently used are given up first, which changes no result.
+        paths: token sequences that can be gone on with at once.
+        shared: beginnings kept once for several sequences.
+        logits_bytes: memory of recent logits, besides.
+        usage: what was computed so far.
+    """
+
+    bytes: int
+    budget: int
+    paths: int
+    shared: int
+    logits_bytes: int
+    usage: Usage
+
+    def __str__(self) -> str:
+        mib = 1 << 20
+        return (
+            f"{self.bytes / mib:,.1f} of {self.budget / mib:,.0f} MiB in {self.paths} paths and {self.shared} shared "
+            f"beginnings; {self.usage.positions:,} positions computed, {self.usage.copied_positions:,} copied"
+        )
+
+
 class LogitModel(ABC):
     """A causal model that this process can ask for whole next-token distributions.
 
@@ -89,6 +117,10 @@ class LogitModel(ABC):
     @abstractmethod
     def decode_bytes(self, token: int) -> bytes:
         """The bytes that ``token`` stands for; empty for special tokens such as EOS."""
+
+    def cache_info(self) -> CacheInfo | None:
+        """What is kept, or ``None`` if nothing ever is."""
+        return None
 
     @abstractmethod
     def describe(self) -> str:

@@ -20,7 +20,7 @@ from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, layer_ki
 from .kv_slots import Slots
 from .kv_stems import WORTH
 from .kv_text import Tokens
-from .model import LogitModel, Usage
+from .model import CacheInfo, LogitModel, Usage
 from .prefix import Prefix
 
 DEFAULT_CACHE_BYTES = 2 << 30
@@ -158,6 +158,19 @@ class TransformersModel(LogitModel):
         dtype = str(self._dtype).removeprefix("torch.")
         shared = f"; common beginnings are read for each context ({self._unshared})" if self._unshared else ""
         return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{shared}"
+
+    def cache_info(self) -> CacheInfo:
+        """What is cached now."""
+        slots = self._slots
+        positions = slots.cache.slots * slots.cache.capacity + slots.stems.positions
+        return CacheInfo(
+            positions * slots.cache.position_bytes,
+            slots.budget,
+            sum(slot.trim() for slot in slots.slots),
+            len(slots.stems.all),
+            self._recent.bytes,
+            self.usage.snapshot(),
+        )
 
     def clear_cache(self) -> None:
         """Free all cached keys, values and logits; they are computed again when needed."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ppl import Context, cache_info, infer, program, sample
 from ppl import lm as lm_module
 from ppl.lm import LM, load_lm, table_lm, unload_lms
 from ppl.runtime.engines.local import LocalEngine
@@ -133,3 +134,24 @@ def test_a_pair_of_a_transformers_model_and_its_tokenizer(monkeypatch: pytest.Mo
     pair = (object(), object())
     lm: LM = load_lm(pair)
     assert lm.name == "object" and isinstance(lm.model, TableModel)
+
+
+@program
+def one_token(context: Context) -> str:
+    token = sample(context.token())
+    return str(token)
+
+
+def test_what_is_cached() -> None:
+    unload_lms()
+    assert cache_info() == {}
+    lm = load_lm()
+    load_lm(table())
+    context = lm.context("Q: Start with 17. Add 25.\n")
+    info = cache_info()
+    assert list(info) == ["bundled"] and info["bundled"].usage.positions == 0
+    infer(one_token, context, n=4, seed=0)
+    after = cache_info()["bundled"]
+    assert 0 < after.bytes <= after.budget and after.usage.positions >= len(context.tokens) and after.paths >= 1
+    assert "positions computed" in str(after)
+    unload_lms()
