@@ -263,6 +263,7 @@ def _result(program: Program, method: Method, population: Population, tally: Tal
         deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),
         cost=cost,
         incomplete=population.incomplete,
+        bounds=population.bounds,
         chains=population.chains,
     )
 

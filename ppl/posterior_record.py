@@ -121,6 +121,29 @@ class Record:
             )
         return self.result.log_evidence
 
+    @property
+    def log_evidence_bounds(self) -> tuple[float, float]:
+        """Between which numbers log Z lies, surely; for ``method="best-first"``.
+
+        Raises:
+            NoEvidence: the method knows no bounds.
+        """
+        if self.result.bounds is None:
+            raise NoEvidence(f'{self.method} knows no bounds on the evidence; method="best-first" does')
+        return self.result.bounds
+
+    @cached_property
+    def pareto_k(self) -> float:
+        """The shape k̂ of the tail of the weights: how far importance sampling can be trusted (Vehtari et al., 2024).
+
+        Under 0.5 weights are tame; over 0.7 a few runs decide, the numbers and their errors mean little, and it warns.
+        It is made for independent runs, so for ``method="importance"``; after resampling it says less. NaN with fewer
+        than 25 particles, too few to see a tail; 0 where all weights are equal. Needs arviz.
+        """
+        from .posterior_tail import pareto_k
+
+        return pareto_k(self)
+
     @cached_property
     def ess(self) -> float:
         """The effective sample size (Σw)² / Σw² of the final weights, between 0 and the number of runs.

@@ -33,6 +33,7 @@ class Population:
         log_scale: the common factor: 1/n, times the mean weight at each resampling so far.
         history: its past.
         incomplete: why inference ended before its end; ``None``: it did not.
+        bounds: on log Z, where the method knows some.
         chains: how many Markov chains the particles are the states of, one after the other; ``None``: they are not.
     """
 
@@ -40,6 +41,7 @@ class Population:
     log_scale: float
     history: list[Generation] = field(default_factory=list)
     incomplete: str | None = None
+    bounds: tuple[float, float] | None = None
     chains: int | None = None
 
     @property

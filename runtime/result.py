@@ -115,6 +115,7 @@ class Result:
         cost: what it used.
         incomplete: why it ended before its end, a budget or a rule; ``None``: it did not. Then there is what was
             finished, whatever the method promises otherwise.
+        bounds: on log Z, where the method knows some.
         chains: of how many Markov chains the runs are the states, one chain after the other; ``None``: they are not.
     """
 
@@ -129,6 +130,7 @@ class Result:
     deaths: Sequence[Death] = ()
     cost: Cost = field(default_factory=Cost)
     incomplete: str | None = None
+    bounds: tuple[float, float] | None = None
     chains: int | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from .a_star import AStar
 from .base import Method
 from .beam import Beam, DiverseTrees
+from .best_first import BestFirst
 from .entropic import Entropic
 from .enumerate import Enumerate
 from .forward import Forward
@@ -24,7 +25,7 @@ from .tempered import Tempered
 from .voting import BestOfN, SelfConsistency, WeightedMajority
 
 _SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
-_RUNS = (Importance, Enumerate, Forward)
+_RUNS = (Importance, Enumerate, BestFirst, Forward)
 _CHAINS = (MH, PGibbs, PMMH)
 _SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
 
@@ -86,6 +87,7 @@ __all__ = [
     "SMC",
     "AStar",
     "Beam",
+    "BestFirst",
     "BestOfN",
     "DiverseTrees",
     "Entropic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from ..budget import Stopped
 from ..particle import Particle, Status
@@ -71,7 +72,7 @@ class Beam(Method):
     name = "beam"
     guarantee = "heuristic"
     evidence = False
-    law_variants = ({"m": 2}, {"m": 2, "aggregate": "last"})
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({"m": 2}, {"m": 2, "aggregate": "last"})
 
     n: int = 16
     m: int = 4

@@ -10,7 +10,7 @@ from ..distributions import Distribution
 from ..engines.base import Completion, ModelDistribution
 from ..errors import ProgramError
 from ..particle import Particle, Status
-from ..population import Population, World, record, run_particles, spawn
+from ..population import Population, World, fork, record, run_particles, spawn
 from ..scheduler import Task
 from ..source import derive
 from .base import Method
@@ -98,7 +98,7 @@ class Enumerate(Method):
         ask = parent.ask
         assert ask is not None
         outcomes = [(value, log_prob) for value, log_prob in outcomes if log_prob > -math.inf]
-        children = [parent.fork(derive(parent.key, i)) for i in range(1, len(outcomes))]
+        children = fork(world, parent, [derive(parent.key, i) for i in range(1, len(outcomes))])
         children += [parent] if outcomes else []
         for child, (value, log_prob) in zip(children, outcomes, strict=True):
             child.log_weight += log_prob

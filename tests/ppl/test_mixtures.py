@@ -10,7 +10,7 @@ import torch
 from torch.distributions import Normal
 
 from ppl import condition, dist, factor, infer, observe, program, sample, table_lm, validate
-from ppl.mixtures import ModelMixture
+from ppl.mixtures import Mixture, ModelMixture
 
 lm = table_lm(["a", "b", "."], eos=None, seed=8)
 
@@ -66,9 +66,12 @@ def test_a_density_of_the_component_alone_is_caught(monkeypatch: pytest.MonkeyPa
 def test_densities() -> None:
     m = dist.mixture([Normal(0.0, 1.0), Normal(5.0, 2.0)], [3, 1])
     x = torch.tensor(1.3)
+    assert isinstance(m, Mixture)
     parts = [0.75 * math.exp(Normal(0.0, 1.0).log_prob(x)), 0.25 * math.exp(Normal(5.0, 2.0).log_prob(x))]
     assert m.log_prob(x) == pytest.approx(math.log(sum(parts)), rel=1e-6)
-    law = dict(dist.mixture([dist.delta(1), dist.uniform([1, 2])]).support())
+    listed = dist.mixture([dist.delta(1), dist.uniform([1, 2])])
+    assert isinstance(listed, Mixture)
+    law = dict(listed.support() or ())
     assert {v: math.exp(w) for v, w in law.items()} == pytest.approx({1: 0.75, 2: 0.25})
 
 

@@ -1,0 +1,42 @@
+"""The tail of importance weights."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .posterior_record import Record
+
+TRUSTED = 0.7
+_FEWEST = 25
+
+
+class HeavyTail(UserWarning):
+    """A few runs hold most of the weight, and others that were not seen might hold more."""
+
+
+def pareto_k(posterior: Record) -> float:
+    """See ``Posterior.pareto_k``."""
+    logs = [run.log_weight for run in posterior.runs]
+    if posterior.n < _FEWEST or not logs:
+        return math.nan
+    if max(logs) - min(logs) < 1e-9:
+        return 0.0
+    import numpy as np
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from arviz import psislw
+    # Particles that were ruled out have no run, but they are draws like the others.
+    padded = np.array(logs + [min(logs) - 700.0] * max(posterior.n - len(logs), 0))
+    k = float(psislw(padded - padded.max())[1])
+    if k > TRUSTED:
+        warnings.warn(
+            f"Pareto k = {k:.2f}, over {TRUSTED}: {posterior.method} of {posterior.program} rests on few runs. Draw "
+            "more, propose nearer to the posterior (proposals=), or resample on the way (method='smc')",
+            HeavyTail,
+            stacklevel=4,
+        )
+    return k
