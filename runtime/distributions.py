@@ -57,6 +57,18 @@ class Restricted(Distribution):
         return f"Restricted({list(self.outcomes)!r})"
 
 
+_local: dict[type, bool] = {}
+
+
+def is_local(value: Any) -> bool:
+    """``isinstance(value, Distribution)``, which takes long for an abstract class, remembered for each type."""
+    kind = type(value)
+    known = _local.get(kind)
+    if known is None:
+        known = _local[kind] = isinstance(value, Distribution)
+    return known
+
+
 class Torch(Distribution):
     """A torch or pyro distribution as a joint distribution over one value: batch and event shapes together."""
 
@@ -110,7 +122,7 @@ class Torch(Distribution):
 
 def as_distribution(value: Any) -> Distribution | None:
     """``value`` as a local distribution, or ``None`` if it is none."""
-    if isinstance(value, Distribution):
+    if is_local(value):
         return value
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.distributions.Distribution):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .dialogue import Dialogue, converse
-from .distributions import Distribution, as_distribution
+from .distributions import Distribution, as_distribution, is_local
 from .engines.base import Completion, Engine, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
@@ -22,6 +22,7 @@ from .operands import (
     Proposal,
     ProposalSite,
     as_drawn,
+    at_once,
     check_cover,
     density,
     number,
@@ -34,7 +35,7 @@ from .operands import (
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
-from .together import Together, one_by_one
+from .together import Together, in_turn, one_by_one
 
 
 @dataclass(slots=True)
@@ -174,6 +175,9 @@ class Machine:
         elif kind is Twist:
             self._twist(particle, ask)  # type: ignore[arg-type]
         elif kind is Gather:
+            if not self.proposals and all(map(at_once, ask.asks)):  # type: ignore[attr-defined]
+                in_turn(self, particle, ask.asks)  # type: ignore[attr-defined]
+                return None
             return Together(self, particle, tuple(ask.asks)).start()  # type: ignore[attr-defined]
         else:  # a barrier
             particle.status = Status.SYNC
@@ -212,7 +216,7 @@ class Machine:
             return None
         drawn_from = self.drawn_from(particle, ask, address, prior)
         key = derive(particle.key, address)
-        if isinstance(drawn_from, Distribution):
+        if is_local(drawn_from):
             value, log_q = drawn_from.draw(self.source, key)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, log_q, log_q)
@@ -289,7 +293,7 @@ class Machine:
         self, particle: Particle, ask: Ask, dist: Any, value: Any, then: Callable[[float], Wait | None]
     ) -> Wait | None:
         """Go on with the log-density of a value: at once, or when an engine has computed it."""
-        if isinstance(dist, Distribution):
+        if is_local(dist):
             return then(density(dist, value, ask))
 
         def answered(completion: Completion) -> Wait | None:
@@ -384,7 +388,7 @@ class Machine:
         Raises:
             ProgramError: it is none.
         """
-        if isinstance(value, ModelDistribution):
+        if is_local(value) or isinstance(value, ModelDistribution):
             return value
         found = as_distribution(value)
         if found is None:

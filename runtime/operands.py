@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compiler.errors import Span
 from ..compiler.requests import Ask, Sample, Site
-from .distributions import Distribution, Restricted
+from .distributions import Distribution, Restricted, as_distribution
 from .engines.base import ModelDistribution, Request
 from .errors import ProgramError
 from .particle import Particle
@@ -50,6 +50,13 @@ class Variables(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise KeyError(f"no variable {name!r} is needed after this site; there are {', '.join(self) or 'none'}")
+
+
+def at_once(ask: Ask) -> bool:
+    """Whether a request surely needs no engine, unless a proposal from outside does."""
+    if type(ask) is Sample and ask.proposal is not None:
+        return False
+    return as_distribution(getattr(ask, "distribution", None)) is not None
 
 
 def variables(particle: Particle) -> Mapping[str, Any]:

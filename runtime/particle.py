@@ -56,9 +56,9 @@ class Frame:
     parent: Frame | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Trace:
-    """A run's choices so far, newest first. Forks share their common past."""
+    """A run's choices so far, newest first. Never changed: forks share their common past."""
 
     choice: Choice
     before: Trace | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..compiler.requests import Site
 
@@ -13,8 +13,7 @@ Guarantee = Literal["proper", "stationary", "exact", "heuristic"]
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A random variable of a run.
 
     Attributes:

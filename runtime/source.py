@@ -11,6 +11,7 @@ import math
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -102,13 +103,21 @@ class Source(ABC):
         return self.choose((log_probability, math.log(-math.expm1(log_probability))), key) == 0
 
 
+@lru_cache(1024)
+def _weights(log_weights: Sequence[float]) -> tuple[list[float], float]:
+    """The weights up to a factor, and their sum."""
+    top = max(log_weights)
+    weights = [math.exp(w - top) for w in log_weights]
+    return weights, math.fsum(weights)
+
+
 class RandomSource(Source):
     """Counter-based random numbers: what production runs use."""
 
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
-        top = max(log_weights)
-        weights = [math.exp(w - top) for w in log_weights]
-        target = uniform(key) * math.fsum(weights)
+        # A distribution is drawn from again and again: its weights are a tuple, and remembered.
+        weights, sum_of_weights = (_weights if type(log_weights) is tuple else _weights.__wrapped__)(log_weights)
+        target = uniform(key) * sum_of_weights
         total = 0.0
         last = 0
         for i, weight in enumerate(weights):

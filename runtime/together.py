@@ -8,6 +8,7 @@ does not depend on which answer came first. Where requests can't go side by side
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.requests import Ask, Block, Gather, Live
@@ -48,6 +49,22 @@ def one_by_one(ask: Gather, block: Block, live: Live) -> tuple[Ask | None, Block
     if not ask.asks:
         return None, block, ([], *live)
     return ask.asks[0], OneByOne(tuple(ask.asks), 0, block), ((), *live)
+
+
+def in_turn(machine: Machine, particle: Particle, asks: Sequence[Ask]) -> None:
+    """Make requests that are answered at once: no slots are needed for those."""
+    live, answers, synced = particle.live, [], None
+    for ask in asks:
+        particle.live = ()
+        machine.answer(particle, ask)
+        if particle.status is Status.DEAD:
+            return
+        if particle.status is Status.SYNC:
+            synced = ask
+        answers.append(particle.live[0])
+    particle.asked += len(asks) - 1
+    particle.ask = synced or asks[-1]
+    particle.live = (answers, *live)
 
 
 class Together:
