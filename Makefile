@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench bench-reasoning bench-execution bench-compile train clean
+.PHONY: help install demo test test-slow lint format bench bench-reasoning bench-execution bench-compile bench-passes train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,13 +51,16 @@ format: $(STAMP)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: bench-reasoning bench-execution bench-compile  ## all benchmarks
+bench: bench-reasoning bench-execution bench-compile bench-passes  ## all benchmarks
 
 bench-reasoning: $(STAMP)  ## accuracy of sampling, majority vote and SMC; writes benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/reasoning.py
 
 bench-execution: $(STAMP)  ## cost of statements, effects, forks and many particles, without a model
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/execution.py
+
+bench-passes: $(STAMP)  ## what the compiler's passes buy: round trips, variance of log Z, and their cost
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/passes.py
 
 bench-compile: $(STAMP)  ## how long programs take to compile
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compile_time.py

@@ -10,21 +10,22 @@ import ast
 from collections.abc import Iterable
 
 from . import ir
-from .facts import Facts
+from .facts import Facts, remembered
 from .purity import Touch, conflict
 
 
 def may_swap(node: ir.Node, others: Iterable[ir.Node], facts: Facts) -> bool:
     """Whether it makes no difference to any shared object if ``node`` runs before or after ``others``."""
-    touch, filled = outward(node, facts)
+    touch, filled = outward(facts, node)
     for other in others:
-        there, theirs = outward(other, facts)
+        there, theirs = outward(facts, other)
         if conflict(touch, there) or not filled.isdisjoint(_named(other)) or not theirs.isdisjoint(_named(node)):
             return False
     return True
 
 
-def outward(node: ir.Node, facts: Facts) -> tuple[Touch, set[ir.Value]]:
+@remembered
+def outward(facts: Facts, node: ir.Node) -> tuple[Touch, set[ir.Value]]:
     """What a node may do to objects that others know of, and the containers that it fills besides."""
     if isinstance(node, ir.Py):
         container = filled_by(node, facts)
@@ -33,7 +34,7 @@ def outward(node: ir.Node, facts: Facts) -> tuple[Touch, set[ir.Value]]:
         return max((facts.touches(node, part) for part in _added(node)), default=Touch.NONE), {container}
     if not node.regions:
         return facts.touch(node), set()
-    inner = [outward(each, facts) for region in node.regions for each in region.nodes]
+    inner = [outward(facts, each) for region in node.regions for each in region.nodes]
     own = Touch.ITERATE if isinstance(node, ir.For) else Touch.NONE
     return max([own, *(touch for touch, _ in inner)]), {value for _, values in inner for value in values}
 

@@ -6,10 +6,11 @@ Everything is conservative. What can't be resolved touches everything, may fail,
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from . import ir
 from .liveness import Liveness, analyse
@@ -53,6 +54,22 @@ class Constructor:
         return not self.family.removeprefix("helper.").startswith("model.")
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(function: F) -> F:
+    """A question about a node or value, which has one answer as long as the facts live."""
+
+    @functools.wraps(function)
+    def ask(facts: Facts, what: Any) -> Any:
+        key = (function.__name__, what)
+        if key not in facts.answers:
+            facts.answers[key] = function(facts, what)
+        return facts.answers[key]
+
+    return ask  # type: ignore[return-value]
+
+
 class Facts:
     """Facts about one program; IR that was rewritten has facts of its own.
 
@@ -64,6 +81,7 @@ class Facts:
     def __init__(self, program: ir.Program, names: Names) -> None:
         self.program = program
         self.names = names
+        self.answers: dict[tuple[str, Any], Any] = {}
         self.definer: dict[ir.Value, ir.Node] = {}
         self.users: dict[ir.Value, list[ir.Node]] = {}
         self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}
@@ -149,6 +167,7 @@ class Facts:
             lambda name: name in reads and reads[name] in known,
         )
 
+    @remembered
     def expression(self, value: ir.Value) -> tuple[ir.Py, ast.expr] | None:
         """The expression that a value is, and the statement that computes it; it sees through ``y = x``."""
         node = self.definer.get(value)
@@ -159,6 +178,7 @@ class Facts:
             return self.expression(dict(node.reads)[code.id]) or (node, code)
         return node, code
 
+    @remembered
     def constructor(self, value: ir.Value) -> Constructor | None:
         """The call of a known constructor that makes a value, if that is what it is."""
         node, call = self.expression(value) or (None, None)
@@ -188,6 +208,7 @@ class Facts:
 
     # --- nodes ---
 
+    @remembered
     def touch(self, node: ir.Node) -> Touch:
         """What a node, and all inside it, may do to objects that others hold too."""
         if isinstance(node, ir.Py):
@@ -215,6 +236,7 @@ class Facts:
             return Touch.NONE if all(map(self._is_settled, makers)) else Touch.READ
         return Touch.READ
 
+    @remembered
     def _unchanging(self, value: ir.Value) -> bool:
         """An atom, or a tuple of atoms."""
         if value in self.atoms:
@@ -225,6 +247,7 @@ class Facts:
         purity = self._purity(found[0])
         return all(purity.atom(element) for element in found[1].elts)
 
+    @remembered
     def _is_settled(self, value: ir.Value) -> bool:
         """Whether a distribution shares nothing that could be changed after it was made."""
         made = self.constructor(value)
@@ -235,10 +258,12 @@ class Facts:
         purity = self._purity(made.node)
         return all(purity.atom(a) or self.literals(made.node, a) is not None for a in made.call.args)
 
+    @remembered
     def movable(self, node: ir.Node) -> bool:
         """Whether a node only computes: it may be done earlier, once more, or not at all, if it can't fail."""
         return isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and self.touch(node) <= Touch.ITERATE
 
+    @remembered
     def total(self, node: ir.Node) -> bool:
         """Whether a statement surely can't fail."""
         code = _assigned(node)
@@ -275,6 +300,7 @@ class Facts:
 
     # --- control ---
 
+    @remembered
     def leaves(self, node: ir.Node) -> bool:
         """Whether control may leave a node's region from inside it: by ``return``, or out of a loop around it."""
         kinds = (ir.Break, ir.Continue)

@@ -6,3 +6,4 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("PPL_DEBUG", "1")  # the verifier runs after every pass

@@ -77,6 +77,8 @@ class BatchCalls(Pass):
                 where = f"because of line {found.blocker.span.line}"
                 what = f"{described(node)} is not asked for together with {described(first)}"
                 remarks.append(self.missed(node.span, f"{what}, {where}: {found.reason}"))
+                if node.site.kind not in EVIDENCE:
+                    break  # what stops it stops those after it, as a rule, and one remark is enough
         return nodes, members
 
 

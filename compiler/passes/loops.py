@@ -44,7 +44,7 @@ def rounds_apart(split: Split) -> str | None:
     facts, behind = split.facts, (split.effect, *split.after)
     iterating = Touch.NONE if split.loop.iterable in facts.atoms else Touch.ITERATE
     apart = all(may_swap(node, behind, facts) for node in (*split.before, split.effect))
-    if apart and not any(conflict(iterating, outward(node, facts)[0]) for node in behind):
+    if apart and not any(conflict(iterating, outward(facts, node)[0]) for node in behind):
         return None
     return "one round may change an object that the next looks at"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import ir
 from ..containers import may_swap
-from ..facts import Facts
+from ..facts import Facts, remembered
 from ..purity import Touch
 from .base import Condition
 
@@ -68,7 +68,7 @@ def fails_no_earlier(step: Crossing) -> str | None:
     unsafe = [node for node in step.moving if isinstance(node, ir.Py) and not step.facts.total(node)]
     if not unsafe:
         return None
-    return f"it may rule the run out, and {_code(unsafe[0])} might then fail where it did not"
+    return f"it may rule the run out, and {_code(step.facts, unsafe[0])} might then fail where it did not"
 
 
 def hints_respected(step: Crossing) -> str | None:
@@ -89,10 +89,11 @@ MOVING: tuple[Condition, ...] = (
 
 def guards(node: ir.Node, facts: Facts) -> bool:
     """Whether a node may rule a run out, so that what follows never runs."""
-    return any(_guards(effect, facts) for effect in effects_of(node))
+    return any(_guards(facts, effect) for effect in effects_of(node))
 
 
-def _guards(effect: ir.Effect, facts: Facts) -> bool:
+@remembered
+def _guards(facts: Facts, effect: ir.Effect) -> bool:
     if effect.site.kind != "observe":
         return effect.site.kind in ("condition", "factor", "program")
     made = facts.constructor(dict(effect.args)["distribution"])
@@ -138,7 +139,7 @@ def climb(nodes: Sequence[ir.Node], place: int, conditions: Sequence[Condition],
                 moving = (node, *moving)
                 continue
             if facts.touch(node) is Touch.WRITE and operands_defined in conditions:
-                unknown = f"it needs {_code(node)}, of which the compiler does not know that it changes nothing"
+                unknown = f"it needs {_code(facts, node)}, of which the compiler does not know that it changes nothing"
                 return Climb(moving, tuple(crossed), node, unknown)
         step = Crossing(node, moving, facts)
         for condition in conditions:
@@ -175,7 +176,8 @@ def _shown(value: ir.Value) -> str:
     return "a value" if value.name.startswith("·") else repr(value.name)
 
 
-def _code(node: ir.Py) -> str:
+@remembered
+def _code(facts: Facts, node: ir.Py) -> str:
     text = ast.unparse(node.code)
     text = text.split(" = ", 1)[1] if text.startswith("·") and " = " in text else text
     return f"`{text if len(text) <= 40 else text[:37] + '...'}`"
