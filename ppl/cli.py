@@ -183,7 +183,7 @@ def calibrate(
 
 @app.command()
 def laws(
-    limit: Annotated[int, typer.Option(min=1, help="The most random outcomes to explore for a program.")] = 2_000,
+    limit: Annotated[int, typer.Option(min=1, help="The most runs to explore a program.")] = 400,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the table as Markdown.")] = None,
     debug: Debug = False,
 ) -> None:

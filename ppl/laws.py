@@ -1,14 +1,36 @@
-"""The table of laws: every method, what it promises, and whether it keeps that on every program of a corpus."""
+"""The table of laws: every method, what it promises, and whether it keeps that on every program of a corpus.
+
+A method gets into the table by being registered (``runtime.methods.register``, or a place in ``METHODS``). What it must
+say is in its class:
+
+- ``name``, by which ``infer`` finds it, and ``guarantee``; a class without them can't be made.
+- ``evidence = False`` if its population does not estimate the evidence. A *proper* method that says so is checked
+  against the program without its evidence.
+- ``law_variants``: the options with which the table checks it, each on the whole corpus; where it has a field ``n``, at
+  ``n`` = 1, 2 and 3, from ``least`` on. They should make every branch of its code run on programs of two or three
+  steps (a threshold of 1.0, say), and keep the number of random outcomes small.
+- ``memoryless = True`` if, between steps, the population is its whole state: see ``Method``. Then equal populations are
+  merged, and many more programs are small enough.
+
+``certificate.CHECKS`` tells how the law of each guarantee is checked. A method without a certificate that holds fails
+the tests (``tests/laws/test_table.py``), and so does one that is not in the README's table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .certificate import Certificate, TooLarge, certificate_of
+from .certificate import Certificate, TooLarge, certificate_of, law_of
 from .law_programs import CORPUS
 from .runtime.methods import METHODS, Method
+from .runtime.result import Guarantee
+
+LIMIT = 400
+"""The most runs for a program at one number of particles, in a table that is made while one waits."""
+
+HEADINGS = ("method", "guarantee", "law", "programs", "cases", "left out", "runs", "largest error", "")
 
 
 @dataclass(frozen=True)
@@ -17,60 +39,70 @@ class Row:
 
     Attributes:
         method: its name.
-        certificates: one a program and number of particles.
-        too_large: programs that had too many outcomes to be explored at some number of particles.
+        guarantee: what it promises.
+        law: the law that was checked.
+        certificates: program of the corpus and certificate, one for each set of options and number of particles.
+        too_large: programs that had too many outcomes, once for each set of options and number of particles.
     """
 
     method: str
-    certificates: tuple[Certificate, ...]
+    guarantee: Guarantee
+    law: str
+    certificates: tuple[tuple[str, Certificate], ...]
     too_large: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
         """Whether every certificate is true, and there is at least one."""
-        return bool(self.certificates) and all(self.certificates)
-
-    @property
-    def guarantee(self) -> str:
-        """What the method promises."""
-        return self.certificates[0].guarantee
+        return bool(self.certificates) and all(certificate for _, certificate in self.certificates)
 
     @property
     def error(self) -> float:
-        """The largest error of all."""
-        return max(c.error for c in self.certificates)
+        """The largest error of all; for heuristics, which promise nothing, a total variation distance."""
+        return max((certificate.error for _, certificate in self.certificates), default=0.0)
 
     @property
     def leaves(self) -> int:
-        """How many sequences of random outcomes were run in all."""
-        return sum(c.leaves for c in self.certificates)
+        """How many runs it took in all."""
+        return sum(certificate.leaves for _, certificate in self.certificates)
 
     @property
     def programs(self) -> int:
         """On how many programs it was checked."""
-        return len({c.program for c in self.certificates})
+        return len({title for title, _ in self.certificates})
 
     @property
-    def figures(self) -> tuple[str, str, str]:
-        """How many programs and outcomes were checked, and the largest error, as text."""
-        return str(self.programs), f"{self.leaves:,}", f"{self.error:.0e}"
+    def verdict(self) -> str:
+        """In a few words."""
+        if not self.certificates:
+            return "NOT CHECKED"
+        if self.guarantee == "heuristic":
+            return "no promise"
+        return "holds" if self.holds else "DOES NOT HOLD"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row under ``HEADINGS``, without the verdict."""
+        error = f"{self.error:.2f}" if self.guarantee == "heuristic" else f"{self.error:.0e}"
+        counts = (self.programs, len(self.certificates), len(self.too_large), self.leaves)
+        return (self.method, self.guarantee, self.law, *(f"{count:,}" for count in counts), error)
 
 
 def certify(
     name: str,
-    methods: Iterable[Method],
-    limit: int = 2_000,
+    methods: Sequence[Method],
+    limit: int = LIMIT,
     told: Callable[[Certificate], None] | None = None,
 ) -> Row:
     """Check one method, in some variants, on the corpus.
 
     Args:
         name: what to call it.
-        methods: the method with the options to check; their number of particles stays as it is.
-        limit: the most outcomes to explore for a program at one number of particles.
+        methods: the method with the options to check, at least one; their number of particles stays as it is.
+        limit: the most runs for a program with one of them.
         told: called with each certificate.
     """
-    found: list[Certificate] = []
+    found: list[tuple[str, Certificate]] = []
     too_large: list[str] = []
     for method in methods:
         for title, (program, args) in CORPUS.items():
@@ -79,37 +111,34 @@ def certify(
             except TooLarge:
                 too_large.append(title)
                 continue
-            found.append(certificate)
+            found.append((title, certificate))
             if told is not None:
                 told(certificate)
-    return Row(name, tuple(found), tuple(dict.fromkeys(too_large)))
+    return Row(name, methods[0].guarantee, law_of(methods[0]), tuple(found), tuple(too_large))
 
 
-def variants(method: type[Method]) -> list[Method]:
-    """The variants of a registered method that the table checks: up to 3 particles, and what it adds itself."""
-    counts = [{"n": n} for n in (1, 2, 3) if n >= method.least] if "n" in method.__dataclass_fields__ else [{}]
-    return [method(**count, **more) for count in counts for more in method.law_variants]
+def variants(method: type[Method], counts: Iterable[int] = (1, 2, 3)) -> list[Method]:
+    """The variants of a registered method that the table checks: what it names itself, at each number of particles."""
+    sizes = [{"n": n} for n in counts if n >= method.least] if "n" in method.__dataclass_fields__ else [{}]
+    return [method(**size, **more) for size in sizes for more in method.law_variants]
 
 
-def table(limit: int = 2_000, told: Callable[[Certificate], None] | None = None) -> list[Row]:
+def table(limit: int = LIMIT, told: Callable[[Certificate], None] | None = None) -> list[Row]:
     """A row for every registered method."""
     return [certify(name, variants(method), limit, told) for name, method in METHODS.items()]
 
 
 def to_markdown(rows: Iterable[Row]) -> str:
     """The table as Markdown."""
-    lines = [
-        "| method | guarantee | law | programs | outcomes explored | largest error | |",
-        "|---|---|---|---:|---:|---:|---|",
-    ]
+    lines = [f"| {' | '.join(HEADINGS)} |", "|---|---|---|---:|---:|---:|---:|---:|---|"]
     for row in rows:
-        verdict = "holds" if row.holds else "**does not hold**"
-        cells = [f"`{row.method}`", row.guarantee, row.certificates[0].law, *row.figures, verdict]
-        lines.append(f"| {' | '.join(cells)} |")
+        method, *others = row.cells
+        verdict = row.verdict if row.holds else f"**{row.verdict.lower()}**"
+        lines.append(f"| {' | '.join([f'`{method}`', *others, verdict])} |")
     return "\n".join(lines)
 
 
-def show_table(limit: int = 2_000, markdown: Path | None = None) -> list[Row]:
+def show_table(limit: int = LIMIT, markdown: Path | None = None) -> list[Row]:
     """Make the table, print it, and write it as Markdown if a file is given."""
     from rich.console import Console
     from rich.markup import escape
@@ -118,10 +147,10 @@ def show_table(limit: int = 2_000, markdown: Path | None = None) -> list[Row]:
     errors = Console(stderr=True)
     with errors.status("certifying") as status:
         rows = table(limit, lambda c: status.update(f"{c.program} by {c.method}"))
-    shown = Table("method", "guarantee", "law", "programs", "outcomes", "error", "", box=None)
+    shown = Table(*HEADINGS, box=None)
     for row in rows:
-        verdict = "[green]holds[/]" if row.holds else "[bold red]DOES NOT HOLD[/]"
-        shown.add_row(row.method, row.guarantee, escape(row.certificates[0].law), *row.figures, verdict)
+        colour = "green" if row.holds else "bold red"
+        shown.add_row(*map(escape, row.cells), f"[{colour}]{row.verdict}[/]")
     Console().print(shown)
     if markdown is not None:
         markdown.parent.mkdir(parents=True, exist_ok=True)
