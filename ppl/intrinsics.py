@@ -21,4 +21,11 @@ def marginal(distribution: Any) -> Any:
     return Marginal(distribution)
 
 
-provide(restricted=restricted, marginal=marginal)
+def conjugate(prior: Any) -> Any:
+    """See :class:`ppl.conjugate.Conjugate`."""
+    from .conjugate import Conjugate
+
+    return Conjugate.of(prior)
+
+
+provide(restricted=restricted, marginal=marginal, conjugate=conjugate)

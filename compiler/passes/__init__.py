@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from .base import Condition, Info, Level, Pass, Remark, Step
 from .batch import BatchCalls
+from .conjugacy import Conjugacy
 from .dead import DeadSamples
 from .hoist import HoistEvidence
 from .loops import BatchLoops
@@ -17,7 +18,16 @@ from .pipeline import Optimised, Pipeline, optimise
 from .push import PushConstraints
 
 PASSES: dict[str, Pass] = {
-    p.name: p for p in (DeadSamples(), Marginalise(), PushConstraints(), HoistEvidence(), BatchLoops(), BatchCalls())
+    p.name: p
+    for p in (
+        DeadSamples(),
+        Conjugacy(),
+        Marginalise(),
+        PushConstraints(),
+        HoistEvidence(),
+        BatchLoops(),
+        BatchCalls(),
+    )
 }
 
 

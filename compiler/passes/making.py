@@ -26,6 +26,14 @@ def computed(name: str, function: str, *operands: Any, at: Span, by: str) -> ir.
     return assigned(name, call, reads, at=at, by=by)
 
 
+def method(name: str, owner: ir.Value, called: str, *operands: ir.Value, at: Span, by: str) -> ir.Py:
+    """The statement ``name = owner.called(operands…)``."""
+    reads = {"·1": owner, **{f"·{place}": value for place, value in enumerate(operands, 2)}}
+    arguments: list[ast.expr] = [ast.Name(read, ast.Load()) for read in list(reads)[1:]]
+    call = ast.Call(ast.Attribute(ast.Name("·1", ast.Load()), called, ast.Load()), arguments, [])
+    return assigned(name, call, reads, at=at, by=by)
+
+
 def assigned(name: str, code: ast.expr, reads: dict[str, ir.Value], *, at: Span, by: str) -> ir.Py:
     """The statement ``name = code``, whose variables are ``reads``."""
     node: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], code)

@@ -11,7 +11,7 @@ from ..facts import EVIDENCE, Constructor, Facts
 from ..purity import Touch, conflict
 from ..requests import Site
 from .base import Condition, Info, Level, Pass, Remark
-from .making import assigned, computed, value_of
+from .making import computed, method, value_of
 from .moving import described, effects_of, guards
 
 MOST = 64
@@ -260,7 +260,7 @@ class Marginalise(Pass):
         loop = ir.For(
             span=at, provenance=(self.name,), initial=(), counter=None, iterable=total, body=body, orelse=nothing
         )
-        weight = self._method("·weight", total, "total", (), at)
+        weight = method("·weight", total, "total", at=at, by=self.name)
         factor = Site("factor", f"{site.name}·sum", site.depth, site.program, site.span, site.dynamic)
         args = (("log_weight", value_of(weight)), *(arg for arg in use.sample.args if arg[0] == "name"))
         effect = ir.Effect(
@@ -277,7 +277,7 @@ class Marginalise(Pass):
                 new.append(rewrite.with_regions(node, regions))
             elif isinstance(node, ir.Effect):
                 operands = tuple(value for word, value in node.args if word != "name")
-                told = self._method("·dead", total, node.site.kind, operands, node.span)
+                told = method("·dead", total, node.site.kind, *operands, at=node.span, by=self.name)
                 stop = ir.Region((), (), ir.Continue(span=node.span))
                 go_on = ir.Region((), (), ir.Yield(span=node.span))
                 test = ir.If(span=node.span, provenance=(self.name,), test=value_of(told), then=stop, orelse=go_on)
@@ -285,13 +285,6 @@ class Marginalise(Pass):
             else:
                 new.append(node)
         return tuple(rewrite.marked(node, self.name) for node in new)
-
-    def _method(self, name: str, owner: ir.Value, method: str, operands: Sequence[ir.Value], at: object) -> ir.Py:
-        """The statement ``name = owner.method(operands…)``."""
-        reads = {"·1": owner, **{f"·{i}": value for i, value in enumerate(operands, 2)}}
-        arguments: list[ast.expr] = [ast.Name(name, ast.Load()) for name in list(reads)[1:]]
-        call = ast.Call(ast.Attribute(ast.Name("·1", ast.Load()), method, ast.Load()), arguments, [])
-        return assigned(name, call, reads, at=at, by=self.name)  # type: ignore[arg-type]
 
 
 def _use(region: ir.Region, place: int, most: int, info: Info) -> Use:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ppl import condition, dist, factor, infer, observe, program, sample
 from ppl.certificate_passes import validate_passes
@@ -80,10 +81,13 @@ def guarding(writer: PassWriter, loops: int, indent: str) -> list[str]:
 def apart(writer: PassWriter, loops: int, indent: str) -> list[str]:
     """Weights with a choice, a change or an exit between them."""
     line, z = choice(writer, loops, indent)
-    between = writer.pick(
-        ["xs.append(1)", "if n > 1:\n{0}    return (7, ())", f"if {writer.number()}:\n{{0}}    return 5"]
+    number = writer.number()
+    between = writer.draw(
+        st.sampled_from(
+            [["xs.append(1)"], [f"if {number}:", "    return 5"], ["y = 1", "if n > y:", "    return (7, ())"]]
+        )
     )
-    return [line, indent + weight(writer, z), indent + between.format(indent), f"{indent}factor(0.25 * {z} * len(xs))"]
+    return [line, indent + weight(writer, z), *(indent + b for b in between), f"{indent}factor(0.25 * {z} * len(xs))"]
 
 
 def kept(writer: PassWriter, loops: int, indent: str) -> list[str]:
@@ -99,7 +103,19 @@ def used_too(writer: PassWriter, loops: int, indent: str) -> list[str]:
     return [line, indent + weight(writer, z), f"{indent}xs.append(int({z}))"]
 
 
-SHAPES: list[Shape] = [latent, latent, computed_from, in_a_branch, guarded, guarding, apart, kept, used_too]
+SHAPES: list[Shape] = [
+    latent,
+    latent,
+    latent,
+    computed_from,
+    computed_from,
+    in_a_branch,
+    guarded,
+    guarding,
+    apart,
+    kept,
+    used_too,
+]
 HANDWRITTEN = [
     written(body)
     for body in (
