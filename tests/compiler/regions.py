@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +22,14 @@ CODE = [
     "·1, xs = ·k0, f'{x!r:>{y}}  # a.py:3'",
     "del x",
     "def y(a, *b, c=1, **d):\n    'Doc.\\n\\n    string  '\n    return a",
-    "try:\n    x = '|'\nexcept* (A, B) as e:\n    raise\nelse:\n    pass",
+    "try:\n    x = '|'\nexcept (A, B) as e:\n    raise\nelse:\n    pass",
     "with a as (b, c), d:\n    x[1:2, ...] += -1 ** 2",
     "match x:\n    case {'a': [1, *rest], **more} if y:\n        pass\n    case P(z=1) | None as q:\n        pass",
     "class C(B, metaclass=M):\n    x: int = 0",
     "x = [lambda: (yield) for y in xs if y], {**z}, {*()}, b'\\xff', '\\ud800 \\u2028 \\x00'",
 ]
+if sys.version_info >= (3, 11):
+    CODE.append("try:\n    x = '|'\nexcept* (A, B) as e:\n    raise")
 
 
 class Regions:
