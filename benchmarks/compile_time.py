@@ -19,8 +19,8 @@ from results import best, machine, table, write_section
 from ppl import condition, dist, factor, observe, program, sample
 from ppl.compiler import compile_function, link
 
-SCOPE = {"sample": sample, "observe": observe, "factor": factor, "condition": condition, "program": program}
-SCOPE |= {"COIN": dist.flip(0.5)}
+SCOPE: dict[str, Any] = {"sample": sample, "observe": observe, "factor": factor, "condition": condition}
+SCOPE |= {"program": program, "COIN": dist.flip(0.5)}
 
 
 def plain(count: int) -> list[str]:
@@ -67,7 +67,7 @@ KINDS: tuple[tuple[str, Callable[[int], list[str]]], ...] = (
 )
 
 
-def define(title: str, lines: Sequence[str]) -> tuple[Callable[..., Any], int]:
+def define(title: str, lines: Sequence[str]) -> tuple[Any, int]:
     """A function of these lines, and how many statements it has."""
     source = "\n    ".join(["def f(total):", *lines, "return total"]) + "\n"
     file = f"<benchmark {title} {len(lines)}>"

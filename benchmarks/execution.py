@@ -20,120 +20,28 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from execution_programs import (
+    LOOPS,
+    barriers,
+    conditions,
+    factors,
+    normals,
+    observations,
+    samples,
+    yields,
+)
 from results import best, machine, once, paired, table, write_section
 
-from ppl import Program, barrier, condition, dist, factor, infer, observe, program, sample
+from ppl import Program, infer, program
 from ppl.runtime.machine import Machine
 from ppl.runtime.particle import Particle, Scope, Status
 from ppl.runtime.source import RandomSource
 
-COIN = dist.flip(0.5)
 STEPS, RARE = 20_000, 1000
 EFFECTS = 1000
 
 
 # --- statements -----------------------------------------------------------------------------------------------------
-
-
-def for_loop(n: int, k: int) -> Any:
-    total = 0
-    hits = 0
-    for i in range(n):
-        total = total + i * 3
-        if total % 7 == 0:
-            hits = hits + 1
-        if i % k == 0:
-            total = total + sample(COIN)
-    return total, hits
-
-
-def while_loop(n: int, k: int) -> Any:
-    i = 0
-    total = 0
-    while i < n:
-        i += 1
-        total += i * 3
-        if total % 7 == 0:
-            total += 1
-            continue
-        if i % k == 0:
-            total += sample(COIN)
-    return total
-
-
-def nested_loops(n: int, k: int) -> Any:
-    total = 0
-    for i in range(n // 10):
-        for j in range(10):
-            total = total + i * j
-            if i % k == k - 1 and j == 0:
-                total = total + sample(COIN)
-    return total
-
-
-def enumerated(n: int, k: int) -> Any:
-    items = list(range(n))
-    total = 0
-    for i, item in enumerate(items):
-        total = total + item * 3
-        if i % k == 0:
-            total = total + sample(COIN)
-    return total
-
-
-def for_generator(n: int, k: int) -> Generator[Any, Any, Any]:
-    total = 0
-    hits = 0
-    for i in range(n):
-        total = total + i * 3
-        if total % 7 == 0:
-            hits = hits + 1
-        if i % k == 0:
-            total = total + (yield COIN)
-    return total, hits
-
-
-def while_generator(n: int, k: int) -> Generator[Any, Any, Any]:
-    i = 0
-    total = 0
-    while i < n:
-        i += 1
-        total += i * 3
-        if total % 7 == 0:
-            total += 1
-            continue
-        if i % k == 0:
-            total += yield COIN
-    return total
-
-
-def nested_generator(n: int, k: int) -> Generator[Any, Any, Any]:
-    total = 0
-    for i in range(n // 10):
-        for j in range(10):
-            total = total + i * j
-            if i % k == k - 1 and j == 0:
-                total = total + (yield COIN)
-    return total
-
-
-def enumerated_generator(n: int, k: int) -> Generator[Any, Any, Any]:
-    items = list(range(n))
-    total = 0
-    for i, item in enumerate(items):
-        total = total + item * 3
-        if i % k == 0:
-            total = total + (yield COIN)
-    return total
-
-
-LOOPS: tuple[tuple[str, Callable[..., Any], Callable[..., Any], int], ...] = (
-    ("`for` over a range", for_loop, for_generator, 4),
-    ("`while`", while_loop, while_generator, 5),
-    ("`for` in a `for`, ten items each", nested_loops, nested_generator, 2),
-    ("`for` over `enumerate` of a list", enumerated, enumerated_generator, 2),
-)
-"""Title, program, the same as a generator, and the statements of an iteration without effect."""
 
 
 def drive(prog: Program, *args: Any) -> Any:
@@ -176,58 +84,6 @@ def statements() -> str:
 
 
 # --- effects --------------------------------------------------------------------------------------------------------
-
-
-@program
-def barriers(n: int) -> int:
-    for _ in range(n):
-        barrier()
-    return n
-
-
-@program
-def factors(n: int) -> int:
-    for _ in range(n):
-        factor(-0.5)
-    return n
-
-
-@program
-def conditions(n: int) -> int:
-    for i in range(n):
-        condition(i >= 0)
-    return n
-
-
-@program
-def observations(n: int) -> int:
-    for _ in range(n):
-        observe(COIN, True)
-    return n
-
-
-@program
-def samples(n: int) -> int:
-    x = False
-    for _ in range(n):
-        x = sample(COIN)  # noqa: F841
-    return n
-
-
-@program
-def normals(n: int) -> int:
-    import torch
-
-    normal = torch.distributions.Normal(0.0, 1.0)
-    for _ in range(n):
-        x = sample(normal)  # noqa: F841
-    return n
-
-
-def yields(n: int) -> Generator[Any, Any, Any]:
-    for _ in range(n):
-        yield COIN
-    return n
 
 
 def run_one(prog: Program, *args: Any) -> Particle:
@@ -331,6 +187,45 @@ def particles(n: int = 10_000) -> str:
     return table(["100 statements", "method", f"{n:,} particles, s", "µs a statement"], rows)
 
 
+# --- beside a model -------------------------------------------------------------------------------------------------
+
+
+def bookkeeping(n: int = 32) -> float:
+    """The share of an inference's time that is not its model's engine, with the bundled model."""
+    import torch
+
+    from ppl import load_lm
+    from ppl.bundled.problems import problems
+    from ppl.demo import solve
+
+    torch.set_num_threads(1)
+    kind = type(load_lm().engine.session())
+    inside = 0.0
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            nonlocal inside
+            started = time.process_time()
+            try:
+                return method(*args)
+            finally:
+                inside += time.process_time() - started
+
+        return run
+
+    step, submit = kind.step, kind.submit
+    kind.step, kind.submit = timed(step), timed(submit)  # type: ignore[method-assign]
+    shares = []
+    try:
+        for problem in problems(6, [8], seed=3):
+            inside = 0.0
+            whole = once(lambda question=problem.question: infer(solve, question, method="smc", n=n, seed=0))
+            shares.append(1.0 - inside / whole)
+    finally:
+        kind.step, kind.submit = step, submit  # type: ignore[method-assign]
+    return sorted(shares)[len(shares) // 2]
+
+
 # --- the import -----------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +261,8 @@ A particle's copy at a resampling:
 Whole inferences:
 
 {particles()}
+
+With the bundled model and 32 particles, {100 * bookkeeping():.1f} % of the time is not spent in the model's engine.
 
 `import ppl` takes {import_seconds() * 1e3:.0f} ms beyond Python's own start.
 """

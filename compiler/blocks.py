@@ -67,8 +67,8 @@ class Context:
     @property
     def detached(self) -> Context:
         """The same exits as seen from another block, where nothing is native that can be had elsewhere."""
-        edges = (self.on_yield, self.on_break, self.on_continue)
-        return Context(*(e and e.detached for e in edges))
+        on_yield, on_break, on_continue = (e and e.detached for e in (self.on_yield, self.on_break, self.on_continue))
+        return Context(on_yield, on_break, on_continue)
 
 
 def onward(here: Code, rest: Edge | None) -> Edge:

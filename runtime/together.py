@@ -53,7 +53,9 @@ def one_by_one(ask: Gather, block: Block, live: Live) -> tuple[Ask | None, Block
 
 def in_turn(machine: Machine, particle: Particle, asks: Sequence[Ask]) -> None:
     """Make requests that are answered at once: no slots are needed for those."""
-    live, answers, synced = particle.live, [], None
+    live = particle.live
+    answers: list[Any] = []
+    synced: Ask | None = None
     for ask in asks:
         particle.live = ()
         machine.answer(particle, ask)
@@ -61,7 +63,7 @@ def in_turn(machine: Machine, particle: Particle, asks: Sequence[Ask]) -> None:
             return
         if particle.status is Status.SYNC:
             synced = ask
-        answers.append(particle.live[0])
+        answers += particle.live
     particle.asked += len(asks) - 1
     particle.ask = synced or asks[-1]
     particle.live = (answers, *live)
