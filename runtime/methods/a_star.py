@@ -29,6 +29,7 @@ class AStar(Method):
     name = "a-star"
     guarantee = "heuristic"
     evidence = False
+    law_variants = ({"max_expansions": 4},)
 
     n: int = 4
     answers: int = 1

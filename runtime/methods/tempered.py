@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from ..gather import gather
+from ..kernels import Kernel, Setting
 from ..particle import Particle
 from ..population import Population, World, advance, record, resample, spawn
+from ..replay import recording
 from ..resampling import SCHEMES
 from ..result import log_sum_exp
 from ..scheduler import Task
+from ..source import derive
 from .base import Method, at_least_one, one_of
 
 
 @dataclass(frozen=True)
 class Tempered(Method):
-    """Run whole, then weigh by evidence^β with β rising from 0 to 1, resampling at each degree.
+    """Run whole, then weigh by evidence^β with β rising from 0 to 1; resample and move at each degree.
 
     Each next β is where the conditional effective sample size has fallen to a given share of n, found by bisection;
-    the last is always 1 (Del Moral, Doucet and Jasra, 2006; Zhou, Johansen and Aston, 2016).
+    the last is always 1 (Del Moral, Doucet and Jasra, 2006; Zhou, Johansen and Aston, 2016). A move leaves prior ×
+    evidence^β invariant, and makes particles differ again that resampling has made alike; without one the degrees
+    gain nothing over importance sampling.
 
-    Law: proper.
+    Law: proper. For that the degrees of a run that moves may not depend on its own particles: a β chosen by looking at
+    them, and a kernel for that very β, together bias the estimate (Beskos et al., 2016, show that it is consistent).
+    So where there is a move and no ``betas`` are given, a pilot population finds them first, at twice the cost.
 
     Attributes:
         n: the number of particles.
         cess: the share of n to which the conditional effective sample size may fall in one step, in (0, 1).
         resampling: a scheme, as for ``smc``.
         max_steps: at most so many degrees: the last goes to β = 1, however far that is.
+        betas: the degrees after 0, rising to 1, instead of finding them.
+        move: a kernel, such as ``SingleSite()``.
+        moves: how many times it is applied at each degree.
     """
 
     name = "tempered"
@@ -38,6 +50,9 @@ class Tempered(Method):
     cess: float = 0.9
     resampling: str = "systematic"
     max_steps: int = 100
+    betas: tuple[float, ...] | None = None
+    move: Kernel | None = None
+    moves: int = 1
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
@@ -46,31 +61,76 @@ class Tempered(Method):
             raise ValueError(f"cess is a share of n, between 0 and 1; got {self.cess!r}")
         if self.max_steps < 1:
             raise ValueError(f"max_steps is the most degrees, 1 or more; got {self.max_steps!r}")
+        rising = self.betas is None or all(a < b for a, b in pairwise((0.0, *self.betas)))
+        if not rising or (self.betas is not None and self.betas[-1:] != (1.0,)):
+            raise ValueError(f"betas rise from over 0 to 1.0, such as (0.1, 0.4, 1.0); got {self.betas!r}")
+        if self.moves < 1:
+            raise ValueError(f"moves is how many times to move, 1 or more; got {self.moves!r}")
 
     def run(self, world: World) -> Task[Population]:
+        betas = self.betas
+        if self.move is not None:
+            world = recording(world)
+            if betas is None:
+                deaths = world.machine.tally.deaths.copy()
+                _, betas = yield from self._anneal(replace(world, key=derive(world.key, "pilot")), None)
+                world.machine.tally.deaths = deaths
+        population, _ = yield from self._anneal(world, betas)
+        return population
+
+    def _anneal(self, world: World, betas: Sequence[float] | None) -> Task[tuple[Population, tuple[float, ...]]]:
+        """One population from β = 0 to 1, by given degrees or by its own; those that were used."""
         population = spawn(world, self.n)
         yield from advance(world, population, through=True)
         for p in _alive(population):
             p.log_weight -= log_evidence(p)  # what is left is prior over proposal
-        beta = 0.0
-        for step in range(self.max_steps):
-            if not _alive(population):
-                break
-            last = step == self.max_steps - 1
-            higher = 1.0 if last else self._next(beta, population)
+        used = [0.0]
+        while _alive(population):
+            if betas is not None:
+                higher = betas[len(used) - 1]
+            else:
+                higher = 1.0 if len(used) == self.max_steps else self._next(used[-1], population)
             for p in _alive(population):
-                p.log_weight += (higher - beta) * log_evidence(p)
-            beta = higher
-            if beta == 1.0:
+                p.log_weight += (higher - used[-1]) * log_evidence(p)
+            used.append(higher)
+            if higher == 1.0:
                 break
             resample(world, population, self.resampling)
+            yield from self._move(world, population, higher)
         record(population, None)
-        return population
+        return population, tuple(used[1:]) or (1.0,)
+
+    def _move(self, world: World, population: Population, beta: float) -> Task[None]:
+        """Move every particle, its weight untouched."""
+        if self.move is None:
+            return
+        setting = Setting(world, target=Partly(beta))
+        for round_ in range(self.moves):
+            old = population.particles
+            steps = [self.move.step(setting, p, derive(p.key, "move", round_)) for p in old]
+            population.particles = yield from gather(steps)
+            for before, after in zip(old, population.particles, strict=True):
+                after.log_weight = before.log_weight
+        world.machine.source.boundary("move", population)
 
     def _next(self, beta: float, population: Population) -> float:
         """The next β."""
         alive = _alive(population)
         return next_beta(beta, [p.log_weight for p in alive], [log_evidence(p) for p in alive], self.cess)
+
+
+@dataclass(frozen=True)
+class Partly:
+    """The log-density of prior × evidence^β, at a finished run.
+
+    Attributes:
+        beta: in [0, 1].
+    """
+
+    beta: float
+
+    def __call__(self, particle: Particle) -> float:
+        return particle.log_joint - (1.0 - self.beta) * log_evidence(particle)
 
 
 def next_beta(beta: float, log_weights: Sequence[float], log_evidence: Sequence[float], cess: float) -> float:

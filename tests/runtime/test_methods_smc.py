@@ -6,14 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 
 import pytest
+import torch
+from torch.distributions import Normal
 
 from ppl import Method, Program, barrier, condition, dist, factor, infer, observe, program, sample, twist, validate
 from ppl.law_programs import CORPUS
+from ppl.runtime.kernels import SingleSite
 from ppl.runtime.methods import SMC, Entropic, LookAhead, Published, Steering, Tempered
 from ppl.runtime.methods import entropic as entropic_module
 from ppl.runtime.methods import steering as steering_module
-from ppl.runtime.methods.tempered import next_beta
+from ppl.runtime.methods.tempered import Partly, next_beta
 from ppl.runtime.population import Population, World, resample
+from ppl.runtime.replay import recording
+from ppl.runtime.scheduler import Task
 
 
 @program
@@ -50,6 +55,7 @@ SMALL: dict[str, Program] = {"uneven": uneven, "hinted": hinted}
         Steering(n=1, factor=3),
         Tempered(n=3, cess=0.6, max_steps=2),
         Tempered(n=2, cess=0.9, max_steps=3, resampling="multinomial"),
+        Tempered(n=2, betas=(0.3, 1.0), move=SingleSite()),
         SMC(n=2, resampling="ssp", ess_threshold=1.0),
         SMC(n=2, resampling="killing", ess_threshold=1.0),
     ],
@@ -173,6 +179,48 @@ def test_tempered_ends_at_one_in_steps_of_even_size() -> None:
     assert posterior.log_evidence == pytest.approx(exact.log_evidence, abs=0.5)
 
 
+def test_tempered_moves_that_see_all_of_the_evidence_at_once_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = Tempered(n=2, betas=(0.3, 1.0), move=SingleSite())
+    monkeypatch.setattr(Partly, "__call__", lambda self, particle: particle.log_joint)
+    assert not validate(uneven, method=method, n=2, limit=40_000)
+
+
+class ByItsOwnDegrees(Tempered):
+    """Moves at degrees that were found by looking at the very particles that are moved."""
+
+    def run(self, world: World) -> Task[Population]:
+        population, _ = yield from self._anneal(recording(world), None)
+        return population
+
+
+def test_degrees_come_from_a_pilot_since_particles_that_choose_their_own_are_biased() -> None:
+    @program
+    def one(log_weights: list[float]) -> int:
+        x = sample(dist.uniform(range(len(log_weights))))
+        factor(log_weights[x])
+        return x
+
+    def tempered(kind: type[Tempered]) -> Tempered:
+        return kind(cess=0.95, max_steps=2, move=SingleSite())
+
+    assert validate(one, [0.0, -2.0], method=tempered(Tempered), n=2)
+    assert not validate(one, [0.0, -1.0, -4.0], method=tempered(ByItsOwnDegrees), n=2)
+
+
+def test_moves_make_particles_differ_again() -> None:
+    @program
+    def far() -> float:
+        x = sample(Normal(0.0, 1.0))
+        observe(Normal(x, 0.05), torch.tensor(2.5))
+        return float(x)
+
+    still = infer(far, method=Tempered(n=100, cess=0.9), seed=0)
+    moved = infer(far, method=Tempered(n=100, cess=0.9, move=SingleSite(), moves=3), seed=0)
+    assert len({run.value for run in moved.runs}) > 2 * len({run.value for run in still.runs})
+    truth = float(Normal(0.0, math.hypot(1.0, 0.05)).log_prob(torch.tensor(2.5)))
+    assert moved.log_evidence == pytest.approx(truth, abs=0.6)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -181,6 +229,8 @@ def test_tempered_ends_at_one_in_steps_of_even_size() -> None:
         (lambda: LookAhead(pilots=0), "pilots"),
         (lambda: Steering(factor=0), "factor"),
         (lambda: Tempered(cess=1.0), "between 0 and 1"),
+        (lambda: Tempered(betas=(0.5, 0.4, 1.0)), "betas rise"),
+        (lambda: Tempered(betas=(0.5,)), "betas rise"),
         (lambda: Published(weighting="sum"), "weighting is one of softmax, logit, products, entropic"),
     ],
 )
