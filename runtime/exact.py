@@ -94,9 +94,12 @@ class ExactSource(Source):
         return 0
 
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
-        alive = [i for i, w in enumerate(log_weights) if w > -math.inf]
-        top = max(log_weights)
-        total = top + math.log(math.fsum(math.exp(log_weights[i] - top) for i in alive))
+        alive = [i for i, w in enumerate(log_weights) if w != -math.inf]
+        top = max(log_weights, default=-math.inf)
+        mass = math.fsum(math.exp(log_weights[i] - top) for i in alive) if math.isfinite(top) else 0.0
+        if not mass > 0.0:  # NaN is not
+            raise ValueError(f"these log-weights are no distribution: {list(log_weights)}")
+        total = top + math.log(mass)
         if len(alive) == 1:
             return alive[0]
         return alive[self._branch([log_weights[i] - total for i in alive], key)]

@@ -328,16 +328,18 @@ class Machine:
         self._add(particle, ask, log_weight, log_weight)
 
     def _add(self, particle: Particle, ask: Ask, log_weight: float, log_joint: float) -> None:
-        if math.isnan(log_weight) or log_weight == math.inf:
+        total = particle.log_weight + log_weight
+        if math.isnan(total) or total == math.inf:
             shown = getattr(ask, "log_weight", getattr(ask, "value", None))
             raise WeightError(
                 f"the weight at {ask.site.kind} {particle.scope.prefix}{ask.local_address!r} is {log_weight}"
-                + (f" (value {shown!r})" if shown is not None else ""),
+                + (f" (value {shown!r})" if shown is not None else "")
+                + (f", which brings that of the run to {total}" if math.isfinite(log_weight) else ""),
                 ask.site.span,
             )
-        particle.log_weight += log_weight
+        particle.log_weight = total
         particle.log_joint += log_joint
-        if log_weight == -math.inf:
+        if total == -math.inf:
             self.kill(particle, ask.site)
 
     def _twist(self, particle: Particle, ask: Twist) -> None:

@@ -66,7 +66,7 @@ def residual(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]
     expected = weights * n
     copies = np.floor(expected + _ROUNDING)
     left = np.maximum(expected - copies, 0.0)
-    left[left < _ROUNDING] = 0.0
+    left[(left < _ROUNDING) & (copies > 0)] = 0.0  # where there is no copy, little is little and not rounding
     chosen = [i for i, c in enumerate(copies.astype(int)) for _ in range(c)][:n]
     if len(chosen) < n:
         chosen += _independent(left if left.sum() > 0 else weights, n - len(chosen), source, key)
@@ -81,7 +81,8 @@ def ssp(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
     expected = weights * n
     copies = np.floor(expected + _ROUNDING).astype(int)
     parts = (expected - copies).tolist()
-    unsettled = [i for i, part in enumerate(parts) if part > _ROUNDING]
+    # Where there is no copy, little is little and not rounding.
+    unsettled = [i for i, part in enumerate(parts) if part > (_ROUNDING if copies[i] else 0.0)]
     i = unsettled[0] if unsettled else int(weights.argmax())
     for step, j in enumerate(unsettled[1:]):
         a, b = parts[i], parts[j]
@@ -163,10 +164,22 @@ def offspring(scheme: str, weights: np.ndarray, n: int, source: Source, key: Key
 
 
 def normalise(log_weights: Sequence[float]) -> np.ndarray:
-    """Weights that sum to one, float64. At least one log-weight must be finite."""
+    """Weights that sum to one, float64.
+
+    Raises:
+        ValueError: no log-weight is finite, or one is NaN or ``inf``.
+    """
     logs = np.asarray(log_weights, dtype=np.float64)
-    weights = np.exp(logs - logs.max())
+    top = logs.max(initial=-math.inf)
+    if not math.isfinite(top):  # NaN shows in the maximum
+        raise ValueError(f"these log-weights are no weights to resample by: {_few(logs)}")
+    weights = np.exp(logs - top)
     return np.asarray(weights / weights.sum())
+
+
+def _few(logs: np.ndarray) -> str:
+    """The first of them, for errors."""
+    return f"{logs[:6].tolist()}" + (f" and {len(logs) - 6} more" if len(logs) > 6 else "")
 
 
 def _independent(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:

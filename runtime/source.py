@@ -60,7 +60,11 @@ class Source(ABC):
 
     @abstractmethod
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
-        """An index drawn in proportion to ``exp(log_weights)``, of which at least one is finite."""
+        """An index drawn in proportion to ``exp(log_weights)``.
+
+        Raises:
+            ValueError: none of them is finite, or one is NaN or ``inf``.
+        """
 
     @abstractmethod
     def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
@@ -105,10 +109,17 @@ class Source(ABC):
 
 @lru_cache(1024)
 def _weights(log_weights: Sequence[float]) -> tuple[list[float], float]:
-    """The weights up to a factor, and their sum."""
-    top = max(log_weights)
-    weights = [math.exp(w - top) for w in log_weights]
-    return weights, math.fsum(weights)
+    """The weights up to a factor, and their sum.
+
+    Raises:
+        ValueError: none is positive, or one is no number.
+    """
+    top = max(log_weights, default=-math.inf)
+    weights = [math.exp(w - top) for w in log_weights] if math.isfinite(top) else []
+    total = math.fsum(weights)
+    if not total > 0.0:  # NaN is not
+        raise ValueError(f"these log-weights are no distribution: {list(log_weights)}")
+    return weights, total
 
 
 class RandomSource(Source):
