@@ -9,6 +9,7 @@ PROPER passes, whose law is about the expectation of the weight.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,17 +17,21 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from .certificate import Certificate, TooLarge
-from .compiler.passes import Level, Pipeline, make_pipeline
+from .compiler.passes import Level, Pipeline, make_pipeline, optimise
 from .infer import run_problems
+from .pieces import joined
 from .posterior_values import freeze
 from .program import Passes, Program
 from .runtime.exact import NotFinite, explore
 from .runtime.methods import Enumerate, Importance
 from .runtime.result import Run
+from .text import Text
 
 Masses = list[tuple[Any, float]]
 """What a measure gives: a key of runs, and the logarithm of a mass. A key may come more than once."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+Pieces = frozenset[tuple[str, int]]
+"""Sites whose values are made of pieces, by name and number of loops around (``Pass.pieces``)."""
 
 LAWS = {
     Level.TRACE: "the same measure over traces, in the same order",
@@ -72,11 +77,12 @@ def validate_passes(
     started = time.perf_counter()
     rewritten = program.with_passes(pipeline)
     try:
+        whole = address_map(program, pipeline)
         before = enumerated(program.with_passes([]), call, level, kept)
-        after = explored(rewritten, call, level, kept, limit)
+        after = explored(rewritten, call, level, kept, limit, whole)
         error = distance(before, after)
         if level is not Level.PROPER:
-            error = max(error, distance(before, enumerated(rewritten, call, level, kept)))
+            error = max(error, distance(before, enumerated(rewritten, call, level, kept, whole)))
     except NotFinite as problem:
         raise TooLarge(f"{program.name} under {describe(pipeline)}: {problem}", Importance(n=1)) from problem
     return Certificate(
@@ -98,13 +104,23 @@ def describe(pipeline: Pipeline) -> str:
     return ", ".join(p.name for p in pipeline.passes) or "no passes"
 
 
-def enumerated(program: Program, call: Call, level: Level, keep: tuple[str, ...]) -> Masses:
+def address_map(program: Program, pipeline: Pipeline) -> Pieces:
+    """The sites of a program whose values are made of pieces under a pipeline."""
+    steps = optimise(program._function, program.compiled, pipeline)[1].steps
+    return frozenset(site for step in steps for site in step.pass_.pieces(step.before, step.after))
+
+
+def enumerated(
+    program: Program, call: Call, level: Level, keep: tuple[str, ...], whole: Pieces = frozenset()
+) -> Masses:
     """The measure of a program by enumeration, as far as a level says something about it."""
     runs = run_problems(program, [call], Enumerate(), [0])[0].runs
-    return [(key_of(run, level, keep), run.log_weight) for run in runs]
+    return [(key_of(run, level, keep, whole), run.log_weight) for run in runs]
 
 
-def explored(program: Program, call: Call, level: Level, keep: tuple[str, ...], limit: int) -> Masses:
+def explored(
+    program: Program, call: Call, level: Level, keep: tuple[str, ...], limit: int, whole: Pieces = frozenset()
+) -> Masses:
     """E[w δ(trace)] of one particle that is weighted by importance: an entry for each sequence of random outcomes.
 
     Raises:
@@ -113,16 +129,40 @@ def explored(program: Program, call: Call, level: Level, keep: tuple[str, ...], 
     found: Masses = []
     method = Importance(n=1)
     for log_p, runs in explore(lambda source: run_problems(program, [call], method, [0], source=source)[0].runs, limit):
-        found += [(key_of(run, level, keep), log_p + run.log_weight) for run in runs] or [((), -math.inf)]
+        found += [(key_of(run, level, keep, whole), log_p + run.log_weight) for run in runs] or [((), -math.inf)]
     return found
 
 
-def key_of(run: Run, level: Level, keep: tuple[str, ...]) -> Any:
-    """What of a run a level preserves: its value, and its choices in order, in no order, or those that are kept."""
-    choices = [(c.address, freeze(c.value)) for c in run.trace]
+def key_of(run: Run, level: Level, keep: tuple[str, ...], whole: Pieces = frozenset()) -> Any:
+    """What of a run a level preserves: its value, and its choices in order, in no order, or those that are kept.
+
+    Args:
+        run: the run.
+        level: the level.
+        keep: patterns of addresses.
+        whole: sites whose pieces are to be put together first.
+    """
+    choices = [(address, freeze(value)) for address, value in _whole(run, whole)]
     if level > Level.JOINT:
         choices = [(a, v) for a, v in choices if any(a == k or k == "*" or fnmatchcase(a, k) for k in keep)]
     return freeze(run.value), tuple(choices if level is Level.TRACE else sorted(choices, key=lambda c: c[0]))
+
+
+def _whole(run: Run, sites: Pieces) -> list[tuple[str, Any]]:
+    """The choices of a run, those of a piece each put together where the last piece stands."""
+    found: dict[str, Any] = {}
+    pieces: dict[str, tuple[Text, ...]] = {}
+    for choice in run.trace:
+        counters = re.search(r"(\[\d+\])*$", choice.address)
+        assert counters is not None
+        name = choice.address[: counters.start()].rpartition("/")[2]
+        if (name, counters.group().count("[") - 1) in sites:
+            address = choice.address.rpartition("[")[0]
+            pieces[address] = (*pieces.get(address, ()), choice.value)
+            found[address] = joined(pieces[address])
+        else:
+            found[choice.address] = choice.value
+    return list(found.items())
 
 
 def distance(one: Masses, other: Masses) -> float:

@@ -28,4 +28,11 @@ def conjugate(prior: Any) -> Any:
     return Conjugate.of(prior)
 
 
-provide(restricted=restricted, marginal=marginal, conjugate=conjugate)
+def pieces(whole: Any, by: str, sampler: Any = None) -> Any:
+    """See :class:`ppl.pieces.Pieces`."""
+    from .pieces import Pieces
+
+    return Pieces(whole, by, sampler)
+
+
+provide(restricted=restricted, marginal=marginal, conjugate=conjugate, pieces=pieces)

@@ -16,6 +16,7 @@ from .loops import BatchLoops
 from .marginalise import Marginalise
 from .pipeline import Optimised, Pipeline, optimise
 from .push import PushConstraints
+from .split import SplitTexts
 
 PASSES: dict[str, Pass] = {
     p.name: p
@@ -24,6 +25,7 @@ PASSES: dict[str, Pass] = {
         Conjugacy(),
         Marginalise(),
         PushConstraints(),
+        SplitTexts(),
         HoistEvidence(),
         BatchLoops(),
         BatchCalls(),

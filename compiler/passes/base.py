@@ -98,6 +98,17 @@ class Pass(ABC):
             The new program (``program`` itself if nothing was done), and what was done and what not.
         """
 
+    def pieces(self, before: ir.Program, after: ir.Program) -> frozenset[tuple[str, int]]:
+        """The address map: which sites' values are made of pieces after the pass, ``x`` of ``x[0]``, ``x[1]``, …
+
+        Args:
+            before, after: the program on both sides of the pass.
+
+        Returns:
+            The sites as they were before, each by its name and the number of loops around it.
+        """
+        return frozenset()
+
     def failing(self, *args: Any) -> str | None:
         """The reason why a rewrite is not valid, or ``None`` if it is."""
         for condition in self.conditions:

@@ -36,6 +36,7 @@ def method(name: str, owner: ir.Value, called: str, *operands: ir.Value, at: Spa
 
 def assigned(name: str, code: ast.expr, reads: dict[str, ir.Value], *, at: Span, by: str) -> ir.Py:
     """The statement ``name = code``, whose variables are ``reads``."""
+    assert name not in PURE, f"{name} is a function's name"
     node: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], code)
     for inner in ast.walk(node):
         if "lineno" in inner._attributes:
