@@ -90,7 +90,7 @@ class Together:
         """Make all requests; what the particle waits for."""
         waits = []
         for slot, ask in zip(self.slots, self.asks, strict=True):
-            wait = self.machine.answer(slot, ask)
+            wait = None if self.dead else self.machine.answer(slot, ask)
             if wait is not None:
                 waits.append(self._following(slot, ask, wait))
             else:

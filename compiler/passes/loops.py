@@ -120,6 +120,7 @@ class BatchLoops(Pass):
                     return deeper
             if not isinstance(node, ir.For):
                 continue
+            self._note_some_rounds(node, facts, tried, remarks)
             for place, effect in enumerate(node.body.nodes):
                 if not isinstance(effect, ir.Effect) or id(effect.site) in tried or not waits(effect, facts):
                     continue
@@ -133,6 +134,15 @@ class BatchLoops(Pass):
                 text = f"{described(effect)} is asked for round by round: {reason}"
                 remarks.append(self.missed(effect.span, text))
         return None
+
+    def _note_some_rounds(self, loop: ir.For, facts: Facts, tried: set[int], remarks: list[Remark]) -> None:
+        """Say why an effect under an ``if`` is left where it is: its addresses count the rounds, not the rows."""
+        for node in loop.body.nodes:
+            for effect in effects_of(node) if isinstance(node, ir.If) else ():
+                if waits(effect, facts) and id(effect.site) not in tried:
+                    tried.add(id(effect.site))
+                    text = f"{described(effect)} is asked for round by round: only some rounds come to it"
+                    remarks.append(self.missed(effect.span, text))
 
 
 def _replaced(region: ir.Region, old: ir.Node, new: list[ir.Node]) -> ir.Region:
