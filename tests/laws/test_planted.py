@@ -18,6 +18,14 @@ def test_caught(bug: PlantedBug) -> None:
     assert finding.caught
 
 
+def test_all_eleven_of_the_list_are_there() -> None:
+    assert {bug.number for bug in planted()} == set(range(1, 12))
+
+
+def test_some_hide_from_two_particles_and_not_from_three() -> None:
+    assert [bug.number for bug in planted() if 2 in bug.hides_at and 3 in bug.sizes and 3 not in bug.hides_at]
+
+
 @dataclass
 class Verdict:
     holds: bool
