@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import argparse
 import copy
+import linecache
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from execution_programs import (
+    COIN,
     LOOPS,
     barriers,
     conditions,
@@ -32,7 +35,7 @@ from execution_programs import (
 )
 from results import best, machine, once, paired, table, write_section
 
-from ppl import Program, infer, program
+from ppl import Program, infer, observe, program, sample
 from ppl.runtime.machine import Machine
 from ppl.runtime.particle import Particle, Scope, Status
 from ppl.runtime.source import RandomSource
@@ -159,16 +162,14 @@ def written(effects: int, plain: int) -> Program:
             lines.append(f"    x{i} = x{i - 1}")
         lines += [f"    total = total * 3 % 1009 + x{i}" for _ in range(plain // effects - (i % 5 == 4))]
     lines.append("    return total")
-    return from_source("\n".join(lines), sys._getframe())
+    return from_source("\n".join(lines))
 
 
-def from_source(source: str, frame: Any) -> Program:
+def from_source(source: str) -> Program:
     """The program ``f`` of a piece of source."""
-    import linecache
-
     file = f"<benchmark {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    scope = dict(frame.f_globals)
+    scope: dict[str, Any] = {"sample": sample, "observe": observe, "COIN": COIN}
     exec(compile(source, file, "exec"), scope)
     return program(scope["f"])
 
@@ -219,7 +220,7 @@ def bookkeeping(n: int = 32) -> float:
     try:
         for problem in problems(6, [8], seed=3):
             inside = 0.0
-            whole = once(lambda question=problem.question: infer(solve, question, method="smc", n=n, seed=0))
+            whole = once(partial(infer, solve, problem.question, method="smc", n=n, seed=0))
             shares.append(1.0 - inside / whole)
     finally:
         kind.step, kind.submit = step, submit  # type: ignore[method-assign]

@@ -88,7 +88,7 @@ def own(value: Any) -> Any:
 def _list(value: list[Any], memo: Memo) -> list[Any]:
     new = memo[id(value)] = value.copy()
     if not _SHARED.issuperset(map(type, value)):
-        new[:] = [fork(v, memo) for v in value]
+        new[:] = [v if type(v) in _SHARED else fork(v, memo) for v in value]
     return new
 
 
@@ -103,13 +103,15 @@ def _tuple(value: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
 
 
 def _dict(value: dict[Any, Any], memo: Memo) -> dict[Any, Any]:
-    if _SHARED.issuperset(map(type, value)):
-        new = memo[id(value)] = value.copy()
-        if not _SHARED.issuperset(map(type, value.values())):
-            for key, item in value.items():
-                new[key] = fork(item, memo)
+    new = memo[id(value)] = value.copy()
+    for key, item in value.items():
+        if type(key) not in _SHARED:
+            break
+        if type(item) not in _SHARED:
+            new[key] = fork(item, memo)
+    else:
         return new
-    new = memo[id(value)] = {}
+    new.clear()  # a key may be another object in the copy
     for key, item in value.items():
         new[fork(key, memo)] = fork(item, memo)
     return new
