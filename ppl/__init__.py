@@ -21,6 +21,7 @@ from .lm import cache_info, load_lm, table_lm, unload_lms
 from .posterior import Posterior
 from .program import Program, program
 from .program_model import ProgramModel
+from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
 from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
 from .runtime.operands import ProposalSite
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SMC",
+    "Budget",
     "Certificate",
     "CompileError",
     "Context",

@@ -35,11 +35,15 @@ METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_
 def register(method: type[Method]) -> type[Method]:
     """Make a method known by its name to ``infer`` and to the table of laws (a decorator).
 
+    A class that is defined again, as when a notebook's cell is run twice, takes its own place.
+
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken by another.
     """
-    if METHODS.setdefault(method.name, method) is not method:
-        raise ValueError(f"there is a method called {method.name!r} already: {METHODS[method.name].__name__}")
+    known = METHODS.get(method.name, method)
+    if (known.__module__, known.__qualname__) != (method.__module__, method.__qualname__):
+        raise ValueError(f"there is a method called {method.name!r} already: {known.__name__}")
+    METHODS[method.name] = method
     return method
 
 

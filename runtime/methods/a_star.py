@@ -17,8 +17,9 @@ class AStar(Method):
     """Always go on from the best partial run of all, in n ways, until a finished one is the best (Hart et al., 1968).
 
     Guarantee: none. A run's f = g + h is the program's own log-weight so far, g, plus its present hint, h: a program
-    for it says by ``twist(log_v)`` what is still to be expected. Children are drawn, not enumerated. A* decoding of
-    language models (2025) does this under a budget of tokens: ``budget={"tokens": ...}``.
+    for it says by ``twist(log_v)`` what is still to be expected. Of equals the one that is furthest on comes first.
+    Children are drawn, not enumerated. A*-decoding of language models (2025) does this under a budget of tokens:
+    ``budget={"tokens": ...}``.
 
     Attributes:
         n: in how many ways a run goes on.
@@ -50,7 +51,7 @@ class AStar(Method):
             for _ in range(self.max_expansions + self.answers):
                 if not frontier or len(finished) == self.answers:
                     break
-                best = max(frontier, key=lambda c: c.particle.selection_weight)
+                best = max(frontier, key=lambda c: (c.particle.selection_weight, c.particle.asked))
                 frontier.remove(best)
                 if best.particle.status is Status.DONE:
                     finished.append(best)

@@ -24,12 +24,14 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import Posterior
+from ppl import Posterior, infer, validate
 from ppl.bundled import model_path
+from ppl.runtime.methods import METHODS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-MODEL_FREE = {"bayes_net", "constrained_writing", "custom_proposal", "hmm", "recursion", "state_space"}
-WITH_MODEL = {"arithmetic", "judge", "tools"}
+MODEL_FREE = {"bayes_net", "constrained_writing", "custom_proposal", "guide", "hmm", "own_method"}
+MODEL_FREE |= {"recursion", "state_space"}
+WITH_MODEL = {"answers", "arithmetic", "judge", "tools"}
 REPEATS = 16
 
 
@@ -41,6 +43,15 @@ def _torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+
+
+@pytest.fixture(autouse=True)
+def _methods_as_they_were() -> Iterator[None]:
+    """Examples may register methods."""
+    known = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(known)
 
 
 @cache
@@ -362,3 +373,60 @@ def test_tools() -> None:
     assert example["calculator"](["2+3=", "7-9=", "12*12=", "A: 3\n"]) == ["5", "-2", "144", "?"]
     alone = example["run"](False, n=24)
     assert alone.probability(right) < posterior.probability(right)
+
+
+# ---- Methods
+
+
+def test_guide() -> None:
+    example = load("guide")
+    forward = [1.0, 0.0]  # mass of the data so far, in state on or off; before the first it is on
+    stay, right = example["STAY"], example["RIGHT"]
+    for seen in example["DATA"]:
+        moved = [stay * forward[0] + (1 - stay) * forward[1], (1 - stay) * forward[0] + stay * forward[1]]
+        forward = [moved[0] * (right if seen else 1 - right), moved[1] * (1 - right if seen else right)]
+    log_z = math.log(sum(forward))
+    guided = [example["run"](True, seed=seed) for seed in range(REPEATS)]
+    for posterior in guided:  # the guide is the posterior itself: every weight is the evidence
+        assert posterior.log_evidence == pytest.approx(log_z, abs=1e-9)
+        assert posterior.ess == pytest.approx(posterior.n)
+    from_prior = [example["run"](False, seed=seed) for seed in range(REPEATS)]
+    agrees([math.exp(p.log_evidence - log_z) for p in from_prior], 1.0)
+    mean = float(np.mean([p.expectation() for p in guided]))
+    agrees([math.exp(p.log_evidence - log_z) * p.expectation() for p in from_prior], mean, rounding=0.1)
+
+
+def test_own_method() -> None:
+    example = load("own_method")
+    data = example["DATA"]
+    for method, holds in ((example["Bootstrap"](), True), (example["Forgetful"](), False)):
+        assert bool(validate(example["weather"], data[:1], method=method, n=(1, 2))) is holds
+    z = {}  # by hand: days of rain -> mass
+    for first, second in itertools.product((True, False), repeat=2):
+        p = (0.2 if first else 0.8) * ((0.7 if first else 0.2) if second else (0.3 if first else 0.8))
+        mass = p * math.exp(-1.5 * ((not first) + (not second)))
+        z[first + second] = z.get(first + second, 0.0) + mass
+    log_z = math.log(sum(z.values()))
+    share = z[2] / sum(z.values())
+    unbiased(
+        lambda seed: infer(example["weather"], data, method=example["Bootstrap"](n=40), seed=seed),
+        log_z,
+        lambda p: p.probability(2),
+        share,
+    )
+
+
+def test_answers() -> None:
+    example = load("answers")
+    right = "8392"  # 51+39=90, 123, 908, *7=6356, 6983, 6423, 7126, 7851, 7760, 7901, 8392
+    found = {method: example["search"](method) for method in ("smc", "beam", "a-star", "self-consistency")}
+    assert all(posterior.cost.tokens <= example["TOKENS"] for posterior in found.values())
+    assert found["smc"].guarantee == "proper"
+    assert all(found[name].guarantee == "heuristic" for name in ("beam", "a-star", "self-consistency"))
+    assert found["smc"].mode() == found["beam"].mode() == right
+    tight = example["search"]("smc", tokens=300)
+    assert tight.incomplete and tight.cost.tokens <= 300
+    chosen = example["choices"](found["smc"])
+    assert chosen["weighted majority"] == right and set(chosen) == {
+        "majority", "weighted majority", "best evidence", "best of majority", "rpc", "only if 90 % sure",
+    }  # fmt: skip
