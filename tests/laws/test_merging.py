@@ -176,7 +176,7 @@ ALIKE: list[Callable[[], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("a", "b"), DIFFERENT, ids=repr)
+@pytest.mark.parametrize(("a", "b"), DIFFERENT, ids=[str(i) for i in range(len(DIFFERENT))])
 def test_different_values_are_told_apart(a: Any, b: Any) -> None:
     look = States()
     assert state(particle(a), look=look) != state(particle(b), look=look)
