@@ -1,7 +1,8 @@
 """Markov kernels over runs of a program: one idea a file.
 
 ``base.py`` says what a kernel is and holds the acceptance rule; ``site.py`` single sites and blocks; ``suffix.py``
-regeneration from a cut; ``compose.py`` kernels made of kernels; ``conditional.py`` conditional SMC and particle Gibbs. Each leaves the target of its
+regeneration from a cut; ``guided.py`` proposals that are programs; ``conditional.py`` conditional SMC and particle
+Gibbs; ``compose.py`` kernels made of kernels; ``custom.py`` kernels of one's own. Each leaves the target of its
 :class:`Setting` invariant, and ``ppl.validate`` checks that on the kernel's exact transition matrix.
 """
 
@@ -10,23 +11,33 @@ from __future__ import annotations
 from .base import Kernel, Power, Setting, Target, decide, joint, propose
 from .compose import Cycle, Mixture, Repeat
 from .conditional import ParticleGibbs, conditional_smc
+from .custom import Custom, Move, Random, Trace, kernel
+from .guided import Propose
 from .site import Block, SingleSite
 from .suffix import Regenerate
+from .view import RunView
 
 __all__ = [
     "Block",
+    "Custom",
     "Cycle",
     "Kernel",
     "Mixture",
+    "Move",
     "ParticleGibbs",
     "Power",
+    "Propose",
+    "Random",
     "Regenerate",
     "Repeat",
+    "RunView",
     "Setting",
     "SingleSite",
     "Target",
+    "Trace",
     "conditional_smc",
     "decide",
     "joint",
+    "kernel",
     "propose",
 ]
