@@ -69,7 +69,7 @@ class Published(Method):
     name = "published"
     guarantee = "heuristic"
     evidence = False
-    law_variants = tuple({"weighting": w} for w in WEIGHTINGS)
+    law_variants = tuple({"weighting": w} for w in ("softmax", "products"))
 
     n: int = 32
     weighting: str = "softmax"

@@ -49,7 +49,7 @@ SMALL: dict[str, Program] = {"uneven": uneven, "hinted": hinted}
     "method",
     [
         Entropic(n=2, ess_threshold=1.0),
-        Entropic(n=3, ess_threshold=1.0, steps=6),
+        *(Entropic(n=3, ess_threshold=1.0, steps=6, schedule=schedule) for schedule in ("ess", "entropy", "base")),
         LookAhead(n=2, ess_threshold=1.0, resampling="multinomial"),
         LookAhead(n=2, pilots=2),
         Steering(n=1, factor=3),
