@@ -7,15 +7,14 @@ This is the semantics of the language in one place. ``sample`` adds to the trace
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .dialogue import Dialogue, converse
 from .distributions import Distribution, as_distribution, is_local
-from .engines.base import Completion, Engine, ModelDistribution, Request
+from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
 from .operands import (
@@ -36,40 +35,7 @@ from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
 from .together import Together, in_turn, one_by_one
-
-
-@dataclass(slots=True)
-class Wait:
-    """A particle waits for an engine; ``then`` takes the completion and may ask for more.
-
-    ``ask`` is what it asked for, if not what it stands at; ``others`` are further waits of the same particle.
-    """
-
-    particle: Particle
-    engine: Engine | None
-    request: Request
-    then: Callable[[Completion], Wait | None]
-    ask: Ask | None = None
-    others: tuple[Wait, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class CallRequest(Request):
-    """A row for a batched function."""
-
-    function: Callable[..., Sequence[Any]]
-    args: tuple[Any, ...]
-    site: Site
-
-
-@dataclass
-class Tally:
-    """What happened on the way: deaths by site, requests and tokens."""
-
-    deaths: Counter[tuple[Site, str | None]] = field(default_factory=Counter)
-    tokens: int = 0
-    model_calls: int = 0
-    calls: int = 0
+from .waiting import CallRequest, Entry, Tally, Wait
 
 
 @dataclass
@@ -419,16 +385,3 @@ class Machine:
                 self.used.add(name)
                 return self.proposals[name]
         return None
-
-
-class Entry:
-    """The first block of an invoked program, its arguments bound."""
-
-    def __init__(self, ask: Invoke, prepare: Callable[[Any], Block] | None = None) -> None:
-        self.ask = ask
-        self.prepare = prepare
-
-    def __call__(self) -> Any:
-        program = self.ask.program
-        entry = program.entry if self.prepare is None else self.prepare(program)
-        return entry(*self.ask.args, **self.ask.kwargs)

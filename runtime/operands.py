@@ -13,6 +13,7 @@ from .distributions import Distribution, Restricted, as_distribution
 from .engines.base import ModelDistribution, Request
 from .errors import ProgramError
 from .particle import Particle
+from .waiting import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ def where(error: Exception) -> Site:
     place = error.__traceback__
     if place is None:
         return Site("exception", "", 0, "", Span("", 0))
-    machine = place.tb_frame.f_code.co_filename
-    while place.tb_next is not None and place.tb_frame.f_code.co_filename == machine:
+    ours = (place.tb_frame.f_code.co_filename, Entry.__call__.__code__.co_filename)
+    while place.tb_next is not None and place.tb_frame.f_code.co_filename in ours:
         place = place.tb_next
     code = place.tb_frame.f_code
     return Site("exception", type(error).__name__, 0, code.co_name, Span(code.co_filename, place.tb_lineno))
