@@ -45,7 +45,7 @@ class Expected:
     Attributes:
         measure: trace → E[Σ w δ_trace].
         evidence: E[Ẑ]; ``None`` for methods that have no estimate of it.
-        posterior: trace → its expected share of the weight; :data:`NO_RUN` → how often nothing has weight.
+        posterior: what was drawn → its expected share of the weight; :data:`NO_RUN` → how often nothing has weight.
         leaves: how many runs it took.
     """
 
@@ -109,9 +109,8 @@ def expected(
                 evidences.append(math.exp(log_mass + result.log_evidence - scale))
             total = log_sum_exp([run.log_weight for run in result.runs])
             for run in result.runs:
-                key = trace_key(run)
-                measure[key] += math.exp(log_mass + run.log_weight - scale)
-                posterior[key] += math.exp(log_p + run.log_weight - total)
+                measure[trace_key(run)] += math.exp(log_mass + run.log_weight - scale)
+                posterior[trace_key(run, drawn=True)] += math.exp(log_p + run.log_weight - total)
             if not result.runs:
                 posterior[NO_RUN] += math.exp(log_p)
     except TooMany as error:
@@ -155,6 +154,11 @@ def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge
     )
 
 
-def trace_key(run: Run) -> Any:
-    """A run as something that can be looked up: its value and every choice, addresses included."""
-    return (freeze(run.value), tuple((c.address, freeze(c.value)) for c in run.trace))
+def trace_key(run: Run, drawn: bool = False) -> Any:
+    """A run as something that can be looked up: its value and every choice, addresses included.
+
+    Args:
+        run: the run.
+        drawn: leave out what was given, which methods that ignore evidence do not record.
+    """
+    return (freeze(run.value), tuple((c.address, freeze(c.value)) for c in run.trace if not (drawn and c.observed)))

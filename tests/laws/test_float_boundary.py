@@ -218,8 +218,8 @@ def test_evidence_that_is_no_weight_names_its_line(method: str, value: float) ->
         infer(wrong, method=method, seed=0)
 
 
-@pytest.mark.parametrize("method", ["smc", "importance", "enumerate"])
-def test_evidence_that_overflows_names_its_line(method: str) -> None:
+@pytest.mark.parametrize("method", [SMC(ess_threshold=0.0), Importance(), Enumerate()], ids=repr)
+def test_evidence_that_overflows_names_its_line(method: Method) -> None:
     @program
     def mounting() -> bool:
         x = sample(dist.flip(0.5))
@@ -228,7 +228,7 @@ def test_evidence_that_overflows_names_its_line(method: str) -> None:
         return x
 
     with pytest.raises(WeightError, match="factor"):
-        infer(mounting, method=method, seed=0, **({"ess_threshold": 0.0} if method == "smc" else {}))
+        infer(mounting, method=method, seed=0)
 
 
 def test_an_observation_without_density_kills_and_does_not_raise() -> None:

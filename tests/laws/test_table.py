@@ -102,16 +102,17 @@ def test_a_registered_method_that_can_not_be_checked_shows() -> None:
 
 
 @dataclass(frozen=True)
-class Greedy(SMC):
+class Greedy(Method):
     """Keeps the heaviest particle only."""
 
     name = "greedy"
     guarantee = "heuristic"
     evidence = False
-    law_variants = ({},)
+
+    n: int = 2
 
     def run(self, world: World) -> Task[Population]:
-        population = yield from super().run(world)
+        population = yield from SMC(n=self.n).run(world)
         best = max(population.particles, key=lambda p: p.log_weight)
         population.particles = [best]
         return population
