@@ -401,7 +401,7 @@ def test_own_method() -> None:
     data = example["DATA"]
     for method, holds in ((example["Bootstrap"](), True), (example["Forgetful"](), False)):
         assert bool(validate(example["weather"], data[:1], method=method, n=(1, 2))) is holds
-    z = {}  # by hand: days of rain -> mass
+    z: dict[int, float] = {}  # by hand: days of rain -> mass
     for first, second in itertools.product((True, False), repeat=2):
         p = (0.2 if first else 0.8) * ((0.7 if first else 0.2) if second else (0.3 if first else 0.8))
         mass = p * math.exp(-1.5 * ((not first) + (not second)))
