@@ -65,9 +65,7 @@ class BestFirst(Enumerate):
                     heapq.heappush(frontier, (-particle.selection_weight, next(order), particle))
             population.particles = [*finished, *(particle for _, _, particle in frontier)]
             if len(population.particles) > self.max_runs:
-                raise TooManyRuns(
-                    f"more than {self.max_runs} runs and branches; raise max_runs or lower max_open"
-                )
+                raise TooManyRuns(f"more than {self.max_runs} runs and branches; raise max_runs or lower max_open")
             low, high = bounds(finished, [p for _, _, p in frontier], ahead)
             if not frontier or high - low <= self.gap or opened >= self.max_open:
                 break
