@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from .runtime.engines.base import Completion, Engine, Request
-from .runtime.engines.model import CacheInfo, LogitModel
+from .runtime.engines.model import CacheInfo, LanguageModel, LogitModel
 from .runtime.source import RandomSource, Source
 from .text import Context, tokens_of
 
@@ -27,7 +27,7 @@ class LM:
     """A language model: gives contexts, from which come distributions over text.
 
     Attributes:
-        model: its next-token logits and its tokenizer.
+        model: its tokens, and what computes its next-token logits or where.
         engine: where requests about it are computed.
         name: what people call it.
     """
@@ -35,7 +35,7 @@ class LM:
     __ppl_immutable__ = True  # all particles share it, also when it is an argument of the program
     __ppl_pure__ = frozenset({"context", "encode", "decode"})  # methods that change nothing, for the compiler
 
-    def __init__(self, model: LogitModel, make_engine: Callable[[], Engine], name: str) -> None:
+    def __init__(self, model: LanguageModel, make_engine: Callable[[], Engine], name: str) -> None:
         """Use :func:`load_lm` or :func:`table_lm` instead.
 
         Args:
@@ -114,14 +114,18 @@ def load_lm(
     Args:
         source: ``None`` for what the environment variable ``PPL_MODEL`` names, else the small model that ships with
             the package; the path of a folder with a model in Hugging Face format; the name of a model on the Hugging
-            Face hub; a pair (transformers model, tokenizer); or any :class:`LogitModel`.
+            Face hub; the address of an OpenAI-compatible server, such as ``http://localhost:8000/v1``; a pair
+            (transformers model, tokenizer); or any :class:`LogitModel`.
         device: where to load it, such as "cpu" or "cuda:1"; "auto" chooses. Only for a path or a name.
         dtype: the type of its weights, such as "float32"; "auto" chooses. Only for a path or a name.
         max_batch: the most contexts in one call of the model; ``None`` for no bound. No result depends on it.
-        **options: handed to the loader of transformers models.
+        **options: handed to the loader of transformers models; for a server: ``model=`` (what it calls the model),
+            ``tokenizer=``, ``api_key=`` (or the environment variable ``PPL_API_KEY``), ``kind=``, ``concurrency=``,
+            ``timeout=``, ``retries=`` (see ``ppl.runtime.engines.server_loading.load_server``).
 
     Raises:
         FileNotFoundError: there is no model at the path.
+        RuntimeError: the server can't be reached, or does not have the model.
         TypeError, ValueError: ``source`` is nothing of the above.
     """
     if source is None:
@@ -223,6 +227,12 @@ def _load(place: Any, device: str, dtype: str, max_batch: int | None, options: M
             f"load_lm takes a path, a hub name, a pair (transformers model, tokenizer) or a LogitModel, "
             f"not a {type(place).__name__}"
         )
+    if _is_url(place):
+        if (device, dtype, max_batch) != ("auto", "auto", None):
+            raise ValueError(
+                "a server chooses device, dtype and batches itself; concurrency= says how much to ask at a time"
+            )
+        return _at_server(place, options)
     from .runtime.engines.loading import load_transformers
 
     name = "bundled" if place == str(_BUNDLED) else place
@@ -238,6 +248,18 @@ def _load(place: Any, device: str, dtype: str, max_batch: int | None, options: M
     return _over(model, name, max_batch)
 
 
+def _at_server(url: str, options: Mapping[str, Any]) -> LM:
+    from .runtime.engines.server import ServerEngine
+    from .runtime.engines.server_loading import load_server
+
+    model = load_server(url, **options)
+    return LM(model, lambda: ServerEngine(model), model.name)
+
+
+def _is_url(place: str) -> bool:
+    return re.match(r"https?://", place) is not None
+
+
 def _place(source: str | os.PathLike[str] | None) -> str:
     """The folder or hub name that is meant, checked as far as can be without loading anything."""
     if source is None:
@@ -247,10 +269,8 @@ def _place(source: str | os.PathLike[str] | None) -> str:
             )
         return str(_BUNDLED)
     name = os.fspath(source)
-    if re.match(r"https?://", name):
-        raise ValueError(
-            f"{name} is a URL, and servers are not supported in this version yet; pass a path or a hub name"
-        )
+    if _is_url(name):
+        return name
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():

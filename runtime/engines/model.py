@@ -1,4 +1,4 @@
-"""What a language model is to the runtime: next-token logits at nodes of the prefix trie."""
+"""What a language model is to the runtime: tokens, and next-token logits at nodes of the prefix trie."""
 
 from __future__ import annotations
 
@@ -68,15 +68,14 @@ class CacheInfo:
         )
 
 
-class LogitModel(ABC):
-    """A causal model that this process can ask for whole next-token distributions.
+class LanguageModel(ABC):
+    """A language model as contexts and texts know it: its tokens, wherever its numbers are computed.
 
     Attributes:
-        root: the empty sequence; all nodes handed to :meth:`logits` descend from it.
-        vocab_size: the width of a row of logits.
+        root: the empty sequence; the nodes of all contexts descend from it.
+        vocab_size: how many token ids there are.
         eos_tokens: the ids that end a text.
         usage: what was computed so far.
-        size: the number of parameters; 0 where there are none.
     """
 
     __ppl_immutable__ = True  # shared by all particles
@@ -85,19 +84,6 @@ class LogitModel(ABC):
     vocab_size: int
     eos_tokens: frozenset[int]
     usage: Usage
-    size: int = 0
-
-    @abstractmethod
-    def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:
-        """Next-token logits after each of ``nodes``.
-
-        Args:
-            nodes: distinct nodes of this model's trie, none the root of a model that needs a first token. They
-                may share prefixes, be forks of each other, or lie on one path (when a given text is scored).
-
-        Returns:
-            A float32 or float64 tensor [len(nodes), vocab_size] on any device, rows in the order of ``nodes``.
-        """
 
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:
@@ -125,3 +111,25 @@ class LogitModel(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for people: what the model is, where it runs."""
+
+
+class LogitModel(LanguageModel):
+    """A causal model that this process can ask for whole next-token distributions.
+
+    Attributes:
+        size: the number of parameters; 0 where there are none.
+    """
+
+    size: int = 0
+
+    @abstractmethod
+    def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:
+        """Next-token logits after each of ``nodes``.
+
+        Args:
+            nodes: distinct nodes of this model's trie, none the root of a model that needs a first token. They
+                may share prefixes, be forks of each other, or lie on one path (when a given text is scored).
+
+        Returns:
+            A float32 or float64 tensor [len(nodes), vocab_size] on any device, rows in the order of ``nodes``.
+        """

@@ -1,0 +1,341 @@
+"""The engine over a server that speaks the OpenAI protocol (``/v1/completions``): vLLM, SGLang, llama.cpp and others.
+
+The server draws; this engine asks for texts with seeds made of the particles' keys, and for log-probabilities of given
+tokens. What a server cannot answer exactly is refused with the reason, never approximated.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from ..source import RandomSource, Source
+from .base import Completion, Engine, Request, RequestError
+from .jobs import Choosing, Job, Reading, Scoring
+from .model import LanguageModel, Usage
+from .prefix import Prefix
+from .requests import PLAIN, Choose, Ending, Generate, Law, Score, Support, TextSpec
+from .server_answers import Piece, Reader
+from .server_client import Client
+from .server_jobs import Drawing, Question, questions
+from .server_kinds import Body
+from .server_laws import Reported, told
+from .server_probe import Abilities, asks
+
+_ENDINGS = 1024
+"""How many texts' endings to remember before starting over."""
+
+_LOCAL = "load the model in this process instead (load_lm with a path or a hub name)"
+
+
+class Words(Protocol):
+    """The tokens of a model, known in this process too."""
+
+    eos_tokens: frozenset[int]
+    vocab_size: int
+
+    def encode(self, text: str) -> tuple[int, ...]: ...
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]: ...
+    def decode_bytes(self, token: int) -> bytes: ...
+
+
+class ServerModel(LanguageModel):
+    """A model that a server has: its tokens are known here, its numbers there.
+
+    Attributes:
+        name: what the server calls it.
+        client: the server.
+        bos: the id that implicitly precedes every path, or ``None``.
+        abilities: what the server can do; set once it was asked.
+    """
+
+    abilities: Abilities
+
+    def __init__(self, client: Client, name: str, words: Words, bos: int | None = None) -> None:
+        """Describe a model; nothing is sent.
+
+        Args:
+            client: the server.
+            name: what the server calls the model.
+            words: its tokens.
+            bos: the id that precedes every path.
+        """
+        self.client = client
+        self.name = name
+        self.bos = bos
+        self.root = Prefix()
+        self.usage = Usage()
+        self.vocab_size = words.vocab_size
+        self.eos_tokens = words.eos_tokens
+        self._words = words
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text``, with no special tokens added."""
+        return self._words.encode(text)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """The token ids of a conversation, without the implicit BOS.
+
+        Raises:
+            ValueError: there is no chat template.
+        """
+        return self._words.encode_chat(messages)
+
+    def decode_bytes(self, token: int) -> bytes:
+        """The bytes that ``token`` stands for; empty for special tokens."""
+        return self._words.decode_bytes(token)
+
+    def prompt(self, path: Sequence[int]) -> list[int] | str:
+        """A path as the server takes it.
+
+        Raises:
+            ValueError: there is nothing to send.
+        """
+        if self.abilities.ids:
+            tokens = [*([] if self.bos is None else [self.bos]), *path]
+            if not tokens:
+                raise ValueError(
+                    "the context is empty, and this model has no BOS token to start from: give it some text"
+                )
+            return tokens
+        return b"".join(map(self.decode_bytes, path)).decode("utf-8", errors="replace")
+
+    def describe(self) -> str:
+        """For example "bundled at http://localhost:8000/v1 (vLLM; prompts as token ids; …)"."""
+        return f"{self.name} at {self.client.url} ({self.abilities.describe()})"
+
+
+class ServerEngine(Engine):
+    """Answers :class:`Generate`, :class:`Score` and :class:`Choose` by asking a server, many at a time."""
+
+    def __init__(self, model: ServerModel) -> None:
+        """Make an engine that owes nothing to others.
+
+        Args:
+            model: the model and its server.
+        """
+        self.model = model
+        self._reader = Reader(model)
+        self._jobs: list[Job] = []
+        self._new: list[Job] = []
+        self._errors: deque[RequestError] = deque()
+        self._endings: dict[TextSpec, Ending] = {}
+        self._flying: set[Future[Any]] = set()
+        self._answers: SimpleQueue[tuple[Callable[[Any], None], Sequence[Job], Future[Any]]] = SimpleQueue()
+
+    def submit(self, request: Request, source: Source) -> None:
+        """Take a request; it is sent at the next :meth:`step`. One that the server cannot answer is refused there.
+
+        Raises:
+            TypeError: it is of a kind that this engine does not know.
+        """
+        problem = self._problem(request, source)
+        if problem:
+            self._errors.append(RequestError(f"{self.model.name} at {self.model.client.url}: {problem}", request))
+            return
+        job = self._job(request, source)
+        self._jobs.append(job)
+        self._new.append(job)
+
+    def step(self) -> list[Completion]:
+        """Send what is new, and wait until something is answered.
+
+        Returns:
+            What finished, in the order of submission.
+
+        Raises:
+            RequestError: a request has no answer. It alone is dropped; the others go on, and what finished
+                with it is returned by the next call.
+        """
+        if self._errors:
+            raise self._errors.popleft()
+        new, self._new = self._new, []
+        self._ask(new)
+        if not any(job.completion or job.error for job in self._jobs):
+            self._wait()
+        return self._collect()
+
+    @property
+    def pending(self) -> int:
+        """How many requests are not answered yet."""
+        return len(self._jobs) + len(self._errors)
+
+    @property
+    def usage(self) -> Usage:
+        """``positions`` is what the server says it read and wrote; ``forwards`` counts answers."""
+        return self.model.usage
+
+    def session(self) -> ServerEngine:
+        """Another engine over the same server, with requests of its own."""
+        return ServerEngine(self.model)
+
+    def cancel(self) -> None:
+        """Drop everything pending; the connections of what is under way are closed, so that the server stops too."""
+        self._jobs.clear()
+        self._new.clear()
+        self._errors.clear()
+        self._answers = SimpleQueue()  # what still comes goes to the old one
+        for future in list(self._flying):
+            future.cancel()
+        self._flying.clear()
+
+    def _problem(self, request: Request, source: Source) -> str:
+        """Why the server cannot answer; empty if it can."""
+        match request:
+            case Generate():
+                if not isinstance(source, RandomSource):
+                    return f"a server draws its texts itself, so that their outcomes can't be explored; {_LOCAL}"
+                return self._untold(request.spec, self.model.abilities.reported, scored=False)
+            case Score():
+                known = Reported(False, False, self._best)
+                return self._unscored() or self._untold(request.spec, known, scored=True)
+            case Choose():
+                return self._unscored()
+            case Support():
+                return f"a server does not give whole distributions, so that outcomes can't be listed; {_LOCAL}"
+        raise TypeError(f"{type(self).__name__} cannot compute a {type(request).__name__}")
+
+    def _untold(self, spec: TextSpec, reported: Reported | None, scored: bool) -> str:
+        if spec.constraint is not None:
+            return f"a server can't mask tokens exactly; draw without the constraint and condition on it, or {_LOCAL}"
+        law = spec.law
+        if law[2] is not None and not self.model.abilities.kind.cuts and not scored:
+            return "this make of server knows no top_k; leave it out, or use top_p"
+        if reported is None or reported.needed(law) is not None:
+            return ""
+        best = f"give top_k, at most {reported.best}; " if reported.best > 1 else ""
+        serve = (
+            "" if scored else "start the server so that it reports them (vLLM: --logprobs-mode processed_logprobs); "
+        )
+        return (
+            f"it reports log-probabilities of the model itself, and those under {told(law)} can't be known from them: "
+            f"{best}{serve}draw with temperature=1 and no top_p, or {_LOCAL}"
+        )
+
+    def _unscored(self) -> str:
+        if self.model.abilities.scoring is not None:
+            return ""
+        return (
+            "it can't tell the log-probability of a given text, as observe, choice and the correction of a proposal "
+            f"need: use a server that does (vLLM, with prompt_logprobs), or {_LOCAL}"
+        )
+
+    @property
+    def _best(self) -> int:
+        reported = self.model.abilities.reported
+        return 0 if reported is None else reported.best
+
+    def _job(self, request: Request, source: Source) -> Job:
+        match request:
+            case Generate():
+                return Drawing(request, self._ending(request.spec), self.model, self.model.abilities.reported)
+            case Score():
+                return Scoring(request, self.model.vocab_size, self._ending(request.spec))
+            case Choose():
+                return Choosing(request, source)
+        raise AssertionError(request)
+
+    def _ending(self, spec: TextSpec) -> Ending:
+        if spec not in self._endings:
+            if len(self._endings) >= _ENDINGS:
+                self._endings.clear()
+            self._endings[spec] = Ending(spec, self.model)
+        return self._endings[spec]
+
+    def _ask(self, jobs: Sequence[Job]) -> None:
+        """Send requests, those that begin alike one after another: the server has their beginning at hand then."""
+        todo: list[Drawing | Question] = [job for job in jobs if isinstance(job, Drawing)]
+        todo += questions([job for job in jobs if isinstance(job, Reading) and not job.completion and not job.error])
+        for item in sorted(todo, key=lambda item: item.path):
+            try:
+                if isinstance(item, Drawing):
+                    self._send_drawing(item)
+                else:
+                    self._send_question(item)
+            except ValueError as error:
+                for job in [item] if isinstance(item, Drawing) else item.jobs:
+                    job.error = RequestError(str(error), job.request)
+
+    def _send_drawing(self, job: Drawing) -> None:
+        abilities = self.model.abilities
+        law = job.request.spec.law
+        body = self._body(job.path, law) | {"max_tokens": job.wanted, "seed": job.seed(abilities.kind)}
+        if job.stops:
+            body["stop"] = job.stops
+        if abilities.reported is not None:
+            body["logprobs"] = abilities.reported.needed(law) or 1
+
+        def take(piece: Piece) -> None:
+            self._count(piece.read)
+            job.take(piece)
+            if job.completion is None and job.error is None:
+                self._ask([job])
+
+        self._send(body, self._reader.piece, take, [job])
+
+    def _send_question(self, question: Question) -> None:
+        scoring = self.model.abilities.scoring
+        assert scoring is not None
+        prompt = self.model.prompt(question.path)
+        offset = len(prompt) - question.leaf.length
+        if offset == 0 and any(count == 0 for count, _ in question.looks):
+            raise ValueError("the first token of all has no log-probability at a server; give the context some text")
+        body = self._body(question.path, PLAIN) | asks(scoring, question.best())
+
+        def read(answer: Any) -> list[Mapping[int, float] | None]:
+            assert not isinstance(prompt, str)
+            return self._reader.echoed(answer, prompt)
+
+        def take(places: list[Mapping[int, float] | None]) -> None:
+            self._count(len(places))
+            question.take(places, offset)
+
+        self._send(body, read, take, question.jobs)
+
+    def _body(self, path: Sequence[int], law: Law) -> Body:
+        model = self.model
+        kind = model.abilities.kind
+        return {
+            "model": model.name,
+            "prompt": model.prompt(path),
+            **kind.always,
+            **kind.sampling(law, model.eos_tokens),
+        }
+
+    def _send(self, body: Body, read: Callable[[Any], Any], take: Callable[[Any], None], jobs: Sequence[Job]) -> None:
+        answers = self._answers
+        future = self.model.client.send("completions", body, read)
+        self._flying.add(future)
+        future.add_done_callback(lambda done: answers.put((take, jobs, done)))
+
+    def _wait(self) -> None:
+        """Take what was answered: at least one answer, and whatever else is there already."""
+        while True:
+            take, jobs, future = self._answers.get()
+            self._flying.discard(future)
+            error = future.exception()
+            if error is None:
+                take(future.result())
+            else:
+                for job in jobs:
+                    job.error = RequestError(str(error) or type(error).__name__, job.request)
+            if self._answers.empty():
+                return
+
+    def _count(self, positions: int) -> None:
+        self.model.usage.positions += positions
+        self.model.usage.forwards += 1
+
+    def _collect(self) -> list[Completion]:
+        done = [job for job in self._jobs if job.completion is not None or job.error is not None]
+        # Those that share a step with an error stay among the jobs, finished, for the next step to return.
+        errors = [job.error for job in done if job.error is not None]
+        if errors:
+            self._jobs = [job for job in self._jobs if job.error is None]
+            self._errors.extend(errors)
+            raise self._errors.popleft()
+        self._jobs = [job for job in self._jobs if job.completion is None]
+        return [job.completion for job in done if job.completion is not None]

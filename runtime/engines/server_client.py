@@ -1,0 +1,303 @@
+"""Talking to a server: one connection pool, many requests at a time, and patience where it helps.
+
+All clients share one asyncio loop in a thread of its own, so that a caller can wait for whatever is answered first.
+What another try may mend (busy, restarting, unreachable, a reply cut short) is tried again; the rest is an error that
+says what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from threading import Lock, Thread
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+from weakref import finalize
+
+T = TypeVar("T")
+
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may be over the next time."""
+
+_SHOWN = 300
+"""The most characters shown of what a server wrote."""
+
+
+class ServerError(RuntimeError):
+    """A server did not do what was asked of it; the message says what to do.
+
+    Attributes:
+        refused: the server answered, and would answer the same again.
+    """
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class _Passing(Exception):
+    """This try failed; the next may not.
+
+    Attributes:
+        flaw: it may be a flaw of the server's, which lasts.
+        wait: the seconds that it wants to be left alone, or ``None``.
+    """
+
+    def __init__(self, message: str, flaw: bool = False, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.flaw = flaw
+        self.wait = wait
+
+
+class Client:
+    """Sends JSON requests to one server.
+
+    Attributes:
+        url: where the server's API begins, without credentials.
+        concurrency: the most requests under way at a time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        concurrency: int = 64,
+        timeout: float = 600.0,
+        connect_timeout: float = 10.0,
+        retries: int = 5,
+        backoff: float = 0.5,
+        longest_wait: float = 60.0,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: such as ``http://localhost:8000/v1``.
+            api_key: sent as a bearer token, and shown nowhere.
+            concurrency: the most requests under way at a time; the others wait here, in order.
+            timeout: seconds for one try, from its first byte to the last of its answer.
+            connect_timeout: seconds to reach the server.
+            retries: how often a request is sent again.
+            backoff: seconds before the first of these; each later wait is twice as long, and a little random.
+            longest_wait: seconds that no wait exceeds; a server that asks for more gets an error.
+
+        Raises:
+            ValueError: an argument is outside its range.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency={concurrency}: give at least 1")
+        if retries < 0:
+            raise ValueError(f"retries={retries}: give 0 or more")
+        for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
+            if not seconds > 0:
+                raise ValueError(f"{name}={seconds}: give a positive number of seconds")
+        self.url = _without_credentials(url)
+        self.concurrency = concurrency
+        self._base = url.rstrip("/")
+        self._key = api_key
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._retries = retries
+        self._backoff = backoff
+        self._longest_wait = longest_wait
+        self._slots: asyncio.Semaphore | None = None
+        self._pool: Any = None
+
+    def limit(self, concurrency: int) -> None:
+        """Change how many requests may be under way at a time; while none is."""
+        self.concurrency, self._slots = concurrency, None
+
+    def send(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> Future[T]:
+        """Send a request and go on.
+
+        Args:
+            path: relative to the URL, such as ``completions``; from the server's root if it begins with a slash.
+            body: what to post; ``None`` to get.
+            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError`` or ``IndexError``
+                from it says that the answer is damaged, and the request is sent again.
+
+        Returns:
+            A future of what ``read`` returned, or of a :class:`ServerError`. Cancelling it ends the request.
+        """
+        return asyncio.run_coroutine_threadsafe(self._persist(path, body, read), _loop())
+
+    def ask(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T], patient: bool = True) -> T:
+        """As :meth:`send`, and wait.
+
+        Args:
+            path, body, read: as for :meth:`send`.
+            patient: whether to send it as often as may be; else only once again after an answer that looks like an
+                error of the server's making (500, or none of an OpenAI-compatible server).
+
+        Raises:
+            ServerError: there is no good answer.
+        """
+        return asyncio.run_coroutine_threadsafe(self._persist(path, body, read, patient), _loop()).result()
+
+    async def _persist(
+        self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T], patient: bool = True
+    ) -> T:
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.concurrency)
+        async with self._slots:
+            start = time.monotonic()
+            for tried in range(self._retries + 1):
+                try:
+                    return await asyncio.wait_for(self._once(path, body, read), self._timeout)
+                except asyncio.TimeoutError:
+                    problem = _Passing(f"no answer within {self._timeout:g} s (timeout=)")
+                except _Passing as error:
+                    problem = error
+                    if error.flaw and tried and not patient:
+                        raise ServerError(f"{self.url}, {path}: {problem}", refused=True) from error
+                if tried < self._retries:
+                    await asyncio.sleep(self._pause(tried, problem))
+            raise ServerError(
+                f"{self.url}, {path}: {problem}. Tried {self._retries + 1} times in {time.monotonic() - start:.1f} s. "
+                "Look whether the server is up and what its log says; load_lm(url, retries=, timeout=, concurrency=) "
+                "says how patient to be, and how much to ask at a time"
+            )
+
+    def _pause(self, tried: int, problem: _Passing) -> float:
+        if problem.wait is not None:
+            if problem.wait > self._longest_wait:
+                raise ServerError(
+                    f"{self.url}: {problem}; it asks to be left alone for {problem.wait:g} s, longer than "
+                    f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
+                )
+            return problem.wait
+        # Not the randomness of inference: when requests are sent again must differ, and changes no result.
+        return min(self._longest_wait, self._backoff * 2**tried) * random.uniform(0.5, 1.5)
+
+    async def _once(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
+        import httpx2
+
+        pool = self._open()
+        method = "GET" if body is None else "POST"
+        try:
+            response = await pool.request(method, urljoin(self._base + "/", path), json=body)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise _Passing(f"can't be reached ({self._hidden(str(error))})") from error
+        except httpx2.TransportError as error:
+            name = type(error).__name__
+            raise _Passing(f"the connection broke ({name}: {self._hidden(str(error))})") from error
+        except httpx2.DecodingError as error:
+            raise _Passing(f"the answer is damaged ({self._hidden(str(error))})") from error
+        status, text = response.status_code, response.text
+        if status in _AGAIN:
+            wait = _seconds(response.headers.get("retry-after"))
+            raise _Passing(f"it answered {status}: {self._said(text)}", status == 500, wait)
+        if not 200 <= status < 300:
+            raise self._refused(path, status, text)
+        try:
+            return read(response.json())
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise _Passing(
+                f"the answer is none of an OpenAI-compatible server: {self._shown(text)!r} ({type(error).__name__}: "
+                f"{error})",
+                True,
+            ) from error
+
+    def _open(self) -> Any:
+        """The connection pool; made in the loop's thread, where it is used."""
+        import httpx2
+
+        if self._pool is None:
+            headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
+            limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
+            self._pool = httpx2.AsyncClient(
+                headers=headers,
+                limits=limits,
+                timeout=httpx2.Timeout(self._timeout, connect=self._connect_timeout, pool=None),
+                # A proxy from the environment has no way to this machine.
+                trust_env=not _is_loopback(self._base),
+            )
+            finalize(self, _close, self._pool, _loop())
+        return self._pool
+
+    def _refused(self, path: str, status: int, text: str) -> ServerError:
+        said = f"{self.url}, {path}: the server refused ({status}): {self._said(text)}"
+        if status in (401, 403):
+            return ServerError(f"{said}. Give load_lm an api_key=, or set PPL_API_KEY", True)
+        if status in (301, 302, 307, 308):
+            return ServerError(f"{said}. It points elsewhere: give load_lm the address that it points to", True)
+        if status == 404:
+            way = "Give load_lm the address up to and with /v1, and model= as the server names it"
+            return ServerError(f"{said}. {way}", True)
+        return ServerError(said, True)
+
+    def _said(self, text: str) -> str:
+        """The message in a server's error, or the beginning of it all."""
+        import json
+
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return self._shown(text) or "nothing more"
+        for name in ("error", "detail", "message"):
+            if isinstance(found, dict) and found.get(name):
+                found = found[name]
+        return self._shown(found if isinstance(found, str) else json.dumps(found))
+
+    def _shown(self, text: str) -> str:
+        text = " ".join(self._hidden(text).split())
+        return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+    def _hidden(self, text: str) -> str:
+        return text.replace(self._key, "…") if self._key else text
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+
+_lock = Lock()
+_running: dict[int, asyncio.AbstractEventLoop] = {}
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The loop of this process, in a thread that ends with it. A fork has no threads, and starts its own."""
+    with _lock:
+        loop = _running.get(os.getpid())
+        if loop is None:
+            loop = _running[os.getpid()] = asyncio.new_event_loop()
+            Thread(target=loop.run_forever, name="ppl-servers", daemon=True).start()
+        return loop
+
+
+def _close(pool: Any, loop: asyncio.AbstractEventLoop) -> None:
+    if loop.is_running():
+        asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """What a Retry-After header says: seconds, or a date (RFC 9110, section 10.2.3)."""
+    if retry_after is None:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

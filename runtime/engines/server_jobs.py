@@ -1,0 +1,206 @@
+"""Requests in progress at a server: texts being drawn, and given tokens being asked about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..source import derive
+from .base import Completion, RequestError
+from .batch import Batch, Look
+from .jobs import Job, Reading
+from .model import LanguageModel
+from .prefix import Prefix
+from .requests import Ending, Finish, Generate, Generated, Law
+from .server_answers import Piece
+from .server_kinds import Kind
+from .server_laws import Reported, kept
+
+_CHUNK = 256
+"""Tokens to ask for at a time where a text has no bound."""
+
+
+class Drawing(Job):
+    """A text being drawn: usually one request, more if the server stops before the text ends.
+
+    What a server writes is drawn token by token, so that a text may be cut where it ends by our definition, and gone on
+    with where the server stopped short of that. The law is the same.
+
+    Attributes:
+        tokens: what was drawn so far.
+    """
+
+    __slots__ = ("_end", "_log_prob", "_model", "_reported", "_state", "_text", "tokens")
+
+    request: Generate
+
+    def __init__(self, request: Generate, ending: Ending, model: LanguageModel, reported: Reported | None) -> None:
+        super().__init__(request)
+        self._end = ending
+        self._model = model
+        self._reported = reported
+        self._state = ending.start
+        self._log_prob = 0.0
+        self._text = ""
+        self.tokens: list[int] = []
+
+    def plan(self, batch: Batch) -> None:
+        """Nothing: the server draws whole texts."""
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """All tokens before the next, from the start of the context."""
+        return (*self.request.context.tokens(), *self.tokens)
+
+    @property
+    def wanted(self) -> int:
+        """How many more tokens to ask for."""
+        spec = self.request.spec
+        if spec.pause == "token":
+            return 1
+        return _CHUNK if spec.max_tokens is None else spec.max_tokens - len(self.tokens)
+
+    @property
+    def stops(self) -> list[str]:
+        """Where the server may stop."""
+        spec = self.request.spec
+        return [*spec.stop, *(["\n"] if spec.pause == "line" and "\n" not in spec.stop else [])]
+
+    def seed(self, kind: Kind) -> int:
+        """The seed of the next piece: a function of the key and of how much was drawn."""
+        return derive(self.request.key, "server", len(self.tokens)) >> (64 - kind.seed_bits)
+
+    def take(self, piece: Piece) -> None:
+        """Take what the server wrote."""
+        before = len(self.tokens)
+        finish = self._take_text(piece) if piece.tokens is None else self._take_tokens(piece.tokens, piece)
+        if finish is None and piece.finish == "stop" and not self._overlaps():
+            finish = self._ended()
+        elif finish is None and len(self.tokens) == before:
+            self.error = RequestError(
+                f"the server stopped ({piece.finish}) without writing anything after {before} tokens; look whether the "
+                "context is as long as its model allows",
+                self.request,
+            )
+        if finish is not None and self.error is None:
+            generated = Generated(tuple(self.tokens), finish)
+            self.completion = Completion(self.request, generated, self._log_prob, len(self.tokens))
+
+    def _take_tokens(self, tokens: Sequence[int], piece: Piece) -> Finish | None:
+        law = self.request.spec.law
+        for i, token in enumerate(tokens):
+            self.tokens.append(token)
+            if self._reported is None or not piece.log_probs:
+                self._log_prob = math.nan
+            else:
+                best: Mapping[int, float] = piece.best[i] if piece.best else {}
+                self._log_prob += self._reported.log_prob(token, piece.log_probs[i], best, law)
+            self._state, finish = self._end.after(self._state, token, len(self.tokens))
+            if finish is not None:
+                return finish
+        return None
+
+    def _take_text(self, piece: Piece) -> Finish | None:
+        """Where the server gives text only: its tokens are those that the tokenizer would write it with."""
+        spec = self.request.spec
+        self._text += piece.text
+        self._log_prob = math.nan
+        tokens = self._model.encode(self._text)
+        count, finish = self._end.of(tokens)
+        if finish not in ("stop", "pause"):
+            # How many tokens the server counted, it knows best.
+            count, finish = len(tokens), "length" if piece.finish == "length" and spec.max_tokens is not None else None
+        self.tokens[:] = tokens[:count]
+        return finish
+
+    def _ended(self) -> Finish | None:
+        """The model ended the text, with a token that the server left out."""
+        ends = self._model.eos_tokens
+        if len(ends) != 1:
+            self.error = RequestError(
+                f"the server does not say with which of its end tokens {sorted(ends)} a text ended; give a stop string "
+                "or, where the server has an option for it, let it return token ids",
+                self.request,
+            )
+            return None
+        self.tokens.extend(ends)
+        self._log_prob = math.nan
+        return "eos"
+
+    def _overlaps(self) -> bool:
+        """Whether a stop string that begins in the context ends the text for the server, and not for us."""
+        longest = max((len(stop.encode()) for stop in self.request.spec.stop), default=0)
+        path = self.path[-longest - len(self.tokens) :] if longest else ()
+        text = b"".join(map(self._model.decode_bytes, path))
+        return any(text.endswith(stop.encode()) for stop in self.request.spec.stop)
+
+
+@dataclass(eq=False)
+class Question:
+    """Log-probabilities wanted along one path of tokens: one request.
+
+    Attributes:
+        leaf: the path with its last token.
+        law: the law that they are wanted under.
+        looks: which are wanted: how many tokens come before it in the path, and who asks.
+    """
+
+    leaf: Prefix
+    law: Law
+    looks: list[tuple[int, Look]] = field(default_factory=list)
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """All tokens, from the start."""
+        return self.leaf.tokens()
+
+    @property
+    def jobs(self) -> list[Reading]:
+        """Who asks."""
+        return list(dict.fromkeys(look.job for _, look in self.looks))
+
+    def best(self) -> int:
+        """How many of the most probable tokens must be known in each place: 0 if the given one is enough."""
+        temperature, _, top_k = self.law
+        if temperature == 0.0:
+            return 1
+        return top_k or 0
+
+    def take(self, places: Sequence[Mapping[int, float] | None], offset: int) -> None:
+        """Take the log-probabilities in each place, of which ``offset`` come before the path."""
+        best = self.best()
+        for count, look in self.looks:
+            place = places[offset + count]
+            assert place is not None
+            if best:
+                look.job.found(look.slot, kept(place, self.law).get(look.token, -math.inf))
+            else:
+                look.job.found(look.slot, place[look.token])
+        for job in self.jobs:
+            job.settle()
+
+
+def questions(jobs: Iterable[Reading]) -> list[Question]:
+    """The fewest paths that answer all that jobs ask: one for each leaf of the trie of what is asked.
+
+    Args:
+        jobs: those that nothing was asked for yet.
+    """
+    batch = Batch(None)
+    for job in jobs:
+        job.plan(batch)
+    found: list[Question] = []
+    nodes = list(batch.rows)
+    for law, wanted in batch.wanted.items():
+        looks: dict[Prefix, list[Look]] = {}
+        for look in wanted.looks:
+            looks.setdefault(nodes[look.row].child(look.token), []).append(look)
+        # Longest first: what a longer path answers needs no path of its own.
+        for leaf in sorted(looks, key=lambda node: -node.length):
+            if leaf in looks:
+                question = Question(leaf, law)
+                for node in leaf.ancestors():
+                    question.looks += [(node.length - 1, look) for look in looks.pop(node, ())]
+                found.append(question)
+    return found

@@ -1,0 +1,207 @@
+"""Finding out what a server can do, by asking it: a few requests of one token each, once when it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .model import LanguageModel
+from .requests import PLAIN, Law
+from .server_answers import Piece, Reader
+from .server_client import Client, ServerError
+from .server_kinds import KINDS, Body, Kind, kind_of
+from .server_laws import Reported
+
+_BEST = (20, 5, 1)
+"""How many of the most probable tokens to ask for; what the server takes counts."""
+
+_CLOSE = 1e-3
+"""Log-probabilities this close are the same: servers compute in half precision too, and in other batches."""
+
+_HALF: Law = (0.5, 1.0, None)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a server can do.
+
+    Attributes:
+        kind: its make.
+        ids: whether it takes prompts as token ids; else as text, which it tokenises itself.
+        reported: which law its log-probabilities belong to; ``None``: it gives none.
+        scoring: how it scores given tokens, "prompt_logprobs" or "echo"; ``None``: it can't.
+    """
+
+    kind: Kind
+    ids: bool
+    reported: Reported | None
+    scoring: str | None
+
+    def describe(self) -> str:
+        """For people: what works, and what does not."""
+        prompts = "token ids" if self.ids else "text, which the server tokenises anew"
+        reported = self.reported
+        if reported is None:
+            weights = "no log-probabilities"
+        else:
+            steps = {"temperature": reported.tempered, "top-k/top-p": reported.truncated}
+            told = " and ".join(name for name, shows in steps.items() if shows)
+            weights = f"log-probabilities after {told}" if told else "log-probabilities of the model itself"
+            if not (reported.tempered and reported.truncated):
+                weights += f" and its {reported.best} best tokens"
+        scores = f"scores texts ({self.scoring})" if self.scoring else "can't score texts"
+        seeds = "" if self.kind.side_by_side else "; seeds hold one request at a time"
+        return f"{self.kind.name}; prompts as {prompts}; {weights}; {scores}{seeds}; no masks, no enumeration"
+
+
+def models_of(client: Client) -> list[dict[str, Any]]:
+    """What the server says about the models that it serves; empty if it doesn't."""
+
+    def read(answer: Any) -> list[dict[str, Any]]:
+        return [dict(entry) for entry in answer["data"] if entry["id"]]
+
+    try:
+        return client.ask("models", None, read, patient=False)
+    except ServerError:
+        return []
+
+
+def make_of(client: Client, entry: dict[str, Any], kind: str | None) -> Kind:
+    """The make of the server: what the user says, else what it looks like.
+
+    Raises:
+        ValueError: there is no make of that name.
+    """
+    if kind is not None:
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r}: give one of {', '.join(map(repr, KINDS))}, or leave it out")
+        return KINDS[kind]
+    owner = str(entry.get("owned_by"))
+    try:
+        paths: list[str] = client.ask("/openapi.json", None, lambda a: list(a["paths"]), patient=False)
+    except ServerError:
+        paths = []
+    return kind_of(owner, paths)
+
+
+class Probe:
+    """Asks one server about one model."""
+
+    def __init__(self, client: Client, model: LanguageModel, name: str, kind: Kind, bos: int | None) -> None:
+        """Prepare.
+
+        Args:
+            client: the server.
+            model: the model's tokens.
+            name: what the server calls the model.
+            kind: the make of the server.
+            bos: the id that comes before every prompt, if there is one.
+        """
+        self._client = client
+        self._reader = Reader(model)
+        self._name = name
+        self._kind = kind
+        self._eos = model.eos_tokens
+        ordinary = [t for t in range(min(model.vocab_size, 4096)) if model.decode_bytes(t).isascii()]
+        some = [t for t in ordinary if model.decode_bytes(t).strip()][:2]
+        head = [] if bos is None else [bos]
+        self._tokens = head + (some * 2)[:2]
+        self._text = b"".join(model.decode_bytes(t) for t in self._tokens).decode()
+
+    def run(self) -> Abilities:
+        """Ask.
+
+        Raises:
+            ServerError: the server can't complete texts.
+        """
+        ids = self._takes_ids()
+        best, plain = self._plain(ids)
+        if plain is None:
+            return Abilities(self._kind, ids, None, None)
+        reported = Reported(self._is_tempered(ids, best), self._is_truncated(ids, best), best)
+        return Abilities(self._kind, ids, reported, self._scoring() if ids else None)
+
+    def _body(self, ids: bool, law: Law, **more: Any) -> Body:
+        return {
+            "model": self._name,
+            "prompt": self._tokens if ids else self._text,
+            "max_tokens": 1,
+            "seed": 1,
+            **self._kind.always,
+            **self._kind.sampling(law, self._eos),
+            **more,
+        }
+
+    def _piece(self, body: Body, patient: bool = False) -> Piece:
+        return self._client.ask("completions", body, self._reader.piece, patient=patient)
+
+    def _takes_ids(self) -> bool:
+        """Whether it takes token ids; asks with patience, so that a server that is still starting is waited for."""
+        try:
+            self._piece(self._body(True, PLAIN), patient=True)
+            return True
+        except ServerError as error:
+            if not error.refused:
+                raise
+        self._piece(self._body(False, PLAIN), patient=True)
+        return False
+
+    def _plain(self, ids: bool) -> tuple[int, Piece | None]:
+        """How many of the best tokens it reports, with an answer; ``None``: no log-probabilities of known tokens."""
+        for best in _BEST:
+            try:
+                piece = self._piece(self._body(ids, PLAIN, logprobs=best))
+            except ServerError as error:
+                if error.refused:
+                    continue
+                raise
+            known = piece.tokens is not None and len(piece.log_probs) == len(piece.tokens) > 0
+            return (min(best, max(map(len, piece.best), default=1)), piece if known else None)
+        return 0, None
+
+    def _is_tempered(self, ids: bool, best: int) -> bool:
+        """Whether a temperature shows in the reports: at 1/2, differences of log-probabilities are twice as large."""
+        plain = self._piece(self._body(ids, PLAIN, logprobs=best)).best
+        half = self._piece(self._body(ids, _HALF, logprobs=best)).best
+        if not plain or not half:
+            return False
+        common = sorted(plain[0].keys() & half[0].keys(), key=lambda token: (-plain[0][token], token))
+        if len(common) < 2:
+            return False
+        first, last = common[0], common[-1]
+        before = plain[0][first] - plain[0][last]
+        after = half[0][first] - half[0][last]
+        return before > _CLOSE and abs(after - 2 * before) < abs(after - before)
+
+    def _is_truncated(self, ids: bool, best: int) -> bool:
+        """Whether truncation shows in the reports: of one token that is kept, the probability is 1."""
+        if not self._kind.cuts:
+            return False
+        piece = self._piece(self._body(ids, (1.0, 1.0, 1), logprobs=best))
+        return len(piece.log_probs) == 1 and abs(piece.log_probs[0]) < _CLOSE
+
+    def _scoring(self) -> str | None:
+        for way in self._kind.scoring:
+            try:
+                body = self._body(True, PLAIN) | asks(way, 0)
+                self._client.ask("completions", body, self._echoed, patient=False)
+                return way
+            except ServerError:
+                continue
+        return None
+
+    def _echoed(self, answer: Any) -> Sequence[Any]:
+        return self._reader.echoed(answer, self._tokens)
+
+
+def asks(scoring: str, best: int) -> Body:
+    """The fields that ask for the log-probabilities of a prompt.
+
+    Args:
+        scoring: the way: "prompt_logprobs" or "echo".
+        best: how many of the most probable tokens to report in each place.
+    """
+    if scoring == "prompt_logprobs":
+        return {"prompt_logprobs": best, "max_tokens": 1}
+    return {"echo": True, "logprobs": max(1, best), "max_tokens": 1}
