@@ -80,7 +80,7 @@ def test_it_fired_on_a_third_of_them() -> None:
 @given(sources(SHAPES, choices=4))
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_programs(source: str) -> None:
-    check(source, [BATCH], limit=3_000)
+    check(source, [BATCH], limit=400)
 
 
 @pytest.mark.parametrize("source", HANDWRITTEN)
@@ -205,7 +205,7 @@ def test_loops_were_split_in_a_third_of_them() -> None:
 @given(sources(LOOP_SHAPES, choices=6))
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_loops(source: str) -> None:
-    check(source, [LOOPS], limit=3_000)
+    check(source, [LOOPS], limit=400)
 
 
 @pytest.mark.parametrize("source", LOOP_PROGRAMS)

@@ -72,7 +72,7 @@ def test_programs_by_hand(source: str) -> None:
 @given(sources(SHAPES, choices=5))
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_programs(source: str) -> None:
-    check(source, [DeadSamples()], KEEP, limit=3_000)
+    check(source, [DeadSamples()], KEEP, limit=400)
 
 
 @dataclass(frozen=True)

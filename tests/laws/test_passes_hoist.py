@@ -85,7 +85,7 @@ def test_it_fired_on_a_third_of_them() -> None:
 @given(sources(SHAPES, choices=5))
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_programs(source: str) -> None:
-    check(source, [HoistEvidence()], limit=3_000)
+    check(source, [HoistEvidence()], limit=400)
 
 
 @pytest.mark.parametrize("source", HANDWRITTEN)
