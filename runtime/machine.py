@@ -212,6 +212,12 @@ class Machine:
         self, particle: Particle, ask: Sample, address: str, prior: Any, proposal: Any, value: Any, log_q: float
     ) -> Wait | None:
         """Account for a value that was drawn from a proposal."""
+        if math.isnan(log_q):
+            raise ProgramError(
+                f"{ask.site.kind} {address!r}: the engine of its proposal does not tell how probable its draws "
+                "are, so that they can't be corrected; draw from the distribution itself, or from a model that tells",
+                ask.site.span,
+            )
         if isinstance(prior, Distribution):
             if ask.site not in self.covered:
                 self.covered.add(ask.site)
@@ -229,7 +235,7 @@ class Machine:
     def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
         self._record(particle, ask, address, value, log_p, False)
         self.resume(particle, own(value))
-        if log_p != log_q:
+        if log_p != log_q and not math.isnan(log_q):  # a server's draw from the prior; it need not tell how probable
             self._add(particle, ask, log_p - log_q, log_p)
         else:
             particle.log_joint += log_p

@@ -99,7 +99,16 @@ class Source(ABC):
         """
 
     def accept(self, log_probability: float, key: Key) -> bool:
-        """True with probability ``min(1, exp(log_probability))``."""
+        """True with probability ``min(1, exp(log_probability))``.
+
+        Raises:
+            ArithmeticError: it is NaN.
+        """
+        if math.isnan(log_probability):
+            raise ArithmeticError(
+                "an acceptance probability is NaN: this method needs to know how probable all values are, and "
+                "an engine that drew one does not tell; use method='smc' or 'importance', or a model that tells"
+            )
         if log_probability >= 0.0:
             return True
         if log_probability == -math.inf:

@@ -27,7 +27,8 @@ class Completion:
     Attributes:
         request: the very object that was submitted.
         value: what the request asked for.
-        log_prob: log-probability of ``value`` under the distribution asked about, where there is one.
+        log_prob: log-probability of ``value`` under the distribution asked about, where there is one;
+            NaN for a draw of an engine that can't tell.
         tokens: model tokens generated or scored for it.
         log_base: log-probability of ``value`` under the same distribution without its restriction, if it has one and
             the engine saw both.

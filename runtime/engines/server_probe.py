@@ -56,14 +56,20 @@ class Abilities:
 
 
 def models_of(client: Client) -> list[dict[str, Any]]:
-    """What the server says about the models that it serves; empty if it doesn't."""
+    """What the server says about the models that it serves; empty if it doesn't.
+
+    Raises:
+        ServerError: it can't be reached.
+    """
 
     def read(answer: Any) -> list[dict[str, Any]]:
         return [dict(entry) for entry in answer["data"] if entry["id"]]
 
     try:
         return client.ask("models", None, read, patient=False)
-    except ServerError:
+    except ServerError as error:
+        if not error.refused:
+            raise
         return []
 
 
