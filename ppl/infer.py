@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .compiler.requests import Block
 from .compiler.scan import parameters
@@ -22,9 +23,13 @@ from .runtime.machine import Machine, Tally
 from .runtime.methods import Method, UnknownOption, make_method
 from .runtime.operands import Proposal
 from .runtime.population import Population, World
+from .runtime.recording import recorded
 from .runtime.result import Cost, Death, Result
 from .runtime.scheduler import Scheduler, Task
 from .runtime.source import RandomSource, Source, derive, fresh_seed
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
 
 Progress = Callable[[int, Population], None]
 Proposals = Mapping[str, Proposal] | Program | None
@@ -49,6 +54,7 @@ def infer(
     stop: Stop | None = None,
     passes: Passes = None,
     keep: Iterable[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Posterior:
     """The posterior of a program on these arguments.
@@ -71,6 +77,9 @@ def infer(
             program was given by ``with_passes``, else those that keep the measure over traces. With ``proposals`` the
             default is none: they look at the program's variables at a site, and those depend on what comes after it.
         keep: addresses that passes must leave; only matters with passes that may drop some.
+        checkpoint: a folder in which to write down what models and functions answer. If this process dies, the same
+            call goes on from there to the posterior that it would have had; what was finished is not computed again.
+            The cost in positions, forwards and seconds is then that of the last attempt.
         options: the method's own, such as ``n=32``.
 
     Returns:
@@ -78,11 +87,14 @@ def infer(
 
     Raises:
         ValueError, TypeError: an argument makes no sense.
+        CheckpointMismatch: the checkpoint is of another run, with another program, other arguments, another model, ...;
+            the text says what differs.
         ProgramError: the program asked for something meaningless; names its file and line.
     """
     call = (tuple(args), dict(kwargs or {}))
     program = _under(program, passes, keep, proposals)
-    return _infer(program, [call], method, [seed], proposals, on_error, progress, (budget, stop), 1, options)[0]
+    limits = (budget, stop)
+    return _infer(program, [call], method, [seed], proposals, on_error, progress, limits, 1, checkpoint, options)[0]
 
 
 def infer_many(
@@ -99,6 +111,7 @@ def infer_many(
     concurrency: int = 64,
     passes: Passes = None,
     keep: Iterable[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> list[Posterior]:
     """The posteriors of a program on many inputs; their model calls share batches.
@@ -108,7 +121,7 @@ def infer_many(
     Args:
         program: a ``@program``.
         inputs: one entry a problem: a tuple of arguments, or a single argument that is no tuple.
-        method, proposals, on_error, progress, budget, stop, passes, keep, options: as for :func:`infer`.
+        method, proposals, on_error, progress, budget, stop, passes, keep, checkpoint, options: as for :func:`infer`.
         seed: one for all problems, or one for each.
         concurrency: how many problems to work on at a time.
 
@@ -124,7 +137,10 @@ def infer_many(
         if len(seeds) != len(calls):
             raise ValueError(f"{len(seeds)} seeds for {len(calls)} inputs; give one seed for all, or one for each")
     program = _under(program, passes, keep, proposals)
-    return _infer(program, calls, method, seeds, proposals, on_error, progress, (budget, stop), concurrency, options)
+    limits = (budget, stop)
+    return _infer(
+        program, calls, method, seeds, proposals, on_error, progress, limits, concurrency, checkpoint, options
+    )
 
 
 def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Proposals) -> Program:
@@ -136,7 +152,8 @@ def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Pro
         passes = []
     if passes is None and program.pipeline is not None:
         passes = program.pipeline
-    return program.with_passes(passes, (*addresses, *(() if isinstance(proposals, Program) else proposals or ())))
+    proposed = ("*",) if isinstance(proposals, Program) else tuple(proposals or ())
+    return program.with_passes(passes, (*addresses, *proposed))
 
 
 def _infer(
@@ -149,6 +166,7 @@ def _infer(
     progress: bool | Progress,
     limits: tuple[Budget | Limits | None, Stop | None],
     concurrency: int,
+    checkpoint: str | os.PathLike[str] | None,
     options: dict[str, Any],
 ) -> list[Posterior]:
     if not isinstance(program, Program):
@@ -176,8 +194,16 @@ def _infer(
             from .progress import LiveProgress
 
             report = stack.enter_context(LiveProgress(len(calls), recipe)).report
+        saved = None
+        if checkpoint is not None:
+            from .checkpoint import open_checkpoint, settings_of
+
+            settings = settings_of(program, proposals, on_error, bounds)
+            saved = stack.enter_context(open_checkpoint(checkpoint, program, calls, recipe, seeds, settings))
         before = _global_randomness()
-        found = run_problems(program, calls, recipe, seeds, proposals, on_error, report, concurrency, limits=bounds)
+        found = run_problems(
+            program, calls, recipe, seeds, proposals, on_error, report, concurrency, limits=bounds, checkpoint=saved
+        )
         after = _global_randomness()
     # A generator that was not loaded before can't be compared.
     if any(old is not None and old != new for old, new in zip(before, after, strict=True)):
@@ -200,16 +226,18 @@ def run_problems(
     concurrency: int = 64,
     source: Source | None = None,
     limits: tuple[Budget | None, Stop | None] = (None, None),
+    checkpoint: Checkpoint | None = None,
 ) -> list[Posterior]:
     """Run a method on several problems, in shared batches. :func:`infer` and :func:`infer_many` are front ends of it.
 
     Args:
         source: where outcomes come from; random numbers by default, the exact source for certificates.
         limits: what each problem may use, and a rule that ends it.
+        checkpoint: where to write down what was answered, and whose seeds to take.
     """
     source = source or RandomSource()
     machines: dict[int, Machine] = {}
-    chosen = [fresh_seed() if seed is None else seed for seed in seeds]
+    chosen = [fresh_seed() if seed is None else seed for seed in seeds] if checkpoint is None else checkpoint.seeds
     started: dict[int, float] = {}
     scheduler = Scheduler(concurrency)
     prepare = None if program.pipeline is None else program.prepared(program.pipeline)
@@ -221,7 +249,8 @@ def run_problems(
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
             control = Control(*limits)
-            yield controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control), source
+            task = controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control)
+            yield task if checkpoint is None else recorded(task, checkpoint.journal(number)), source
 
     found: dict[int, Posterior] = {}
     for number, population in scheduler.run(tasks()):
