@@ -58,6 +58,16 @@ class Program:
 
     # --- what the runtime uses ---
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The plain function that it was made of."""
+        return self._function
+
+    @property
+    def compiler(self) -> Callable[[Callable[..., Any]], Compiled]:
+        """What made the function run."""
+        return self._compiler
+
     def __ppl_fork__(self, memo: dict[int, Any]) -> Program:
         """A copy for another particle: a nested program that captured mutable variables gets its own."""
         function = fork(self._function, memo)
