@@ -65,6 +65,12 @@ class Certificate:
         return self.holds
 
     def __str__(self) -> str:
+        if self.guarantee == "heuristic":
+            return (
+                f"{self.program} by {self.method} (heuristic): promises nothing; its expected posterior is "
+                f"{self.error:.2g} from the true one in total variation, computed exactly, {self.leaves:,} runs, "
+                f"{self.seconds:.1f} s"
+            )
         verdict = "holds" if self.holds else "DOES NOT HOLD"
         how = "exactly" if self.exact else "statistically"
         unit = "" if self.exact else " standard errors"
