@@ -24,8 +24,9 @@ class Text(str):
 
     Attributes:
         tokens: the token ids.
-        finish: why it ended: "stop" (a stop string), "eos" (the model ended it), "length" (``max_tokens``), or
-            ``None`` if it was not generated.
+        finish: why it ended: "stop" (a stop string), "eos" (the model ended it), "length" (``max_tokens``), "pause" (it
+            goes on in another piece), "dead" (a constraint ruled out all that follows), or ``None`` if it was not
+            generated.
         lm: the model whose tokens these are.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -81,8 +81,17 @@ class Constraint(ABC):
         return state is not None and self.accepts(state)
 
     def guide(self, tokens: Tokens) -> Guide:
-        """The automaton over the tokens of a model."""
-        return CharacterGuide(self, _trie(tokens), tokens)
+        """The automaton over the tokens of a model; asked again, the same one, with what it has found out."""
+        known = _vocabularies.get(tokens)
+        if known is None:
+            pieces = [tokens.decode_bytes(token) for token in range(tokens.vocab_size)]
+            known = _vocabularies[tokens] = (pieces, _trie(pieces), {})
+        pieces, trie, guides = known
+        if self not in guides:
+            if len(guides) >= _GUIDES:
+                guides.clear()
+            guides[self] = CharacterGuide(self, trie, pieces)
+        return guides[self]
 
 
 @dataclass(frozen=True)
@@ -123,20 +132,19 @@ class Trie:
         self.ends: list[int] = []
 
 
-_tries: WeakKeyDictionary[Tokens, Trie] = WeakKeyDictionary()
+def _trie(pieces: Sequence[bytes]) -> Trie:
+    root = Trie()
+    for token, piece in enumerate(pieces):
+        node = root
+        for byte in piece:
+            node = node.children.setdefault(byte, Trie())
+        node.ends.append(token)
+    return root
 
 
-def _trie(tokens: Tokens) -> Trie:
-    found = _tries.get(tokens)
-    if found is None:
-        found = Trie()
-        for token in range(tokens.vocab_size):
-            node = found
-            for byte in tokens.decode_bytes(token):
-                node = node.children.setdefault(byte, Trie())
-            node.ends.append(token)
-        _tries[tokens] = found
-    return found
+_vocabularies: WeakKeyDictionary[Tokens, tuple[list[bytes], Trie, dict[Constraint, Guide]]] = WeakKeyDictionary()
+_GUIDES = 256
+"""How many constraints to remember for a model before starting over."""
 
 
 Place = tuple[State, bytes]
@@ -149,18 +157,18 @@ class CharacterGuide:
     Args:
         constraint: over characters.
         trie: the vocabulary's tokens.
-        tokens: the vocabulary.
+        pieces: the bytes of each token.
     """
 
-    def __init__(self, constraint: Constraint, trie: Trie, tokens: Tokens) -> None:
+    def __init__(self, constraint: Constraint, trie: Trie, pieces: Sequence[bytes]) -> None:
         self._constraint = constraint
         self._trie = trie
-        self._tokens = tokens
+        self._pieces = pieces
         self._options: dict[Place, Mapping[int, State] | None] = {}
         self.start: State = (constraint.start, b"")
 
     def after(self, state: State, token: int) -> State | None:
-        return self.read(state, self._tokens.decode_bytes(token))
+        return self.read(state, self._pieces[token])
 
     def read(self, state: State, text: bytes) -> State | None:
         inner, pending = state

@@ -125,10 +125,10 @@ def test_it_fired_on_a_third_of_them() -> None:
 
 @pytest.mark.slow
 @given(sources(SHAPES, choices=5))
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_programs(source: str) -> None:
     for passes in PASSES:
-        check(source, passes, limit=1_500)
+        check(source, passes, limit=300)
 
 
 @pytest.mark.parametrize("source", HANDWRITTEN)
