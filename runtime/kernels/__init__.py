@@ -2,19 +2,21 @@
 
 ``base.py`` says what a kernel is and holds the acceptance rule; ``site.py`` single sites and blocks; ``suffix.py``
 regeneration from a cut; ``guided.py`` proposals that are programs; ``conditional.py`` conditional SMC and particle
-Gibbs; ``compose.py`` kernels made of kernels; ``custom.py`` kernels of one's own. Each leaves the target of its
-:class:`Setting` invariant, and ``ppl.validate`` checks that on the kernel's exact transition matrix.
+Gibbs; ``compose.py`` kernels made of kernels; ``custom.py`` kernels of one's own; ``suspended.py`` moves on the way.
+Each leaves the target of its :class:`Setting` invariant, and ``ppl.validate`` checks that on the kernel's exact
+transition matrix.
 """
 
 from __future__ import annotations
 
-from .base import Kernel, Power, Setting, Target, decide, joint, propose
+from .base import Kernel, Power, Setting, Target, as_kernel, decide, joint, propose
 from .compose import Cycle, Mixture, Repeat
 from .conditional import ParticleGibbs, conditional_smc
 from .custom import Custom, Move, Random, Trace, kernel
 from .guided import Propose
 from .site import Block, SingleSite
 from .suffix import Regenerate
+from .suspended import move_population
 from .view import RunView
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "SingleSite",
     "Target",
     "Trace",
+    "as_kernel",
     "conditional_smc",
     "decide",
     "joint",
     "kernel",
+    "move_population",
     "propose",
 ]

@@ -103,6 +103,18 @@ class Kernel(ABC):
         """
 
 
+def as_kernel(move: object) -> Kernel:
+    """A kernel, or the kernel of a method that has one.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = getattr(move, "kernel", move)
+    if not isinstance(found, Kernel):
+        raise ValueError(f"move is a kernel such as SingleSite() or MH(kernel=...); got {move!r}")
+    return found
+
+
 def decide(setting: Setting, old: Particle, new: Particle, log_ratio: float, key: Key) -> Particle:
     """Accept or reject (Metropolis et al., 1953; Hastings, 1970).
 

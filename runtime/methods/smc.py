@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ...compiler.requests import Site
+from ..kernels import Kernel, SingleSite, as_kernel, move_population
 from ..particle import Particle, Status
 from ..population import Population, World, advance, record, resample, run_particles, spawn
+from ..replay import Stage, recording
 from ..resampling import SCHEMES
 from ..scheduler import Task
 from .base import Method, at_least_one
@@ -31,17 +33,26 @@ class SMC(Method):
             every step at which the weights differ, 0.0 never.
         resample_at: names or patterns (``condition``, ``step*``) of the sites at which to wait and resample; by
             default every ``observe``, ``factor``, ``condition``, ``twist`` and ``barrier``.
+        move: a kernel of ``ppl.kernels``, one step of which moves every particle at each of these sites, the target
+            so far left invariant (resample–move: Gilks and Berzuini, 2001). ``MH(kernel=...)`` stands for its kernel.
     """
 
     name = "smc"
     guarantee = "proper"
-    memoryless = True
-    law_variants = tuple({"resampling": s, "ess_threshold": t} for s in SCHEMES for t in (0.7, 1.0))
+    law_variants = (
+        *({"resampling": s, "ess_threshold": t} for s in SCHEMES for t in (0.7, 1.0)),
+        {"move": SingleSite(), "ess_threshold": 0.9},
+    )
 
     n: int = 32
     resampling: str = "systematic"
     ess_threshold: float = 0.5
     resample_at: tuple[str, ...] | str | None = None
+    move: Kernel | Method | None = None
+
+    @property
+    def memoryless(self) -> bool:  # type: ignore[override]
+        return self.move is None  # a move looks at what was recorded
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
@@ -49,6 +60,8 @@ class SMC(Method):
             raise ValueError(f"resampling is one of {', '.join(SCHEMES)}; got {self.resampling!r}")
         if not 0.0 <= self.ess_threshold <= 1.0:
             raise ValueError(f"ess_threshold is a fraction of n, from 0 to 1; got {self.ess_threshold!r}")
+        if self.move is not None:
+            as_kernel(self.move)
 
     def check(self, sites: Sequence[Site]) -> None:
         if self.resample_at is None or any(site.kind == "program" or site.dynamic for site in sites):
@@ -59,9 +72,12 @@ class SMC(Method):
                 raise ValueError(f"resample_at={pattern!r} matches no site; evidence and barriers here: {known}")
 
     def run(self, world: World) -> Task[Population]:
+        world = world if self.move is None else recording(world)
         population = spawn(world, self.n)
+        steps = 0
         while population.running:
             yield from self._advance(world, population)
+            steps += 1
             if not population.running:
                 break
             # Equal weights have ESS n up to rounding: nothing to gain.
@@ -69,13 +85,30 @@ class SMC(Method):
                 resample(world, population, self.resampling)
             else:
                 record(population, None)
+            if self.move is not None:
+                yield from move_population(world, population, as_kernel(self.move), self._stage(steps))
         record(population, None)
         return population
 
+    def _stage(self, steps: int) -> Stage:
+        """Runs one particle as far as this population has come."""
+
+        def stage(world: World, particle: Particle) -> Task[None]:
+            for _ in range(steps):
+                if particle.running:
+                    yield from run_particles(world, [particle], through=False)
+                    yield from self._pass(world, [particle])
+
+        return stage
+
     def _advance(self, world: World, population: Population) -> Task[None]:
         yield from advance(world, population)
+        yield from self._pass(world, population.particles)
+
+    def _pass(self, world: World, particles: Sequence[Particle]) -> Task[None]:
+        """Run on those that wait where this method does not."""
         while self.resample_at is not None:
-            passing = [p for p in population.particles if p.status is Status.SYNC and not self._stops(p)]
+            passing = [p for p in particles if p.status is Status.SYNC and not self._stops(p)]
             if not passing:
                 return
             yield from run_particles(world, passing, through=False)

@@ -1,0 +1,109 @@
+"""Resample–move is proper: kernels in the middle of a particle filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ppl import SMC, dist, factor, infer, program, sample
+from ppl.certificate import certificate_of
+from ppl.kernels import Block, Cycle, Kernel, ParticleGibbs, Regenerate, SingleSite
+from ppl.law_programs import CORPUS, hidden_markov
+from ppl.runtime.kernels import suspended
+from ppl.runtime.methods import MH
+from ppl.runtime.population import Population, World
+from ppl.runtime.scheduler import Task
+
+TOLERANCE = 1e-11
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize(
+    "kernel", [SingleSite(), Block(), Regenerate("token"), Cycle((SingleSite(), Block()))], ids=repr
+)
+def test_proper(kernel: Kernel, threshold: float) -> None:
+    for name in ("proposed", "do", "twisted_and_early"):
+        prog, args = CORPUS[name]
+        n = 2 if name == "proposed" else 1
+        found = certificate_of(prog, (args, {}), [SMC(n=n, ess_threshold=threshold, move=kernel)], 20_000)
+        assert found and found.error < TOLERANCE
+
+
+@program
+def ends_early() -> int:
+    stop = sample(dist.flip(0.4))
+    factor(0.5 if stop else 0.0)
+    if stop:
+        return 0
+    x = sample(dist.flip(0.3))
+    factor(-0.4 if x else 0.2)
+    return 1 + int(x)
+
+
+def test_proper_with_two_particles_and_runs_of_different_lengths() -> None:
+    assert certificate_of(ends_early, ((), {}), [SMC(n=2, ess_threshold=0.7, move=Block())], 20_000).error < TOLERANCE
+
+
+def test_moving_finished_runs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A population of which all have finished is not moved any more: then none may be moved to its end or from it."""
+    monkeypatch.setattr(suspended, "waiting", suspended.joint)
+    assert not certificate_of(ends_early, ((), {}), [SMC(n=2, ess_threshold=0.7, move=Block())], 20_000)
+
+
+class MovesAfterResampling(SMC):
+    """Whether particles are moved depends on their weights."""
+
+    def run(self, world: World) -> Task[Population]:
+        from ppl.runtime.kernels import move_population
+        from ppl.runtime.population import advance, resample, spawn
+        from ppl.runtime.replay import recording
+
+        world = recording(world)
+        population = spawn(world, self.n)
+        steps = 0
+        while population.running:
+            yield from advance(world, population)
+            steps += 1
+            if population.running and 0 < population.ess < 0.9 * self.n:
+                resample(world, population, "multinomial")
+                yield from move_population(world, population, SingleSite(), self._stage(steps))
+        return population
+
+
+def test_moving_only_after_resampling_is_caught() -> None:
+    @program
+    def two() -> Any:
+        x = sample(dist.flip(0.3))
+        factor(1.5 if x else 0.0)
+        y = sample(dist.flip(0.5), proposal=dist.flip(0.9))
+        return x, y
+
+    assert certificate_of(two, ((), {}), [SMC(n=2, ess_threshold=0.9, move=SingleSite())], 20_000).error < TOLERANCE
+    assert not certificate_of(two, ((), {}), [MovesAfterResampling(n=2)], 20_000)
+
+
+def test_moves_make_particles_differ_again() -> None:
+    @program
+    def sticky(steps: int) -> Sequence[bool]:
+        """All is decided by the first choice, which resampling soon makes the same everywhere."""
+        first = sample(dist.categorical([1.0 / 8] * 8))
+        for t in range(steps):
+            factor(0.4 * ((first >> t) & 1))
+        return int(first)  # type: ignore[return-value]
+
+    plain = infer(sticky, 3, n=32, ess_threshold=1.0, resampling="multinomial", seed=1)
+    moved = infer(sticky, 3, n=32, ess_threshold=1.0, resampling="multinomial", move=SingleSite(), seed=1)
+    exact = infer(sticky, 3, method="enumerate")
+    assert moved.log_evidence == pytest.approx(exact.log_evidence, abs=0.4)
+    assert len(moved.distribution()) >= len(plain.distribution())
+
+
+def test_what_may_stand_for_a_move() -> None:
+    one, same = (infer(hidden_markov, [True, False], n=4, move=m, seed=2) for m in (SingleSite(), MH(steps=7)))
+    assert [r.value for r in one.runs] == [r.value for r in same.runs]
+    with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
+        SMC(move="mh")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="particle Gibbs moves whole runs under the program's own measure"):
+        infer(hidden_markov, [True, False], n=4, move=ParticleGibbs(2), seed=2)
