@@ -25,6 +25,9 @@ T = TypeVar("T")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be over the next time."""
 
+_jitter = random.Random()
+"""Not the randomness of inference: when requests are sent again must differ, and changes no result."""
+
 _SHOWN = 300
 """The most characters shown of what a server wrote."""
 
@@ -172,8 +175,7 @@ class Client:
                     f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
                 )
             return problem.wait
-        # Not the randomness of inference: when requests are sent again must differ, and changes no result.
-        return min(self._longest_wait, self._backoff * 2**tried) * random.uniform(0.5, 1.5)
+        return min(self._longest_wait, self._backoff * 2**tried) * _jitter.uniform(0.5, 1.5)
 
     async def _once(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
         import httpx2

@@ -13,7 +13,7 @@ from .server_client import Client, ServerError
 from .server_kinds import KINDS, Body, Kind, kind_of
 from .server_laws import Reported
 
-_BEST = (20, 5, 1)
+_BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
 
 _CLOSE = 1e-3

@@ -104,8 +104,10 @@ def test_places_that_hold_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lm_module, "_BUNDLED", tmp_path)
     with pytest.raises(FileNotFoundError, match="lacks the bundled model"):
         load_lm()
-    with pytest.raises(ValueError, match="servers are not supported in this version yet"):
-        load_lm("http://localhost:8000/v1")
+    with pytest.raises(RuntimeError, match=r"can't be reached.*Look whether the server is up"):
+        load_lm("http://127.0.0.1:9/v1", retries=0)
+    with pytest.raises(ValueError, match="a server chooses device"):
+        load_lm("http://127.0.0.1:9/v1", device="cpu")
     with pytest.raises(TypeError, match="not a int"):
         load_lm(3)  # type: ignore[arg-type]
 

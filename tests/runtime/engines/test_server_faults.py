@@ -1,0 +1,203 @@
+"""Networks and servers that misbehave: nothing hangs, nothing is lost or counted twice, errors say what to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from ppl import ProgramError, condition, infer, load_lm, program, sample
+from ppl.lm import LM
+from ppl.posterior import Posterior
+from ppl.runtime.engines.base import RequestError
+from ppl.runtime.engines.requests import Generate, TextSpec
+from ppl.runtime.engines.server import ServerModel
+from ppl.runtime.engines.server_client import Client, ServerError
+from ppl.runtime.engines.table import TableModel
+from ppl.runtime.source import RandomSource, derive
+from tests.servers.faulty_proxy import FAULTS, FaultyProxy, proxying
+from tests.servers.table_server import TableServer, serving
+
+TABLE = TableModel.random(0, ["a", "b", "ab", "\n"], eos="<end>")
+
+
+@program
+def writes(lm: LM) -> str:
+    context, text = lm.context("a"), ""
+    for _ in range(3):
+        token = sample(context.token())
+        context = context + token
+        text += token
+        condition("ab" not in token)
+    return text
+
+
+def run(lm: LM) -> Posterior:
+    return infer(writes, lm, method="smc", n=8, seed=5)
+
+
+@contextmanager
+def through(proxy: FaultyProxy, table: TableServer | None = None, **options: Any) -> Iterator[LM]:
+    """A model behind a proxy that does nothing until the model is loaded."""
+    faults, proxy.faults = proxy.faults, lambda number: ""
+    with serving(table or TableServer(TABLE)) as url, proxying(proxy, url) as broken:
+        lm = load_lm(broken, tokenizer=TABLE, **{"backoff": 0.01, "retries": 3, "timeout": 20.0, **options})
+        proxy.seen = 0
+        proxy.faults = faults
+        yield lm
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Posterior:
+    with serving(TableServer(TABLE)) as url:
+        return run(load_lm(url, tokenizer=TABLE))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_passing_fault_changes_nothing(fault: str, undisturbed: Posterior) -> None:
+    proxy = FaultyProxy(lambda number: fault if number % 3 == 0 else "")
+    with through(proxy) as lm:
+        found = run(lm)
+    assert proxy.seen > 24 or fault in ("delay", "nan")  # requests were sent again
+    assert [r.value for r in found.runs] == [r.value for r in undisturbed.runs]
+    assert found.log_evidence == undisturbed.log_evidence
+    assert [r.log_joint for r in found.runs] == [r.log_joint for r in undisturbed.runs]
+
+
+def test_all_faults_in_turn_change_nothing(undisturbed: Posterior) -> None:
+    proxy = FaultyProxy(lambda number: FAULTS[number // 2 % len(FAULTS)] if number % 2 else "")
+    with through(proxy, retries=8) as lm:
+        found = run(lm)
+    assert [r.value for r in found.runs] == [r.value for r in undisturbed.runs]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("cut", "the connection broke"),
+        ("reset", "the connection broke"),
+        ("429", "it answered 429: not now"),
+        ("500", "it answered 500: not now"),
+        ("garbage", "none of an OpenAI-compatible server"),
+        ("half", "none of an OpenAI-compatible server"),
+        ("nothing", "none of an OpenAI-compatible server"),
+        ("other", "none of an OpenAI-compatible server"),
+    ],
+)
+def test_a_lasting_fault_is_an_error_that_says_what_to_do(fault: str, says: str) -> None:
+    proxy = FaultyProxy(lambda number: fault)
+    with through(proxy, retries=2) as lm:
+        with pytest.raises(RequestError, match=rf"(?s){says}.*Tried 3 times.*Look whether the server is up"):
+            lm.context("a").token().sample(0)
+        assert proxy.seen == 3
+        with pytest.raises(ProgramError, match=r"(?s)sample 'token\[0\]'.*test_server_faults\.py"):
+            run(lm)
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with through(FaultyProxy(lambda number: "hang"), retries=1, timeout=0.2) as lm:
+        start = time.monotonic()
+        with pytest.raises(RequestError, match=r"no answer within 0\.2 s \(timeout=\)"):
+            lm.context("a").token().sample(0)
+        assert time.monotonic() - start < 5
+
+
+def test_one_request_without_an_answer_leaves_the_others() -> None:
+    with through(FaultyProxy(lambda number: "500" if number < 1 else ""), retries=0, concurrency=1) as lm:
+        engine = lm.engine.session()
+        requests = [Generate(lm.context("a").node, TextSpec(max_tokens=2), derive(i, "x")) for i in range(5)]
+        for request in requests:
+            engine.submit(request, RandomSource())
+        done, errors = [], 0
+        while engine.pending:
+            try:
+                done += engine.step()
+            except RequestError as error:
+                errors += 1
+                assert error.request in requests
+        assert (len(done), errors) == (4, 1)
+        assert len({id(completion.request) for completion in done}) == 4
+
+
+@pytest.mark.parametrize("written", [lambda: "0.4", lambda: formatdate(time.time() + 2, usegmt=True)])
+def test_a_server_that_wants_to_be_left_alone_is(written: Callable[[], str]) -> None:
+    proxy = FaultyProxy(lambda number: "429" if number == 0 else "")
+    with through(proxy) as lm:
+        proxy.retry_after = written()
+        start = time.monotonic()
+        lm.context("a").token().sample(0)
+        assert 0.35 < time.monotonic() - start < 5
+
+
+def test_a_wait_longer_than_allowed_is_an_error_at_once() -> None:
+    proxy = FaultyProxy(lambda number: "503")
+    with through(proxy) as lm:
+        proxy.retry_after = "3600"
+        with pytest.raises(RequestError, match="left alone for 3600 s, longer than longest_wait=60"):
+            lm.context("a").token().sample(0)
+        assert proxy.seen == 1
+
+
+def test_busy_while_it_is_asked_what_it_can_do() -> None:
+    """A fault while loading must not be taken for something that the server can't do."""
+    with serving(TableServer(TABLE)) as url:
+        plain = load_lm(url, tokenizer=TABLE).describe().partition(" (")[2]
+        for fault in ("429", "503", "cut", "500"):
+            proxy = FaultyProxy(lambda number, fault=fault: fault if number % 2 == 0 else "")  # type: ignore[misc]
+            with proxying(proxy, url) as broken:
+                found = load_lm(broken, tokenizer=TABLE, backoff=0.01).describe().partition(" (")[2]
+            assert found == plain
+
+
+def test_refusals_are_not_repeated() -> None:
+    table = TableServer(TABLE)
+    with serving(table) as url:
+        lm = load_lm(url, tokenizer=TABLE)
+        table.name = "renamed"
+        table.bodies.clear()
+        with pytest.raises(RequestError, match=r"refused \(404\).*does not exist.*model="):
+            lm.context("a").token().sample(0)
+        assert len(table.bodies) == 1
+
+
+def test_a_dropped_run_leaves_nothing_behind() -> None:
+    proxy = FaultyProxy(lambda number: "hang" if number < 6 else "")
+    with through(proxy, concurrency=3) as lm:
+        engine = lm.engine.session()
+        for i in range(6):
+            engine.submit(Generate(lm.context("a").node, TextSpec(max_tokens=1), i), RandomSource())
+        stepping = Thread(target=lambda: engine.step(), daemon=True)
+        stepping.start()
+        while proxy.seen < 3:
+            time.sleep(0.01)
+        engine.cancel()
+        assert engine.pending == 0
+        proxy.faults = lambda number: ""
+        assert lm.context("a").token().sample(0)  # the places of the dropped requests are free again
+
+
+def test_connections_are_used_again() -> None:
+    with serving(TableServer(TABLE)) as url:
+        lm = load_lm(url, tokenizer=TABLE, concurrency=2)
+        run(lm)
+        model = lm.model
+        assert isinstance(model, ServerModel)
+        assert len(model.client._pool._transport._pool.connections) <= 2
+
+
+def test_arguments_outside_their_range() -> None:
+    for name, value in [("concurrency", 0), ("retries", -1), ("timeout", 0.0), ("connect_timeout", -1.0)]:
+        with pytest.raises(ValueError, match=name):
+            Client("http://127.0.0.1:9/v1", **{name: value})  # type: ignore[arg-type]
+
+
+def test_credentials_in_an_address_are_not_shown() -> None:
+    client = Client("http://user:sesame@127.0.0.1:9/v1", retries=0)
+    with pytest.raises(ServerError) as error:
+        client.ask("models", None, lambda answer: answer)
+    assert "sesame" not in str(error.value) + repr(client)

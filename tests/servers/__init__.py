@@ -1,0 +1,1 @@
+"""Servers for tests: started on the loopback interface, and stopped, by the tests themselves."""
