@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .expectation import Call, TooLarge
 from .posterior_values import freeze
 from .program import Program
-from .runtime.exact import NotFinite, explore
+from .runtime.exact import NotFinite, TooMany, explore
 from .runtime.kernels import Kernel, Setting, Target, joint
 from .runtime.machine import Machine
 from .runtime.methods import MH, Enumerate, Method
@@ -225,6 +225,13 @@ class _Counted:
             for found in explore(lambda s: alone(self.program, self.call, run, s), self.limit - self.leaves):
                 self.leaves += 1
                 yield found
+        except TooMany:
+            raise TooLarge(
+                f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "
+                "down its transition matrix. Shrink the program (fewer choices, fewer outcomes, shorter texts), take fewer "
+                "particles or raise limit=; else test it by calibrate or geweke",
+                self.method,
+            ) from None
         except NotFinite as error:
             raise TooLarge(f"{self.program.name} by {self.method.describe()}: {error}", self.method) from error
 

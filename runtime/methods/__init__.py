@@ -22,11 +22,12 @@ from .revision import Revision
 from .smc import SMC
 from .steering import Steering
 from .tempered import Tempered
+from .tempering import ParallelTempering
 from .voting import BestOfN, SelfConsistency, WeightedMajority
 
 _SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
 _RUNS = (Importance, Enumerate, BestFirst, Forward)
-_CHAINS = (MH, PGibbs, PMMH)
+_CHAINS = (MH, PGibbs, PMMH, ParallelTempering)
 _SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_CHAINS, *_SEARCHES)}
@@ -101,6 +102,7 @@ __all__ = [
     "LookAhead",
     "Method",
     "PGibbs",
+    "ParallelTempering",
     "Published",
     "Revision",
     "SelfConsistency",

@@ -20,15 +20,18 @@ TOLERANCE = 1e-11
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.7, 1.0])
-@pytest.mark.parametrize(
-    "kernel", [SingleSite(), Block(), Regenerate("token"), Cycle((SingleSite(), Block()))], ids=repr
-)
+@pytest.mark.parametrize("kernel", [SingleSite(), Block(), Regenerate("token")], ids=repr)
 def test_proper(kernel: Kernel, threshold: float) -> None:
     for name in ("proposed", "do", "twisted_and_early"):
         prog, args = CORPUS[name]
         n = 2 if name == "proposed" else 1
         found = certificate_of(prog, (args, {}), [SMC(n=n, ess_threshold=threshold, move=kernel)], 20_000)
         assert found and found.error < TOLERANCE
+
+
+@pytest.mark.slow
+def test_proper_with_a_cycle() -> None:
+    test_proper(Cycle((SingleSite(), Block())), 0.7)
 
 
 @program

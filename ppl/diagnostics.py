@@ -1,0 +1,161 @@
+"""How far Markov chains have come: R̂ and effective sample sizes, by arviz.
+
+>>> posterior = infer(program, method="mh")  # doctest: +SKIP
+>>> print(diagnose(posterior))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from .posterior_values import freeze, show
+
+if TYPE_CHECKING:
+    import arviz
+    import numpy as np
+
+    from .posterior import Posterior
+
+RHAT_LIMIT = 1.01
+ESS_LIMIT = 400.0
+
+
+class NoChains(ValueError):
+    """Diagnostics of chains were asked of a posterior that is not made of them."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One quantity along the chains.
+
+    Attributes:
+        name: ``value``, ``log_joint``, an address, or ``address == x`` for the share of a value that is no number.
+        mean, sd: over all chains.
+        rhat: rank-normalised split R̂ (Vehtari et al., 2021); NaN for a quantity that never changes.
+        ess_bulk, ess_tail: effective sample sizes for the centre and the tails.
+    """
+
+    name: str
+    mean: float
+    sd: float
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+
+    @property
+    def settled(self) -> bool:
+        """R̂ is at most 1.01 and both effective sample sizes are at least 400, or nothing changes at all."""
+        if self.sd == 0.0:
+            return True
+        return self.rhat <= RHAT_LIMIT and min(self.ess_bulk, self.ess_tail) >= ESS_LIMIT
+
+
+class Diagnoses(tuple[Diagnosis, ...]):
+    """The diagnosis of each quantity; true if all have settled. Prints as a table."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return all(row.settled for row in self)
+
+    def __str__(self) -> str:
+        width = max([8, *(len(row.name) for row in self)])
+        lines = [f"{'':{width}} {'mean':>10} {'sd':>10} {'R-hat':>7} {'ESS bulk':>9} {'ESS tail':>9}"]
+        for row in self:
+            flag = "" if row.settled else "  not settled"
+            lines.append(
+                f"{row.name:{width}} {row.mean:10.4g} {row.sd:10.4g} {row.rhat:7.3f} {row.ess_bulk:9.0f} "
+                f"{row.ess_tail:9.0f}{flag}"
+            )
+        return "\n".join(lines)
+
+
+def diagnose(posterior: Posterior) -> Diagnoses:
+    """R̂ and effective sample sizes of the value, of log_joint, and of every choice that all runs make.
+
+    Args:
+        posterior: of a method that runs Markov chains, such as ``mh`` or ``pgibbs``.
+
+    Raises:
+        NoChains: it is of another method, or its chains are too short.
+        ImportError: arviz is not installed.
+    """
+    found = chains_of(posterior)
+    az = _arviz()
+    rows = []
+    for name, draws in found.items():
+        sd = float(draws.std())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rhat = float(az.rhat(draws)) if sd > 0.0 and len(draws) > 1 else math.nan
+            sizes = [float(az.ess(draws, method=method)) if sd > 0.0 else math.nan for method in ("bulk", "tail")]
+        rows.append(Diagnosis(name, float(draws.mean()), sd, rhat, *sizes))
+    return Diagnoses(rows)
+
+
+def to_arviz(posterior: Posterior) -> arviz.InferenceData:
+    """The chains for arviz's plots and summaries: a variable of shape [chains, draws] for each quantity.
+
+    Raises:
+        NoChains, ImportError: as for :func:`diagnose`.
+    """
+    return _arviz().from_dict(posterior=chains_of(posterior))
+
+
+def chains_of(posterior: Posterior) -> dict[str, np.ndarray]:
+    """Name → numbers along the chains, float64 [chains, draws]; see :class:`Diagnosis` for the names.
+
+    Raises:
+        NoChains: as for :func:`diagnose`.
+    """
+    import numpy as np
+
+    chains, runs = posterior.result.chains, posterior.result.runs
+    if chains is None:
+        raise NoChains(f"{posterior.method} runs no Markov chains; how far to trust it say posterior.ess and .distinct")
+    if len(runs) < 4 * chains:
+        raise NoChains(f"{posterior.method} kept {len(runs)} states of {chains} chains; at least 4 of each are needed")
+    traces = [{choice.address: choice.value for choice in run.trace if not choice.observed} for run in runs]
+    columns: dict[str, Sequence[Any]] = {"value": [run.value for run in runs]}
+    for address in traces[0]:
+        if all(address in trace for trace in traces):
+            columns[address] = [trace[address] for trace in traces]
+    found = {"log_joint": np.array([run.log_joint for run in runs])}
+    for name, values in columns.items():
+        label, numbers = _numbers(name, values)
+        found[label] = np.array(numbers, dtype=np.float64)
+    return {name: column.reshape(chains, -1) for name, column in found.items()}
+
+
+def _numbers(name: str, values: Sequence[Any]) -> tuple[str, list[float]]:
+    """Values as numbers; those that are none by whether they are the most frequent one."""
+    plain = [_number(value) for value in values]
+    if all(number is not None for number in plain):
+        return name, [float(number) for number in plain if number is not None]
+    frozen = [freeze(value) for value in values]
+    most = Counter(frozen).most_common(1)[0][0]
+    shown = show(values[frozen.index(most)], 24)
+    return f"{name} == {shown}", [float(value == most) for value in frozen]
+
+
+def _number(value: Any) -> float | None:
+    item: Callable[[], Any] | None = getattr(value, "item", None)
+    if item is not None and getattr(value, "ndim", 0) == 0:
+        value = item()
+    return float(value) if isinstance(value, Real) else None
+
+
+def _arviz() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of a coming reorganisation of arviz
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError("diagnostics of chains need arviz: pip install 'ppl-lm[diagnostics]'") from error
+    return arviz

@@ -1,0 +1,66 @@
+"""R̂ and effective sample sizes of chains: what is told, and what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.distributions import Normal
+
+from ppl import dist, infer, observe, program, sample
+from ppl.diagnostics import Diagnosis, NoChains, diagnose, to_arviz
+from ppl.kernels import MoveSite, SingleSite
+from ppl.runtime.methods import MH
+
+
+@program
+def mean_of(data: list[float]) -> Any:
+    mu = sample(Normal(0.0, 3.0))
+    for x in data:
+        observe(Normal(mu, 1.0), x)
+    word = sample(dist.categorical({"yes": 0.7, "no": 0.3}))
+    return word
+
+
+def near(site: MoveSite) -> Normal:
+    return Normal(site.value, 1.0)
+
+
+DATA = [1.0, 1.5, 0.5]
+GOOD = MH(steps=800, kernel=SingleSite(proposals={"mu": near}))
+
+
+def test_chains_that_have_settled() -> None:
+    rows = {row.name: row for row in diagnose(infer(mean_of, DATA, method=GOOD, seed=1))}
+    assert set(rows) == {"log_joint", "value == 'yes'", "mu", "word == 'yes'"}
+    mean, sd = 3.0 / (3 + 1 / 9), (3 + 1 / 9) ** -0.5
+    assert rows["mu"].mean == pytest.approx(mean, abs=0.1) and rows["mu"].sd == pytest.approx(sd, abs=0.1)
+    assert rows["mu"].rhat < 1.05 and 100 < rows["mu"].ess_bulk < 1600
+    assert rows["value == 'yes'"].mean == pytest.approx(0.7, abs=0.1)
+
+
+def test_chains_that_have_not() -> None:
+    stuck = MH(steps=40, kernel=SingleSite(proposals={"mu": lambda site: Normal(site.value, 0.01)}))
+    found = diagnose(infer(mean_of, DATA, method=stuck, seed=2))
+    assert not found and "not settled" in str(found)
+    assert {row.name: row for row in found}["mu"].rhat > 1.2
+
+
+def test_what_never_changes_has_settled() -> None:
+    assert Diagnosis("x", 1.0, 0.0, float("nan"), float("nan"), float("nan")).settled
+
+
+def test_arviz_gets_the_chains_in_their_order() -> None:
+    posterior = infer(mean_of, DATA, method=GOOD, seed=1)
+    data = to_arviz(posterior).posterior
+    assert data.sizes == {"chain": 4, "draw": 400}
+    mu = np.array([next(c.value.item() for c in run.trace if c.address == "mu") for run in posterior.runs])
+    assert np.array_equal(data["mu"].values.reshape(-1), mu)
+
+
+def test_what_has_no_chains() -> None:
+    with pytest.raises(NoChains, match=r"SMC\(n=4\) runs no Markov chains; posterior.ess"):
+        diagnose(infer(mean_of, DATA, n=4, seed=0))
+    with pytest.raises(NoChains, match="kept 8 states of 4 chains; at least 4 of each"):
+        diagnose(infer(mean_of, DATA, method="mh", steps=4, seed=0))
