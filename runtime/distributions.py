@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .known import finite, known
 from .source import Key, Source
 
 if TYPE_CHECKING:
@@ -81,14 +82,26 @@ class Torch(Distribution):
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         table = self._table()
         if table is not None:
-            values, weights = table
-            log_probs = weights.tolist()
+            values, log_probs = table
             chosen = source.choose(log_probs, key)
             return values[chosen], log_probs[chosen]
-        value = source.draw(self.inner, key)
-        return value, float(self.inner.log_prob(value).sum())
+        recognised = known(self.inner)
+        value = source.draw(self.inner, key, recognised)
+        log_prob = None if recognised is None else recognised.log_prob(value)
+        return value, float(self.inner.log_prob(value).sum()) if log_prob is None else log_prob
 
     def log_prob(self, value: Any) -> float:
+        import torch
+
+        number = value.item() if isinstance(value, torch.Tensor) and not value.ndim else value
+        if isinstance(number, (bool, int, float)) and (listed := finite(self.inner)) is not None:
+            _, log_probs = listed
+            return log_probs[int(number)] if number in range(len(log_probs)) else -math.inf
+        if (recognised := known(self.inner)) is not None and (log_prob := recognised.log_prob(value)) is not None:
+            return log_prob
+        return self._torch_log_prob(value)
+
+    def _torch_log_prob(self, value: Any) -> float:
         import torch
 
         if not isinstance(value, torch.Tensor):
@@ -100,24 +113,33 @@ class Torch(Distribution):
             if bool(torch.as_tensor(support.check(value)).all()):
                 raise
             return -math.inf  # torch refuses values outside the support; their density is zero
-        if not value.ndim and (table := self._table(normalise=False)) is not None:
-            log_prob -= float(table[1].logsumexp(0))
+        if not value.ndim and self._enumerable():
+            log_prob -= float(self._weights().logsumexp(0))
         return log_prob
 
     def support(self) -> Sequence[tuple[Any, float]] | None:
         table = self._table()
         if table is None:
             return None
-        return [(v, w) for v, w in zip(table[0], table[1].tolist(), strict=True) if w > -math.inf]
+        return [(v, w) for v, w in zip(*table, strict=True) if w > -math.inf]
 
-    def _table(self, normalise: bool = True) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Every outcome and its log-probability, if they can be listed. In float32 the masses sum to 1 but nearly."""
-        inner = self.inner
-        if not inner.has_enumerate_support or inner.batch_shape or inner.event_shape:
+    def _table(self) -> tuple[torch.Tensor, list[float]] | None:
+        """Every outcome and its log-probability, if they can be listed."""
+        if not self._enumerable():
             return None
-        values = inner.enumerate_support(expand=False)
-        weights = inner.log_prob(values).double()
-        return values, weights - weights.logsumexp(0) if normalise else weights
+        listed = finite(self.inner)
+        if listed is not None:
+            return listed
+        weights = self._weights()
+        return self.inner.enumerate_support(expand=False), (weights - weights.logsumexp(0)).tolist()
+
+    def _enumerable(self) -> bool:
+        inner = self.inner
+        return inner.has_enumerate_support and not inner.batch_shape and not inner.event_shape
+
+    def _weights(self) -> torch.Tensor:
+        """The log-probability of every outcome. In float32 the masses sum to 1 but nearly."""
+        return self.inner.log_prob(self.inner.enumerate_support(expand=False)).double()
 
 
 def as_distribution(value: Any) -> Distribution | None:

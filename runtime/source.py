@@ -13,9 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .known import Known, known
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +46,12 @@ def uniform(key: Key, counter: int = 0) -> float:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return ((x ^ (x >> 31)) >> 11) * 2.0**-53
+
+
+def stream(key: Key) -> Callable[[], float]:
+    """The numbers of a key's stream one after the other, from the open interval (0, 1)."""
+    counters = count()
+    return lambda: uniform(key, next(counters)) or 2.0**-54
 
 
 def uniforms(keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
@@ -87,8 +96,14 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def draw(self, distribution: Any, key: Key) -> Any:
-        """A value of a torch (or pyro) distribution with no finite support that could be enumerated."""
+    def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
+        """A value of a torch (or pyro) distribution with no finite support that could be enumerated.
+
+        Args:
+            distribution: the distribution.
+            key: the key.
+            recognised: what :func:`known` says of it, where that was asked before.
+        """
 
     def boundary(self, operation: str, population: Any) -> None:  # noqa: B027 - randomness does not care
         """Told after each operation on a population, so that an exploration may merge populations that are the same.
@@ -165,7 +180,11 @@ class RandomSource(Source):
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         return uniform(key)
 
-    def draw(self, distribution: Any, key: Key) -> Any:
+    def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
+        recognised = recognised or known(distribution)
+        if recognised is not None:
+            return recognised.draw(stream(key))
+
         import torch
 
         # Torch's samplers read one global generator: borrow it for a draw and give it back as it was.
