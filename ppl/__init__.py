@@ -15,7 +15,7 @@ from .compiler import CompileError
 from .conditional_evidence import validate_conditional
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .geweke import geweke
-from .infer import infer, infer_many
+from .infer import infer, infer_many, infer_stream
 from .ir_text import load_ir, read_ir, to_ir
 from .lm import cache_info, load_lm, table_lm, unload_lms
 from .posterior import Posterior
@@ -60,6 +60,7 @@ __all__ = [
     "goodness_of_fit",
     "infer",
     "infer_many",
+    "infer_stream",
     "load_ir",
     "load_lm",
     "observe",

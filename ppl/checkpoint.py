@@ -11,22 +11,18 @@ import os
 import platform
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .program import Program
-from .runtime.budget import Budget
+from .running import Journals, Problems, warn_user
 from .runtime.journal import Journal
-from .runtime.methods import Method
 from .runtime.source import fresh_seed
 
 _FORMAT = 1
 _RUN = "run.json"
 _LOCK = "lock"
-_OUTSIDE = 6
-"""The stack level of whoever called ``infer`` or ``infer_many``, for warnings."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -70,9 +66,10 @@ class Checkpoint:
             self.close()
             raise
 
-    def journal(self, number: int) -> Journal:
-        """The journal of a problem."""
-        return Journal(self.path / f"{number:06}.journal")
+    @property
+    def journals(self) -> Journals:
+        """From the number of a problem to its journal. It may be sent to other processes."""
+        return partial(_journal, self.path)
 
     def close(self) -> None:
         """Leave it to other processes."""
@@ -102,8 +99,8 @@ class Checkpoint:
             _write(file, {"format": _FORMAT, "what": what, "held": held, "problems": listed})
             return seeds
         known = _read(file)
-        listed = [(str(digest), asked, int(seed)) for digest, asked, seed in known["problems"]]
-        different = [*_differences(known["what"], what), *_other_problems([each[:2] for each in listed], problems)]
+        begun = [(str(digest), asked) for digest, asked, _ in known["problems"]]
+        different = [*_differences(known["what"], what), *_other_problems(begun, problems)]
         if different:
             raise CheckpointMismatch(
                 f"checkpoint={str(self.path)!r} is of another run. What differs:\n"
@@ -111,12 +108,11 @@ class Checkpoint:
                 + "\nRun it as it was begun, or name another folder"
             )
         for line in _differences(known["held"], held):
-            warnings.warn(
+            warn_user(
                 f"checkpoint={str(self.path)!r}: the program reads what was something else when the run was begun: "
-                f"{line}. If that is no cache or counter, name another folder",
-                stacklevel=_OUTSIDE,
+                f"{line}. If that is no cache or counter, name another folder"
             )
-        return [seed for *_, seed in listed]
+        return [int(seed) for *_, seed in known["problems"]]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -129,23 +125,16 @@ def _read(file: Path) -> dict[str, Any]:
         raise CheckpointMismatch(f"{file} can't be read ({error}); name another folder") from None
 
 
-def open_checkpoint(
-    path: str | os.PathLike[str],
-    program: Program,
-    calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]],
-    method: Method,
-    seeds: Sequence[int | None],
-    settings: Mapping[str, Any],
-) -> Checkpoint:
-    """The checkpoint of a call of ``infer`` or ``infer_many``.
+def _journal(folder: Path, number: int) -> Journal:
+    return Journal(folder / f"{number:06}.journal")
+
+
+def open_checkpoint(path: str | os.PathLike[str], problems: Problems) -> Checkpoint:
+    """The checkpoint of some problems.
 
     Args:
         path: the folder.
-        program: what is run.
-        calls: its arguments, for each problem.
-        method: how.
-        seeds: of each problem.
-        settings: whatever else decides the outcome, by name.
+        problems: what is run, on what, and how.
 
     Raises:
         CheckpointMismatch: the folder holds another run.
@@ -154,31 +143,21 @@ def open_checkpoint(
     from .identity import Identity
 
     identity = Identity()
+    program, method = problems.program, problems.method
     what = {"ppl": _version(), "python": ".".join(platform.python_version_tuple()[:2])}
     if "torch" in sys.modules:
         what["torch"] = str(sys.modules["torch"].__version__)
     what["program"] = identity.of(program)
     what["method"] = f"{_ADDRESS.sub('', method.describe())} ({identity.of(method)})"
-    for name, value in settings.items():
-        what[name] = value if isinstance(value, str) else identity.shown(value)
-    problems = [(identity.of(call), seed) for call, seed in zip(calls, seeds, strict=True)]
-    return Checkpoint(path, {**what, **identity.parts}, identity.held, problems)
-
-
-def settings_of(
-    program: Program, proposals: Any, on_error: str, limits: tuple[Budget | Mapping[str, float] | None, Any]
-) -> dict[str, Any]:
-    """What else decides the outcome of a run."""
-    pipeline, budget = program.pipeline, Budget.of(limits[0])
-    passes = [] if pipeline is None else [each.name for each in pipeline.passes]
-    return {
-        "passes": ", ".join(passes) or "none",
-        "keep": ", ".join(sorted(pipeline.keep)) if pipeline else "",
-        "proposals": proposals,
-        "on_error": on_error,
-        "budget": None if budget is None else repr(budget),
-        "stop": limits[1],
-    }
+    if program.pipeline is not None:
+        what["passes"] = ", ".join(each.name for each in program.pipeline.passes) or "none"
+        what["keep"] = ", ".join(sorted(program.pipeline.keep))
+    budget, stop = problems.limits
+    what["budget"] = repr(budget)
+    for name, value in (("proposals", problems.proposals), ("on_error", problems.on_error), ("stop", stop)):
+        what[name] = identity.shown(value)
+    digests = [(identity.of(call), seed) for call, seed in zip(problems.calls, problems.seeds, strict=True)]
+    return Checkpoint(path, {**what, **identity.parts}, identity.held, digests)
 
 
 def _version() -> str:

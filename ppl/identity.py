@@ -148,7 +148,7 @@ class Identity:
             self.parts[name] = _digest(to_text(program.compiled.ir))
         return name
 
-    def _function(self, function: types.FunctionType) -> str:
+    def _function(self, function: Any) -> str:
         module = function.__module__ or "__main__"
         name = f"{function.__qualname__}()"
         if not _is_users(module) or id(function.__code__) in self._known:

@@ -1,44 +1,30 @@
-"""``infer`` and ``infer_many``."""
+"""``infer``, ``infer_many`` and ``infer_stream``."""
 
 from __future__ import annotations
 
 import os
 import random
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from .compiler.requests import Block
 from .compiler.scan import parameters
 from .guides import check_guide
 from .posterior import Posterior
 from .program import Passes, Program, check_address
-from .runtime.budget import Budget, Control, controlled
-from .runtime.guide import GuidedMachine
-from .runtime.machine import Machine, Tally
+from .running import Arguments, Journals, Problems, Progress, Proposals, Stop, run_problems, stream, warn_user
+from .runtime.budget import Budget
 from .runtime.methods import Method, UnknownOption, make_method
-from .runtime.operands import Proposal
-from .runtime.population import Population, World
-from .runtime.recording import recorded
-from .runtime.result import Cost, Death, Result
-from .runtime.scheduler import Scheduler, Task
-from .runtime.source import RandomSource, Source, derive, fresh_seed
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+    from .cluster import Workers
 
-Progress = Callable[[int, Population], None]
-Proposals = Mapping[str, Proposal] | Program | None
-Stop = Callable[[Population], bool]
+__all__ = ["infer", "infer_many", "infer_stream", "run_problems"]
+
 Limits = Mapping[str, float]
-
-_OUTSIDE = 5
-"""The stack level of whoever called ``infer`` or ``infer_many``, for warnings."""
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def infer(
@@ -93,8 +79,11 @@ def infer(
     """
     call = (tuple(args), dict(kwargs or {}))
     program = _under(program, passes, keep, proposals)
-    limits = (budget, stop)
-    return _infer(program, [call], method, [seed], proposals, on_error, progress, limits, 1, checkpoint, options)[0]
+    recipe = _recipe(program, method, options)
+    limits = (Budget.of(budget), stop)
+    problems = Problems(program, [call], recipe, [seed], proposals, on_error, limits)
+    ((_, posterior),) = _run(_checked(problems), progress, checkpoint)
+    return posterior
 
 
 def infer_many(
@@ -112,6 +101,7 @@ def infer_many(
     passes: Passes = None,
     keep: Iterable[str] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    workers: int | Workers | None = None,
     **options: Any,
 ) -> list[Posterior]:
     """The posteriors of a program on many inputs; their model calls share batches.
@@ -124,12 +114,68 @@ def infer_many(
         method, proposals, on_error, progress, budget, stop, passes, keep, checkpoint, options: as for :func:`infer`.
         seed: one for all problems, or one for each.
         concurrency: how many problems to work on at a time.
+        workers: how many processes of a Ray cluster to share the problems among, each with models of its own; see
+            :mod:`ppl.cluster`. By default this process does it all. Nothing but the cost depends on it.
 
     Returns:
         The posteriors, in the order of the inputs.
+
+    Raises:
+        ImportError: ``workers`` was given, and Ray is not installed.
+    """
+    found = dict(
+        infer_stream(
+            program,
+            inputs,
+            method=method,
+            seed=seed,
+            proposals=proposals,
+            on_error=on_error,
+            progress=progress,
+            budget=budget,
+            stop=stop,
+            concurrency=concurrency,
+            passes=passes,
+            keep=keep,
+            checkpoint=checkpoint,
+            workers=workers,
+            **options,
+        )
+    )
+    return [found[number] for number in range(len(found))]
+
+
+def infer_stream(
+    program: Program,
+    inputs: Iterable[Any],
+    *,
+    method: str | Method = "smc",
+    seed: int | Sequence[int] | None = None,
+    proposals: Proposals = None,
+    on_error: str = "raise",
+    progress: bool | Progress = False,
+    budget: Budget | Limits | None = None,
+    stop: Stop | None = None,
+    concurrency: int = 64,
+    passes: Passes = None,
+    keep: Iterable[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    workers: int | Workers | None = None,
+    **options: Any,
+) -> Iterator[tuple[int, Posterior]]:
+    """:func:`infer_many`, one by one: what is finished is there at once.
+
+    Args:
+        program, inputs: the program, and one entry a problem.
+        method, seed, proposals, on_error, progress, budget, stop, passes, keep, options: as for :func:`infer_many`.
+        concurrency, checkpoint, workers: as for :func:`infer_many` too.
+
+    Returns:
+        An iterator over pairs of an input's place and its posterior, in order of completion. Work is done while it
+        is asked for the next; closed before its end, it drops the rest.
     """
     calls: list[Arguments] = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
-    seeds: list[int | None]
+    seeds: Sequence[int | None]
     if seed is None or isinstance(seed, int | Integral):  # numpy's integers are no int
         seeds = [seed] * len(calls)
     else:
@@ -137,10 +183,9 @@ def infer_many(
         if len(seeds) != len(calls):
             raise ValueError(f"{len(seeds)} seeds for {len(calls)} inputs; give one seed for all, or one for each")
     program = _under(program, passes, keep, proposals)
-    limits = (budget, stop)
-    return _infer(
-        program, calls, method, seeds, proposals, on_error, progress, limits, concurrency, checkpoint, options
-    )
+    recipe = _recipe(program, method, options)
+    problems = Problems(program, calls, recipe, seeds, proposals, on_error, (Budget.of(budget), stop), concurrency)
+    return _run(_checked(problems), progress, checkpoint, workers)
 
 
 def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Proposals) -> Program:
@@ -156,28 +201,11 @@ def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Pro
     return program.with_passes(passes, (*addresses, *proposed))
 
 
-def _infer(
-    program: Program,
-    calls: Sequence[Arguments],
-    method: str | Method,
-    seeds: Sequence[int | None],
-    proposals: Proposals,
-    on_error: str,
-    progress: bool | Progress,
-    limits: tuple[Budget | Limits | None, Stop | None],
-    concurrency: int,
-    checkpoint: str | os.PathLike[str] | None,
-    options: dict[str, Any],
-) -> list[Posterior]:
+def _recipe(program: Program, method: str | Method, options: dict[str, Any]) -> Method:
+    """The method that is meant."""
     if not isinstance(program, Program):
         hint = "put @program above it" if callable(program) else "write infer(program, x), not infer(program(x))"
         raise TypeError(f"infer takes a @program, got {type(program).__name__}: {hint}")
-    for seed in seeds:
-        if seed is not None and not isinstance(seed, Integral):
-            raise TypeError(f"seed is an integer, got {seed!r}")
-    seeds = [None if seed is None else int(seed) for seed in seeds]
-    if on_error not in ("raise", "kill"):
-        raise ValueError(f"on_error is 'raise' or 'kill'; got {on_error!r}")
     try:
         recipe = make_method(method, options)
     except UnknownOption as error:
@@ -186,119 +214,66 @@ def _infer(
         hint = f"An argument of {program.name} goes into kwargs={{{error.option!r}: ...}}"
         raise ValueError(f"{error}. {hint}") from None
     recipe.check(program.sites)
-    bounds = Budget.of(limits[0]), limits[1]
-    _check_proposals(program, proposals)
+    return recipe
+
+
+def _checked(problems: Problems) -> Problems:
+    """The same, unless something makes no sense."""
+    for seed in problems.seeds:
+        if seed is not None and not isinstance(seed, Integral):
+            raise TypeError(f"seed is an integer, got {seed!r}")
+    if problems.on_error not in ("raise", "kill"):
+        raise ValueError(f"on_error is 'raise' or 'kill'; got {problems.on_error!r}")
+    _check_proposals(problems.program, problems.proposals)
+    return replace(problems, seeds=[None if seed is None else int(seed) for seed in problems.seeds])
+
+
+def _run(
+    problems: Problems,
+    progress: bool | Progress,
+    checkpoint: str | os.PathLike[str] | None,
+    workers: int | Workers | None = None,
+) -> Iterator[tuple[int, Posterior]]:
+    """Run problems where and as they are to be run."""
     with ExitStack() as stack:
+        journals: Journals | None = None
+        if checkpoint is not None:
+            from .checkpoint import open_checkpoint
+
+            saved = stack.enter_context(open_checkpoint(checkpoint, problems))
+            problems, journals = replace(problems, seeds=saved.seeds), saved.journals
         report = progress if callable(progress) else None
         if progress is True:
             from .progress import LiveProgress
 
-            report = stack.enter_context(LiveProgress(len(calls), recipe)).report
-        saved = None
-        if checkpoint is not None:
-            from .checkpoint import open_checkpoint, settings_of
+            report = stack.enter_context(LiveProgress(len(problems.calls), problems.method)).report
+        if workers is None:
+            yield from _watched(problems.program, stream(problems, report=report, journals=journals))
+            return
+        from .cluster import stream_on_workers
 
-            settings = settings_of(program, proposals, on_error, bounds)
-            saved = stack.enter_context(open_checkpoint(checkpoint, program, calls, recipe, seeds, settings))
+        if progress:
+            raise ValueError("progress is not shown from workers; iterate over infer_stream(...), and show what comes")
+        yield from stream_on_workers(problems, workers, journals)
+
+
+def _watched(program: Program, found: Iterator[tuple[int, Posterior]]) -> Iterator[tuple[int, Posterior]]:
+    """What was found; with a warning if it involved randomness that no seed repeats."""
+    drew = False
+    while True:
         before = _global_randomness()
-        found = run_problems(
-            program, calls, recipe, seeds, proposals, on_error, report, concurrency, limits=bounds, checkpoint=saved
-        )
+        entry = next(found, None)
         after = _global_randomness()
-    # A generator that was not loaded before can't be compared.
-    if any(old is not None and old != new for old, new in zip(before, after, strict=True)):
-        warnings.warn(
+        # A generator that was not loaded before can't be compared.
+        drew |= any(old is not None and old != new for old, new in zip(before, after, strict=True))
+        if entry is None:
+            break
+        yield entry
+    if drew:
+        warn_user(
             f"{program.name} drew from a global random generator (random, numpy or torch): such draws are no part of "
-            "the posterior and no seed repeats them. Draw with sample(distribution) instead.",
-            stacklevel=3,
+            "the posterior and no seed repeats them. Draw with sample(distribution) instead."
         )
-    return found
-
-
-def run_problems(
-    program: Program,
-    calls: Sequence[Arguments],
-    method: Method,
-    seeds: Sequence[int | None],
-    proposals: Proposals = None,
-    on_error: str = "raise",
-    report: Progress | None = None,
-    concurrency: int = 64,
-    source: Source | None = None,
-    limits: tuple[Budget | None, Stop | None] = (None, None),
-    checkpoint: Checkpoint | None = None,
-) -> list[Posterior]:
-    """Run a method on several problems, in shared batches. :func:`infer` and :func:`infer_many` are front ends of it.
-
-    Args:
-        source: where outcomes come from; random numbers by default, the exact source for certificates.
-        limits: what each problem may use, and a rule that ends it.
-        checkpoint: where to write down what was answered, and whose seeds to take.
-    """
-    source = source or RandomSource()
-    machines: dict[int, Machine] = {}
-    chosen = [fresh_seed() if seed is None else seed for seed in seeds] if checkpoint is None else checkpoint.seeds
-    started: dict[int, float] = {}
-    scheduler = Scheduler(concurrency)
-    prepare = None if program.pipeline is None else program.prepared(program.pipeline)
-
-    def tasks() -> Iterator[tuple[Task[Population], Source]]:
-        for number, (args, kwargs) in enumerate(calls):
-            machine = machines[number] = _machine(source, proposals, args, kwargs, on_error, prepare)
-            started[number] = time.perf_counter()
-            key = derive(chosen[number] % 2**64, "infer")
-            told = None if report is None else _reporter(report, number)
-            control = Control(*limits)
-            task = controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control)
-            yield task if checkpoint is None else recorded(task, checkpoint.journal(number)), source
-
-    found: dict[int, Posterior] = {}
-    for number, population in scheduler.run(tasks()):
-        tally = machines[number].tally
-        used = scheduler.usage()
-        seconds = time.perf_counter() - started[number]
-        cost = Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds)
-        _warn_of_unused(program, machines[number])
-        found[number] = Posterior(_result(program, method, population, tally, chosen[number], cost))
-    return [found[number] for number in range(len(calls))]
-
-
-def _machine(
-    source: Source,
-    proposals: Proposals,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    on_error: str,
-    prepare: Callable[[Any], Block] | None,
-) -> Machine:
-    """The machine of one problem."""
-    if not isinstance(proposals, Program):
-        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
-    tally = Tally()
-    guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
-    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, guide=guide)
-
-
-def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:
-    return Result(
-        runs=population.runs(),
-        log_evidence=population.log_evidence if method.evidence and population.incomplete is None else None,
-        guarantee=method.guarantee if population.incomplete is None else "heuristic",
-        method=method.describe(),
-        program=program.name,
-        particles=len(population.particles),
-        seed=seed,
-        history=tuple(population.history),
-        deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),
-        cost=cost,
-        incomplete=population.incomplete,
-        bounds=population.bounds,
-        chains=population.chains,
-    )
-
-
-def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
-    return lambda population: report(number, population)
 
 
 def _check_proposals(program: Program, proposals: Proposals) -> None:
@@ -320,18 +295,6 @@ def _check_proposals(program: Program, proposals: Proposals) -> None:
         nested = any(site.kind == "program" for site in program.sites)
         if not nested and all(site.name != name for site in program.sites):
             check_address(program, name)
-
-
-def _warn_of_unused(program: Program, machine: Machine) -> None:
-    """A fixed site or a proposal that no run reached is most likely misspelt."""
-    asked = [*(program.fixed or {}), *machine.proposals]
-    unused = [name for name in asked if name not in machine.used]
-    if unused:
-        warnings.warn(
-            f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
-            f"infer({program.name}, ..., method='forward').addresses() lists the addresses",
-            stacklevel=_OUTSIDE,
-        )
 
 
 def _global_randomness() -> tuple[Any, ...]:

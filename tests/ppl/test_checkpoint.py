@@ -116,7 +116,7 @@ def _outcome_or_less(posterior: Posterior) -> Any:
 
 def test_the_engine_may_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = outcome(run(None))
-    model = LETTERS.model
+    model: Any = LETTERS.model
     whole, left = model.logits, 4
 
     def dying(nodes: Any) -> Any:
@@ -340,7 +340,7 @@ def told(folder: Path, **changes: str) -> Any:
         ({}, {"resampling": "multinomial"}, r"method: .*multinomial"),
         ({}, {"kwargs": {"words": 3}}, "the arguments"),
         ({}, {"lm": table_lm(["a", "b", "c"], seed=2, eos=".")}, "the model table"),
-        ({}, {"on_error": "kill"}, "on_error: raise then, kill now"),
+        ({}, {"on_error": "kill"}, "on_error: 'raise' then, 'kill' now"),
         ({}, {"passes": []}, "passes: .* then, none now"),
         ({}, {"budget": {"tokens": 9}}, r"budget: .* then, Budget\(tokens=9"),
         ({}, {"stop": lambda population: False}, "stop: None then"),

@@ -1,0 +1,184 @@
+"""Running a method on problems: what is behind ``infer``, in this process or in a worker's."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .compiler.requests import Block
+from .posterior import Posterior
+from .program import Program
+from .runtime.budget import Budget, Control, controlled
+from .runtime.guide import GuidedMachine
+from .runtime.journal import Journal
+from .runtime.machine import Machine, Tally
+from .runtime.methods import Method
+from .runtime.operands import Proposal
+from .runtime.population import Population, World
+from .runtime.recording import recorded
+from .runtime.result import Cost, Death, Result
+from .runtime.scheduler import Scheduler, Task
+from .runtime.source import RandomSource, Source, derive, fresh_seed
+
+Progress = Callable[[int, Population], None]
+Proposals = Mapping[str, Proposal] | Program | None
+Stop = Callable[[Population], bool]
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+Journals = Callable[[int], Journal]
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is to be inferred: a program on some inputs, and how.
+
+    Attributes:
+        program: what is run.
+        calls: its arguments, for each problem.
+        method: how each is inferred.
+        seeds: of each problem; ``None`` for a fresh one.
+        proposals: see ``infer``.
+        on_error: ``raise`` or ``kill``.
+        limits: what each problem may use, and a rule that ends it.
+        concurrency: how many problems to work on at a time.
+    """
+
+    program: Program
+    calls: Sequence[Arguments]
+    method: Method
+    seeds: Sequence[int | None]
+    proposals: Proposals = None
+    on_error: str = "raise"
+    limits: tuple[Budget | None, Stop | None] = (None, None)
+    concurrency: int = 64
+
+
+def stream(
+    problems: Problems,
+    numbers: Sequence[int] | None = None,
+    report: Progress | None = None,
+    source: Source | None = None,
+    journals: Journals | None = None,
+) -> Iterator[tuple[int, Posterior]]:
+    """Run a method on several problems, in shared batches.
+
+    Args:
+        problems: the problems.
+        numbers: which of them; all by default.
+        report: told the number of a problem and its population after each step.
+        source: where outcomes come from; random numbers by default, the exact source for certificates.
+        journals: where each problem writes down what it was answered, and finds what it was answered before.
+
+    Yields:
+        The number of a problem and its posterior, in order of completion.
+    """
+    source = source or RandomSource()
+    program, method = problems.program, problems.method
+    machines: dict[int, Machine] = {}
+    chosen: dict[int, int] = {}
+    started: dict[int, float] = {}
+    scheduler = Scheduler(problems.concurrency)
+    prepare = None if program.pipeline is None else program.prepared(program.pipeline)
+    asked = list(range(len(problems.calls)) if numbers is None else numbers)
+
+    def tasks() -> Iterator[tuple[Task[Population], Source]]:
+        for number in asked:
+            args, kwargs = problems.calls[number]
+            machine = machines[number] = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare)
+            started[number] = time.perf_counter()
+            seed = problems.seeds[number]
+            chosen[number] = fresh_seed() if seed is None else seed
+            key = derive(chosen[number] % 2**64, "infer")
+            told = None if report is None else _reporter(report, number)
+            control = Control(*problems.limits)
+            task = controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control)
+            yield task if journals is None else recorded(task, journals(number)), source
+
+    for place, population in scheduler.run(tasks()):
+        number = asked[place]
+        machine = machines.pop(number)
+        tally, used = machine.tally, scheduler.usage()
+        seconds = time.perf_counter() - started[number]
+        cost = Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds)
+        _warn_of_unused(program, machine)
+        yield number, Posterior(_result(program, method, population, tally, chosen[number], cost))
+
+
+def run_problems(
+    program: Program,
+    calls: Sequence[Arguments],
+    method: Method,
+    seeds: Sequence[int | None],
+    proposals: Proposals = None,
+    source: Source | None = None,
+) -> list[Posterior]:
+    """The posteriors of several problems, in their order; for whoever needs no more than that.
+
+    Args:
+        program, calls, method, seeds, proposals: see :class:`Problems`.
+        source: see :func:`stream`.
+    """
+    found = dict(stream(Problems(program, calls, method, seeds, proposals), source=source))
+    return [found[number] for number in range(len(calls))]
+
+
+def warn_user(message: str) -> None:
+    """Warn, at the line outside this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def _machine(
+    source: Source,
+    proposals: Proposals,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    on_error: str,
+    prepare: Callable[[Any], Block] | None,
+) -> Machine:
+    """The machine of one problem."""
+    if not isinstance(proposals, Program):
+        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
+    tally = Tally()
+    guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
+    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, guide=guide)
+
+
+def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:
+    return Result(
+        runs=population.runs(),
+        log_evidence=population.log_evidence if method.evidence and population.incomplete is None else None,
+        guarantee=method.guarantee if population.incomplete is None else "heuristic",
+        method=method.describe(),
+        program=program.name,
+        particles=len(population.particles),
+        seed=seed,
+        history=tuple(population.history),
+        deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),
+        cost=cost,
+        incomplete=population.incomplete,
+        bounds=population.bounds,
+        chains=population.chains,
+    )
+
+
+def _reporter(report: Progress, number: int) -> Callable[[Population], None]:
+    return lambda population: report(number, population)
+
+
+def _warn_of_unused(program: Program, machine: Machine) -> None:
+    """A fixed site or a proposal that no run reached is most likely misspelt."""
+    asked = [*(program.fixed or {}), *machine.proposals]
+    unused = [name for name in asked if name not in machine.used]
+    if unused:
+        warn_user(
+            f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
+            f"infer({program.name}, ..., method='forward').addresses() lists the addresses"
+        )
