@@ -11,14 +11,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from .runtime.engines.constraint import Constraint, State
 
-if sys.version_info >= (3, 11):
-    from re import _parser as _sre  # type: ignore[attr-defined]
-else:
-    import sre_parse as _sre
+_sre: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 
 MAX_STATES = 20_000
 """The largest automaton; ``x{1000}{1000}`` has no business in a program."""
