@@ -313,16 +313,19 @@ class ServerEngine(Engine):
 
     def _wait(self) -> None:
         """Take what was answered: at least one answer, and whatever else is there already."""
+        answers = self._answers
         while True:
-            take, jobs, future = self._answers.get()
+            take, jobs, future = answers.get()
             self._flying.discard(future)
+            if future.cancelled():
+                return
             error = future.exception()
             if error is None:
                 take(future.result())
             else:
                 for job in jobs:
                     job.error = RequestError(str(error) or type(error).__name__, job.request)
-            if self._answers.empty():
+            if answers.empty():
                 return
 
     def _count(self, positions: int) -> None:

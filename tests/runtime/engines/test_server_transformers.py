@@ -1,0 +1,116 @@
+"""A real server: ``transformers serve`` with the bundled model, beside the same model in this process.
+
+It gives texts, without ids and without log-probabilities: what can be compared are texts and how often they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from ppl import condition, infer, load_lm, program, sample
+from ppl.bundled import model_path
+from ppl.lm import LM
+from ppl.runtime.engines.base import RequestError
+from tests.servers.faulty_proxy import FAULTS, FaultyProxy, proxying
+from tests.servers.processes import started, transformers_serve
+
+NAME = str(model_path())
+PROMPT = "Q: Start with 17. Add 25. Multiply by 3.\n"
+
+pytest.importorskip("fastapi", reason="transformers serve needs its extra: pip install 'transformers[serving]'")
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with started(transformers_serve(), "/health", patience=120) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def served(url: str) -> LM:
+    return load_lm(url, model=NAME)
+
+
+@program
+def solve(lm: LM) -> str:
+    thought = lm.context(PROMPT)
+    for _ in range(2):
+        line = sample(thought.line(max_tokens=16))
+        thought = thought + line
+        condition("=" in line)
+    return str(thought).removeprefix(PROMPT)
+
+
+def test_it_says_what_it_can_do(served: LM) -> None:
+    told = served.describe()
+    for words in (
+        "transformers serve",
+        "prompts as text",
+        "no log-probabilities",
+        "can't score",
+        "one request at a time",
+    ):
+        assert words in told
+
+
+def test_the_most_likely_text_is_the_same(served: LM) -> None:
+    here = load_lm()
+    for prompt in (PROMPT, PROMPT + "17+25=42\n", "Check: 2+2=5\n"):
+        for settings in ({"stop": "\n"}, {"max_tokens": 5}, {"stop": ("=", "no")}):
+            there, expected = (
+                lm.context(prompt).text(**{"max_tokens": 40, **settings}, temperature=0).sample(0)  # type: ignore[arg-type]
+                for lm in (served, here)
+            )
+            assert (str(there), there.finish, there.tokens) == (str(expected), expected.finish, expected.tokens)
+
+
+@pytest.mark.parametrize("law", [(1.0, 1.0, None), (2.0, 1.0, 3), (1.5, 0.6, None)])
+def test_texts_come_as_often_as_they_should(served: LM, law: tuple[float, float, int | None]) -> None:
+    """Pearson's statistic against the model in this process; fixed seeds, and a false alarm once in 10,000."""
+    temperature, top_p, top_k = law
+    prompt, n = "Q: Start with ", 60
+    there, here = (lm.context(prompt).token(temperature, top_p, top_k) for lm in (served, load_lm()))
+    counts: dict[str, int] = {}
+    for seed in range(n):
+        text = str(there.sample(seed))
+        counts[text] = counts.get(text, 0) + 1
+    probabilities = {str(text): math.exp(log_prob) for text, log_prob in here.outcomes()}
+    assert set(counts) <= set(probabilities)
+    large = [text for text, p in probabilities.items() if n * p >= 4]
+    cells = [(counts.get(text, 0), n * probabilities[text]) for text in large]
+    rest = n - sum(expected for _, expected in cells)
+    if rest > 1:
+        cells.append((n - sum(count for count, _ in cells), rest))
+    statistic = sum((count - expected) ** 2 / expected for count, expected in cells)
+    degrees = len(cells) - 1
+    assert degrees >= 1 and statistic < degrees * (1 - 2 / (9 * degrees) + 3.719 * math.sqrt(2 / (9 * degrees))) ** 3
+
+
+def test_inference_on_it_and_again_with_every_fault(url: str, served: LM) -> None:
+    plain = infer(solve, served, method="smc", n=6, seed=2)
+    assert all("=" in run.value for run in plain.runs if run.log_weight > -math.inf)
+    faults = [fault for fault in FAULTS if fault != "nan"]
+    proxy = FaultyProxy(lambda number: faults[number // 2 % len(faults)] if number % 2 else "")
+    with proxying(proxy, url) as broken:
+        lm = load_lm(broken, model=NAME, backoff=0.01, retries=6)
+        again = infer(solve, lm, method="smc", n=6, seed=2)
+    assert proxy.seen > 2 * len(faults)
+    assert [run.value for run in again.runs] == [run.value for run in plain.runs]
+    assert again.log_evidence == plain.log_evidence
+
+
+def test_what_it_cannot_do_is_refused(served: LM) -> None:
+    with pytest.raises(RequestError, match="can't tell the log-probability of a given text"):
+        served.context(PROMPT).line().log_prob("17+25=42\n")
+    with pytest.raises(RequestError, match="use a server that does"):
+        served.context(PROMPT).choice(["yes", "no"]).sample(0)
+
+
+def test_another_model_is_an_error(url: str) -> None:
+    with pytest.raises(RuntimeError, match="pinned to"):
+        load_lm(url, model="another", tokenizer=NAME)
+    with pytest.raises(RuntimeError, match=r"which model\?.*model="):
+        load_lm(url)
