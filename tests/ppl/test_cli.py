@@ -152,7 +152,7 @@ def test_ruled_out_reports_where(run: Run) -> None:
         (["run", "coins.py:needs"], ["needs(question, depth) needs --arg question=… --arg depth=…"]),
         (["run", "coins.py:coins", "--arg", "wnated=1"], ["no parameter 'wnated'", "p, wanted, label", "mean wanted?"]),
         (["run", "coins.py:coins", "--arg", "wanted"], ["--arg wanted: write --arg NAME=VALUE"]),
-        (["run", "coins.py:coins", "--method", "smd"], ["no method 'smd'", "smc, importance", "Did you mean smc?"]),
+        (["run", "coins.py:coins", "--method", "smd"], ["no method 'smd'", "there are smc, ", "Did you mean smc?"]),
         (["run", "coins.py:coins", "--option", "ess=1"], ["method smc has no option 'ess'", "ess_threshold"]),
         (["run", "coins.py:coins", "--option", "ess_threshold=2"], ["from 0 to 1; got 2"]),
         (["run", "coins.py:coins", "--n", "0"], ["1 or more; got 0"]),
