@@ -50,12 +50,13 @@ class Transitions:
     """A Markov chain on the support of a finite program.
 
     Attributes:
-        states: what tells each apart: its choices.
+        states: what tells each apart.
         target: π, float64 [states].
         matrix: K, float64 [states, states]; row x is the law of the next state after x.
         reversible: whether detailed balance is claimed.
         leaves: how many steps were run.
         outside: the largest probability of a step to what is no state.
+        values: what the program returned, in each state.
         margin: where states are more than runs, the largest difference between the law of their runs and the program's.
     """
 
@@ -66,6 +67,7 @@ class Transitions:
     leaves: int
     outside: float = 0.0
     margin: float = 0.0
+    values: tuple[Any, ...] = ()
 
     @property
     def stationarity(self) -> float:
@@ -178,7 +180,8 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     total = log_sum_exp(list(masses.values()))
     pi = np.array([math.exp(mass - total) for mass in masses.values()])
     margin = _margin(method, runs, states, pi)
-    return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin)
+    values = tuple(method.run_of(state).value for state in states.values())
+    return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin, values)
 
 
 def _states(counted: _Counted, method: Chains, runs: list[Particle]) -> tuple[dict[Any, Any], dict[Any, float]]:
@@ -228,8 +231,8 @@ class _Counted:
         except TooMany:
             raise TooLarge(
                 f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "
-                "down its transition matrix. Shrink the program (fewer choices, fewer outcomes, shorter texts), take fewer "
-                "particles or raise limit=; else test it by calibrate or geweke",
+                "down its transition matrix. Shrink the program (fewer choices, fewer outcomes, shorter texts), take "
+                "fewer particles or raise limit=; else test it by calibrate or geweke",
                 self.method,
             ) from None
         except NotFinite as error:

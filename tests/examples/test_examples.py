@@ -29,7 +29,7 @@ from ppl.bundled import model_path
 from ppl.runtime.methods import METHODS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-MODEL_FREE = {"bayes_net", "constrained_writing", "custom_proposal", "guide", "hmm", "own_method"}
+MODEL_FREE = {"bayes_net", "constrained_writing", "custom_kernel", "custom_proposal", "guide", "hmm", "own_method"}
 MODEL_FREE |= {"recursion", "state_space"}
 WITH_MODEL = {"answers", "arithmetic", "judge", "tools"}
 REPEATS = 16
@@ -258,6 +258,25 @@ def test_custom_proposal() -> None:
     for way in ("in the program", "from outside"):
         unbiased(lambda seed, way=way: example["run"](way, n=25, seed=seed), log_z, Posterior.expectation, mean)  # type: ignore[misc]
         assert example["run"](way, n=200).ess > 100 > 10 * plain.ess
+
+
+def test_custom_kernel() -> None:
+    example = load("custom_kernel")
+    numbers, target, noise = (example[k] for k in ("NUMBERS", "PRODUCT", "NOISE"))
+    weights = {(x, y): math.exp(-0.5 * ((x * y - target) / noise) ** 2) for x in numbers for y in numbers}
+    exact = infer(example["product"], method="enumerate").distribution()
+    for pair, weight in weights.items():
+        assert exact[pair] == pytest.approx(weight / sum(weights.values()), abs=1e-12)
+
+    left = {}
+    for way, mine in example["KERNELS"].items():
+        found = example["transitions"](example["product"], kernel=mine)
+        assert found and abs(found.target - np.array([exact[value] for value in found.values])).max() < 1e-12
+        left[way] = example["second_eigenvalue"](found)
+    assert left["single sites"] > 0.9999 and max(left["and the mirror"], left["a program"]) < 0.98
+    stuck, crossing = (example["run"](way, steps=200) for way in ("single sites", "and the mirror"))
+    assert example["crossings"](stuck) == 0 < 100 < example["crossings"](crossing)
+    assert crossing.probability(example["positive"]) == pytest.approx(0.5, abs=0.15)
 
 
 def test_state_space() -> None:
