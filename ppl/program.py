@@ -73,8 +73,14 @@ class Program:
         function = fork(self._function, memo)
         if function is self._function:
             return self
-        new = memo[id(self)] = type(self)(function, self._fixed, self._compiler, self.pipeline)
+        new = memo[id(self)] = self._like(function, self._fixed, self.pipeline)
         return new
+
+    def _like(
+        self, function: Callable[..., Any], fixed: Mapping[str, Fixed] | None, pipeline: Pipeline | None
+    ) -> Program:
+        """A program that differs in these."""
+        return type(self)(function, fixed, self._compiler, pipeline)
 
     @property
     def entry(self) -> Block:
@@ -160,7 +166,7 @@ class Program:
         Raises:
             ValueError: there is no pass of that name.
         """
-        return type(self)(self._function, self._fixed, self._compiler, make_pipeline(passes, keep))
+        return self._like(self._function, self._fixed, make_pipeline(passes, keep))
 
     def explain(self, passes: Passes = None, keep: Iterable[str] = ()) -> str:
         """What the compiler's passes did to the program and what they could not, with the reasons, and the IR.
@@ -190,7 +196,7 @@ class Program:
                 raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
         fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        return type(self)(self._function, fixed, self._compiler, self.pipeline)
+        return self._like(self._function, fixed, self.pipeline)
 
     def __repr__(self) -> str:
         changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())

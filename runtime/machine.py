@@ -35,7 +35,7 @@ from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
 from .together import Together, in_turn, one_by_one
-from .waiting import CallRequest, Entry, Tally, Wait
+from .waiting import Act, CallRequest, Entry, Tally, Wait
 
 
 @dataclass
@@ -145,6 +145,8 @@ class Machine:
                 in_turn(self, particle, ask.asks)  # type: ignore[attr-defined]
                 return None
             return Together(self, particle, tuple(ask.asks)).start()  # type: ignore[attr-defined]
+        elif isinstance(ask, Act):
+            return ask.answer(self, particle)
         else:  # a barrier
             particle.status = Status.SYNC
         self.resume(particle, None)

@@ -94,6 +94,7 @@ class World:
         key: everything random in this problem is derived from it.
         report: called with the population at each step, for progress displays.
         control: budget and early stop.
+        scope: the activation that the program runs in, where it is called by another; the outermost by default.
     """
 
     program: Runnable
@@ -103,6 +104,7 @@ class World:
     key: Key
     report: Callable[[Population], None] | None = None
     control: Control = field(default_factory=Control)
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def begin(world: World, key: Key) -> Particle:
     """A particle at the start of the program."""
     args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
     start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
-    return Particle(start, (), Scope("", world.program.fixed), key)
+    return Particle(start, (), world.scope or Scope("", world.program.fixed), key)
 
 
 def advance(
@@ -179,7 +181,7 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
             more = wait.then(completion)
             if more is not None:
                 particle.status = Status.WAITING
-                waits.append(more)
+                waits += (more, *more.others)
             elif particle.status is Status.READY or (through and particle.status is Status.SYNC):
                 ready.append(particle)
 

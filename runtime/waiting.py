@@ -36,6 +36,16 @@ class CallRequest(Request):
     site: Site
 
 
+class Act(Ask):
+    """A request that knows by itself how a machine answers it."""
+
+    __slots__ = ()
+
+    def answer(self, machine: Any, particle: Particle) -> Wait | None:
+        """Answer it, or begin to; what the particle waits for, if it waits for an engine."""
+        raise NotImplementedError
+
+
 @dataclass
 class Tally:
     """What happened on the way: deaths by site, requests and tokens."""

@@ -1,0 +1,143 @@
+"""Inference inside inference: a judge that reasons, a planner that simulates.
+
+- :func:`nested`: a program that is run by a method of its own wherever another calls it. ``z = nested(judge)(x)`` means
+  exactly what ``z = judge(x)`` does, the inner evidence included; only the estimate is better. As a statement of its
+  own, its value unused, it is a ``factor`` by the evidence of ``judge(x)``, estimated without bias (pseudo-marginal).
+- :func:`posterior_of`: the *normalised* posterior, a distribution like any other. An estimate of it would have to be
+  divided by an estimate of the evidence, which is biased with any number of particles; so it is computed exactly.
+
+Which of the two is meant makes a difference: a nested program's evidence counts in the caller, for example in which of
+two steps are worth going on from, and that of a posterior does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .compiler.passes import Pipeline
+from .compiler.requests import Block, Site
+from .dist import Finite
+from .program import Program
+from .runtime.methods import Enumerate, Method, make_method
+from .runtime.nested import entry
+from .runtime.particle import Fixed
+
+__all__ = ["PosteriorOf", "nested", "posterior_of"]
+
+
+class NestedProgram(Program):
+    """See :func:`nested`."""
+
+    def __init__(self, inner: Program, method: Method) -> None:
+        super().__init__(inner.function, inner.fixed, inner.compiler, inner.pipeline)
+        self.inner = inner
+        self.method = method
+
+    def _like(
+        self, function: Callable[..., Any], fixed: Mapping[str, Fixed] | None, pipeline: Pipeline | None
+    ) -> Program:
+        return NestedProgram(Program(function, fixed, self._compiler, pipeline), self.method)
+
+    @property
+    def entry(self) -> Block:
+        site = Site("program", self.name, 0, self.name, self.compiled.ir.span)
+        return entry(site, self.inner, self.method)
+
+    def entry_under(self, pipeline: Pipeline) -> Block:
+        return self.entry  # its machine prepares the inner program
+
+    def __repr__(self) -> str:
+        return f"nested({self.inner!r}, {self.method.describe()})"
+
+
+def nested(program: Program, method: str | Method = "smc", **options: Any) -> Program:
+    """The same program, run by a method of its own wherever another program calls it.
+
+    It means what ``program`` means, inline: E[weight · f] is the same, whatever the number of inner particles. Each
+    caller runs an inner population to its end, takes over one of its runs, picked by weight, with its choices at their
+    usual addresses, and multiplies its own weight by the inner estimate of the evidence (nested SMC: Naesseth, Lindsten
+    and Schön, 2015). The calls of all inner populations share batches with each other and with all else.
+
+    Worth it where the inner program's evidence is hard to meet by single runs: its own particles resample, and the
+    caller's weights vary less. Methods that record or branch (MCMC, ``move=``, guides, enumeration) run it inline.
+    Arguments that the inner program changes are its own copies. Inner particles count in a budget by the tokens and
+    calls that they use, not as particles.
+
+    Args:
+        program: a ``@program``.
+        method: a name or a method object whose guarantee is ``proper`` or ``exact`` and that estimates the evidence.
+        options: the method's own, such as ``n=4``.
+
+    Returns:
+        A program; call it inside others, by a name of its own.
+
+    Raises:
+        ValueError: the method estimates no evidence, so its runs can't be weighed.
+        TypeError: it is no program.
+    """
+    if not isinstance(program, Program):
+        raise TypeError(
+            f"nested() takes a @program, got {type(program).__name__}; write nested(judge), then judge's args"
+        )
+    recipe = make_method(method, dict(options))
+    if recipe.guarantee not in ("proper", "exact") or not recipe.evidence:
+        raise ValueError(
+            f"nested() needs a method that estimates the evidence without bias, such as SMC(n=4) or Enumerate(); "
+            f"{recipe.describe()} is {recipe.guarantee} and does not, so its caller could not be weighed"
+        )
+    recipe.check(program.sites)
+    inner = program.inner if isinstance(program, NestedProgram) else program
+    return NestedProgram(inner, recipe)
+
+
+class PosteriorOf(Finite):
+    """The exact posterior of a program over what it returns.
+
+    Attributes:
+        log_evidence: log Z of the program.
+    """
+
+    def __init__(self, outcomes: Mapping[Any, float] | list[tuple[Any, float]], log_evidence: float) -> None:
+        pairs = list(outcomes.items()) if isinstance(outcomes, Mapping) else outcomes
+        super().__init__([value for value, _ in pairs], [math.log(p) for _, p in pairs])
+        self.log_evidence = log_evidence
+
+
+def posterior_of(
+    program: Program,
+    *args: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    method: str | Method = "enumerate",
+    **options: Any,
+) -> PosteriorOf:
+    """The normalised posterior of a finite program over what it returns, exactly: to sample, to observe, to look at.
+
+    This is how programs reason about each other: ``observe(posterior_of(listener, word), meaning)`` in a speaker. It is
+    computed on the spot, with model calls in batches of its own; wrap it in ``functools.cache`` where many runs ask
+    for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a number to reckon with.
+
+    Args:
+        program: a ``@program`` with finitely many runs on these arguments.
+        args, kwargs: its arguments.
+        method: an exact one; ``Enumerate(...)``.
+        options: its own, such as ``max_runs``.
+
+    Raises:
+        ValueError: the method is not exact, or the posterior has no mass.
+    """
+    from .infer import infer
+
+    recipe = make_method(method, dict(options))
+    if not isinstance(recipe, Enumerate) or recipe.ignore_evidence:
+        raise ValueError(
+            f"posterior_of() is normalised, and {recipe.describe()} only estimates what to divide by, which is biased; "
+            f"leave method= out to enumerate, or write judge = nested({program.name}, {recipe.describe()}) and call "
+            "z = judge(...), whose weight carries the evidence"
+        )
+    found = infer(program, *args, method=recipe, kwargs=kwargs)
+    if found.empty:
+        raise ValueError(f"{program.name} rules out all its runs on these arguments, so it has no posterior")
+    log_evidence = found.log_evidence
+    return PosteriorOf(list(found.distribution().items()), log_evidence)

@@ -1,0 +1,144 @@
+"""A program that is run by a method of its own wherever another program calls it.
+
+Law: what it means is what it would mean inline. The inner method gives a population whose weights estimate the inner
+measure without bias; one of its runs, picked by weight, goes on in the caller, and the caller's weight is multiplied by
+the inner estimate of the evidence. So E[Ẑ δ_run] is the inner measure, and the outer weights stay proper (nested SMC:
+Naesseth, Lindsten and Schön, 2015; inference as a part of proposals: Lew et al., 2023). Nothing is divided by Ẑ: that
+would be biased at every number of inner particles.
+
+What inner particles wait for, their caller waits for, so that the calls of all populations share batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..compiler.requests import Block, Live, Site
+from .engines.base import Completion
+from .fork import own
+from .machine import Machine
+from .particle import Particle, Status, Trace
+from .population import Population, Runnable, World
+from .source import Key, Source, derive
+from .waiting import Act, Entry, Wait
+
+if TYPE_CHECKING:
+    import torch
+
+    from .methods.base import Method
+    from .scheduler import Answered, Task
+
+
+class Nested(Act):
+    """Run a program by a method of its own; answered with what one of its runs returned.
+
+    It is asked from within the activation of that program: the particle's scope is the inner one.
+    """
+
+    __slots__ = ("args", "kwargs", "method", "program")
+
+    def __init__(
+        self, site: Site, program: Runnable, method: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.site = site
+        self.index = ()
+        self.name = None
+        self.program = program
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+
+    def answer(self, machine: Machine, particle: Particle) -> Wait | None:
+        # Where runs are recorded, branch, are guided or only drawn, every choice has to be seen: there it runs inline.
+        if type(machine) is not Machine or machine.branch or machine.ignore_evidence:
+            particle.block, particle.live = Entry(self, machine.prepare), ()  # type: ignore[arg-type, assignment]
+            return None
+        return _Inside(machine, particle, self).go(None)
+
+
+def returned(answer: Any) -> tuple[Any, None, Live]:
+    """The block that a nested program ends with."""
+    return answer, None, ()
+
+
+def entry(site: Site, program: Runnable, method: Method) -> Block:
+    """The first block of a program that is run by a method of its own."""
+
+    def begin(*args: Any, **kwargs: Any) -> tuple[Any, Any, Live]:
+        return Nested(site, program, method, args, kwargs), returned, ()
+
+    return begin
+
+
+@dataclass
+class _Quiet(Source):
+    """A source that hears of no boundaries: those of an inner population are no steps of the outer one."""
+
+    source: Source
+
+    def choose(self, log_weights: Sequence[float], key: Key) -> int:
+        return self.source.choose(log_weights, key)
+
+    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
+        return self.source.choose_rows(log_probs, keys, counters)
+
+    def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
+        return self.source.offset(key, breaks)
+
+    def draw(self, distribution: Any, key: Key) -> Any:
+        return self.source.draw(distribution, key)
+
+
+class _Inside:
+    """An inner population under way, on behalf of a particle."""
+
+    def __init__(self, machine: Machine, particle: Particle, ask: Nested) -> None:
+        self.machine = machine
+        self.particle = particle
+        self.ask = ask
+        self.key = derive(particle.key, particle.scope.prefix, "nested")
+        inner = replace(machine, source=_Quiet(machine.source))  # they share the tally
+        world = World(ask.program, ask.args, ask.kwargs, inner, self.key, scope=particle.scope)
+        self.task: Task[Population] = ask.method.run(world)
+
+    def go(self, answered: Answered | None) -> Wait | None:
+        """Run on; what the particle waits for besides what it waits for already."""
+        try:
+            asked = next(self.task) if answered is None else self.task.send(answered)
+        except StopIteration as end:
+            self._ended(end.value)
+            return None
+        self.particle.status = Status.WAITING
+        waits = [self._for(wait) for wait in asked]
+        if not waits:
+            return None
+        waits[0].others = tuple(waits[1:])
+        return waits[0]
+
+    def _for(self, wait: Wait) -> Wait:
+        """A wait of an inner particle, as a wait of the caller."""
+
+        def then(completion: Completion) -> Wait | None:
+            return self.go([(wait, completion)])
+
+        return Wait(self.particle, wait.engine, wait.request, then, wait.ask or wait.particle.ask)
+
+    def _ended(self, population: Population) -> None:
+        """Let the caller go on with one of the inner runs, picked by weight."""
+        particle = self.particle
+        weights = [p.log_weight for p in population.particles]
+        if max(weights, default=-math.inf) == -math.inf:
+            self.machine.kill(particle, self.ask.site)
+            return
+        run = population.particles[self.machine.source.choose(weights, derive(self.key, "pick"))]
+        for choice in run.trace.choices() if run.trace else ():
+            particle.trace = Trace(choice, particle.trace)
+        if particle.names or run.names:
+            particle.names = frozenset(c.address for c in (particle.trace.choices() if particle.trace else ()))
+        particle.asked += run.asked
+        self.machine.resume(particle, own(run.value))
+        particle.status = Status.SYNC
+        self.machine._add(particle, self.ask, population.log_evidence, run.log_joint)
