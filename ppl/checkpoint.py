@@ -69,7 +69,7 @@ class Checkpoint:
     @property
     def journals(self) -> Journals:
         """From the number of a problem to its journal. It may be sent to other processes."""
-        return partial(_journal, self.path)
+        return partial(_journal, self.path.absolute())
 
     def close(self) -> None:
         """Leave it to other processes."""

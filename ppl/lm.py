@@ -35,6 +35,9 @@ class LM:
     __ppl_immutable__ = True  # all particles share it, also when it is an argument of the program
     __ppl_pure__ = frozenset({"context", "encode", "decode"})  # methods that change nothing, for the compiler
 
+    origin: tuple[Callable[..., LM], tuple[Any, ...]] | None = None
+    """How to have the same again, in another process."""
+
     def __init__(self, model: LanguageModel, make_engine: Callable[[], Engine], name: str) -> None:
         """Use :func:`load_lm` or :func:`table_lm` instead.
 
@@ -97,6 +100,11 @@ class LM:
             for completion in engine.step():
                 return completion
 
+    def __reduce__(self) -> tuple[Callable[..., LM], tuple[Any, ...]]:
+        if self.origin is None:
+            raise TypeError(f"{self!r} can't be sent to another process; one that load_lm or table_lm gave can")
+        return self.origin
+
     def __repr__(self) -> str:
         return f"LM({self.name!r}: {self.describe()})"
 
@@ -146,7 +154,15 @@ def load_lm(
         found: LM | None = cache.get(key)
         if found is None:
             found = cache[key] = _load(place, device, dtype, max_batch, options)
+            bundled = isinstance(place, str) and place == str(_BUNDLED)  # which lies elsewhere in another process
+            found.origin = _again, (None if bundled else place, device, dtype, max_batch, options)
         return found
+
+
+def _again(place: Any, device: str, dtype: str, max_batch: int | None, options: Mapping[str, Any]) -> LM:
+    """:func:`load_lm` of what another process has loaded."""
+    place = str(_BUNDLED) if place is None else place
+    return load_lm(place, device=device, dtype=dtype, max_batch=max_batch, **options)
 
 
 def unload_lms() -> None:
@@ -202,9 +218,16 @@ def table_lm(
     if rows is not None:
         if order is not None:
             raise ValueError("order goes with seed; with rows, the keys say how far back a row looks")
-        return _over(TableModel(vocabulary, rows, eos), "table", None)
-    assert seed is not None
-    return _over(TableModel.random(seed, vocabulary, eos, order), f"table {seed}", None)
+        found = _over(TableModel(vocabulary, rows, eos), "table", None)
+    else:
+        assert seed is not None
+        found = _over(TableModel.random(seed, vocabulary, eos, order), f"table {seed}", None)
+    found.origin = _table_again, (vocabulary, rows, eos, seed, order)
+    return found
+
+
+def _table_again(vocabulary: Any, rows: Any, eos: str | None, seed: int | None, order: int | None) -> LM:
+    return table_lm(vocabulary, rows, eos=eos, seed=seed, order=order)
 
 
 def _over(model: LogitModel, name: str, max_batch: int | None) -> LM:

@@ -30,6 +30,7 @@ class Program:
 
     __ppl_program__ = True
     __name__: str
+    __qualname__: str
 
     def __init__(
         self,
@@ -67,6 +68,16 @@ class Program:
     def compiler(self) -> Callable[[Callable[..., Any]], Compiled]:
         """What made the function run."""
         return self._compiler
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        from .shipping import reduced
+
+        return reduced(self)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        from .shipping import restore
+
+        restore(self, state)
 
     def __ppl_fork__(self, memo: dict[int, Any]) -> Program:
         """A copy for another particle: a nested program that captured mutable variables gets its own."""
