@@ -54,6 +54,7 @@ def proxying(proxy: FaultyProxy, url: str) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart
 
         def do_GET(self) -> None:
             self._send(*self._forward("GET", b""))

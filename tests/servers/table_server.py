@@ -175,6 +175,7 @@ def serving(table: TableServer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart
 
         def do_GET(self) -> None:
             self._answer(table.models() if self.path == "/v1/models" else None)

@@ -259,7 +259,7 @@ def test_strings_that_several_tokens_read_as_are_no_tokens() -> None:
 def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(TableServer(TABLE, key="sesame")) as url:
         lm = load_lm(url, tokenizer=TABLE, api_key="sesame")
-        assert "sesame" not in repr(lm) + repr(vars(lm)) + repr(lm.model) + lm.describe()
+        assert "sesame" not in repr(lm) + repr(lm.model) + repr(lm.model.__dict__) + lm.describe()
         monkeypatch.setenv("PPL_API_KEY", "open")
         with pytest.raises(RuntimeError, match="api_key=") as error:
             load_lm(url, tokenizer=TABLE)
