@@ -12,13 +12,13 @@ alone is checked, not believed, and its second eigenvalue tells how fast it forg
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from ppl import Posterior, factor, infer, program, sample, validate
 from ppl.dist import categorical
-from ppl.kernels import Cycle, Kernel, Propose, Random, SingleSite, Trace, Transitions, kernel, transitions
+from ppl.kernels import Cycle, Kernel, Moves, Propose, Random, SingleSite, Trace, Transitions, kernel, transitions
 from ppl.runtime.methods import MH
 
 NUMBERS = (-3, -2, -1, 0, 1, 2, 3)
@@ -34,7 +34,7 @@ def product() -> tuple[int, int]:
 
 
 @kernel(reversible=True)
-def mirror(trace: Trace, rng: Random) -> Generator:
+def mirror(trace: Trace, rng: Random) -> Moves:
     """Now and then change both signs; twice leads back, so that the weight of the update is the whole ratio."""
     if rng.flip(0.5):
         return trace

@@ -118,7 +118,7 @@ def chains_of(posterior: Posterior) -> dict[str, np.ndarray]:
 
     chains, runs = posterior.result.chains, posterior.result.runs
     if chains is None:
-        raise NoChains(f"{posterior.method} runs no Markov chains; how far to trust it say posterior.ess and .distinct")
+        raise NoChains(f"{posterior.method} runs no Markov chains: look at posterior.ess and posterior.distinct")
     if len(runs) < 4 * chains:
         raise NoChains(f"{posterior.method} kept {len(runs)} states of {chains} chains; at least 4 of each are needed")
     traces = [{choice.address: choice.value for choice in run.trace if not choice.observed} for run in runs]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from .base import Kernel, Power, Setting, Target, as_kernel, decide, joint, propose
 from .compose import Cycle, Mixture, Repeat
 from .conditional import ParticleGibbs, conditional_smc
-from .custom import Custom, Move, Random, Trace, kernel
+from .custom import Custom, Move, Moves, Random, Trace, kernel
 from .guided import Propose
 from .site import Block, SingleSite
 from .suffix import Regenerate
@@ -26,6 +26,7 @@ __all__ = [
     "Kernel",
     "Mixture",
     "Move",
+    "Moves",
     "ParticleGibbs",
     "Power",
     "Propose",

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
 from typing import Any
 
 from ..distributions import as_distribution
@@ -124,7 +123,9 @@ class Random:
 
 
 Request = Update | Regeneration
-Function = Callable[[Trace, Random], Generator[Request, Move, Trace] | Trace]
+Moves = Generator[Request, Move, Trace]
+"""What a kernel of one's own is to type checkers: ``def jump(trace: Trace, rng: Random) -> Moves``."""
+Function = Callable[[Trace, Random], Moves | Trace]
 
 
 class Custom(Kernel):
@@ -137,7 +138,7 @@ class Custom(Kernel):
     def __init__(self, function: Function, reversible: bool = False) -> None:
         self.function = function
         self._reversible = reversible
-        update_wrapper(self, function)
+        self.__doc__ = function.__doc__
 
     @property
     def reversible(self) -> bool:

@@ -53,14 +53,14 @@ def test_what_never_changes_has_settled() -> None:
 
 def test_arviz_gets_the_chains_in_their_order() -> None:
     posterior = infer(mean_of, DATA, method=GOOD, seed=1)
-    data = to_arviz(posterior).posterior
+    data = to_arviz(posterior)["posterior"]
     assert data.sizes == {"chain": 4, "draw": 400}
     mu = np.array([next(c.value.item() for c in run.trace if c.address == "mu") for run in posterior.runs])
     assert np.array_equal(data["mu"].values.reshape(-1), mu)
 
 
 def test_what_has_no_chains() -> None:
-    with pytest.raises(NoChains, match=r"SMC\(n=4\) runs no Markov chains; posterior.ess"):
+    with pytest.raises(NoChains, match=r"SMC\(n=4\) runs no Markov chains: look at posterior.ess"):
         diagnose(infer(mean_of, DATA, n=4, seed=0))
     with pytest.raises(NoChains, match="kept 8 states of 4 chains; at least 4 of each"):
         diagnose(infer(mean_of, DATA, method="mh", steps=4, seed=0))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ppl import ProgramError, condition, dist, factor, infer, program, sample, table_lm, validate
 from ppl.certificate_chains import support
-from ppl.kernels import Mixture, Move, Propose, Random, Regenerate, SingleSite, Trace, kernel, transitions
+from ppl.kernels import Mixture, Move, Moves, Propose, Random, Regenerate, SingleSite, Trace, kernel, transitions
 from ppl.law_programs import ends_early, hidden_markov
 from ppl.runtime.kernels.addresses import matches
 from ppl.runtime.methods import MH
@@ -91,25 +90,25 @@ def test_what_proposals_may_not_do() -> None:
 
 
 @kernel(reversible=True)
-def redraw_xs(trace: Trace, rng: Random) -> Iterator[Any]:
+def redraw_xs(trace: Trace, rng: Random) -> Moves:
     move = yield trace.regenerate("x" if rng.flip(0.3) else "many")
-    return move.trace if rng.accept(move.log_weight) else trace  # type: ignore[return-value]
+    return move.trace if rng.accept(move.log_weight) else trace
 
 
 @kernel
-def walk(trace: Trace, rng: Random) -> Iterator[Any]:
+def walk(trace: Trace, rng: Random) -> Moves:
     """A random walk on one choice, with its ratio written by hand; the number of choices never changes."""
     step = rng.choose([1.0, 1.0])
     value = (int(trace["x[0]"]) + (1 if step else -1)) % 3
     move: Move = yield trace.update({"x[0]": value})
-    return move.trace if rng.accept(move.log_weight) else trace  # type: ignore[return-value]
+    return move.trace if rng.accept(move.log_weight) else trace
 
 
 @kernel(reversible=True)
-def birth_and_death(trace: Trace, rng: Random) -> Iterator[Any]:
+def birth_and_death(trace: Trace, rng: Random) -> Moves:
     """Changes the dimension by ``update``: what is dropped must be drawn on the way back."""
     move = yield trace.update({"many": not trace["many"]})
-    return move.trace if rng.accept(move.log_weight + move.log_dropped) else trace  # type: ignore[return-value]
+    return move.trace if rng.accept(move.log_weight + move.log_dropped) else trace
 
 
 def test_kernels_of_ones_own() -> None:
@@ -125,14 +124,14 @@ def test_kernels_of_ones_own() -> None:
 
 def test_a_wrong_kernel_of_ones_own_gets_no_certificate() -> None:
     @kernel
-    def forgets_what_it_drops(trace: Trace, rng: Random) -> Iterator[Any]:
+    def forgets_what_it_drops(trace: Trace, rng: Random) -> Moves:
         move = yield trace.update({"many": not trace["many"]})
-        return move.trace if rng.accept(move.log_weight) else trace  # type: ignore[return-value]
+        return move.trace if rng.accept(move.log_weight) else trace
 
     @kernel
-    def accepts_all(trace: Trace, rng: Random) -> Iterator[Any]:
+    def accepts_all(trace: Trace, rng: Random) -> Moves:
         move = yield trace.regenerate("x")
-        return move.trace  # type: ignore[return-value]
+        return move.trace
 
     for mine in (forgets_what_it_drops, accepts_all):
         assert transitions(branching, kernel=mine).stationarity > 0.01
@@ -144,13 +143,13 @@ def test_weights_of_update_and_regenerate_are_gens() -> None:
     seen: list[Move] = []
 
     @kernel
-    def look(trace: Trace, rng: Random) -> Iterator[Any]:
+    def look(trace: Trace, rng: Random) -> Moves:
         assert trace.value == (1, 2) and list(trace) == ["many", "x[0]", "x[1]"] and trace.log_joint == old.log_joint
         assert trace.log_prob("x[1]") == pytest.approx(math.log(0.3)) and "x[2]" not in trace
         seen.append((yield trace.update({"x[1]": 0})))
         seen.append((yield trace.update({"many": False})))
         seen.append((yield trace.regenerate("x[1]")))
-        return trace  # type: ignore[return-value]
+        return trace
 
     _step(look, old)
     changed, shorter, drawn = seen
@@ -176,23 +175,23 @@ def test_what_kernels_are_told() -> None:
     run = support(branching, ((), {}))[0]
 
     @kernel
-    def misspelt(trace: Trace, rng: Random) -> Iterator[Any]:
+    def misspelt(trace: Trace, rng: Random) -> Moves:
         yield trace.update({"y": 1})
-        return trace  # type: ignore[return-value]
+        return trace
 
     with pytest.raises(ValueError, match=r"no choice at 'y'; it has many, x\[0\]"):
         _step(misspelt, run)
 
     @kernel
-    def asks_for_nothing(trace: Trace, rng: Random) -> Iterator[Any]:
-        yield 3
-        return trace  # type: ignore[return-value]
+    def asks_for_nothing(trace: Trace, rng: Random) -> Moves:
+        yield 3  # type: ignore[misc]
+        return trace
 
     with pytest.raises(TypeError, match=r"asks_for_nothing may yield trace.update\(...\) or .*, not 3"):
         _step(asks_for_nothing, run)
 
     @kernel
-    def forgets(trace: Trace, rng: Random) -> None:
+    def forgets(trace: Trace, rng: Random) -> Any:
         """Returns nothing."""
 
     with pytest.raises(TypeError, match="forgets must return a trace: the old one, or a move's; got None"):
