@@ -13,6 +13,7 @@ from .certificate_statistical import validate_statistically
 from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
 from .compiler import CompileError
 from .conditional_evidence import validate_conditional
+from .diagnostics import diagnose
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .geweke import geweke
 from .infer import infer, infer_many, infer_stream
@@ -23,7 +24,7 @@ from .program import Program, program
 from .program_model import ProgramModel
 from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
-from .runtime.methods import SMC, Enumerate, Forward, Importance, Method
+from .runtime.methods import MH, PMMH, SMC, Enumerate, Forward, Importance, Method, ParallelTempering, PGibbs
 from .runtime.operands import ProposalSite
 from .statistical import StatisticalCertificate
 from .text import Context, Text
@@ -31,6 +32,8 @@ from .text import Context, Text
 __version__ = "0.1.0"
 
 __all__ = [
+    "MH",
+    "PMMH",
     "SMC",
     "Budget",
     "Certificate",
@@ -40,6 +43,8 @@ __all__ = [
     "Forward",
     "Importance",
     "Method",
+    "PGibbs",
+    "ParallelTempering",
     "Posterior",
     "Program",
     "ProgramError",
@@ -54,6 +59,7 @@ __all__ = [
     "calibrate",
     "call",
     "condition",
+    "diagnose",
     "dist",
     "factor",
     "geweke",

@@ -124,6 +124,15 @@ class Control:
         if self.stop is not None and self.stop(population):
             raise Stopped(f"the rule stop={getattr(self.stop, '__name__', self.stop)} holds")
 
+    def tick(self) -> None:
+        """Something was done that asked no engine.
+
+        Raises:
+            Stopped: its time is over.
+        """
+        if self._late:
+            raise Stopped(f"the {self.budget.seconds} seconds are over")
+
     # --- what it asks for ---
 
     def admit(self, held: list[Wait]) -> list[Wait]:

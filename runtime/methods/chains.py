@@ -110,8 +110,13 @@ class Chains(Method):
         setting = Setting(world, target=self.target)
         kept: list[list[Particle]] = [[] for _ in range(self.chains)]
         incomplete = None
+        keys = [derive(world.key, "chain", i) for i in range(self.chains)]
         try:
-            yield from gather(self._chain(setting, derive(world.key, "chain", i), kept[i]) for i in range(self.chains))
+            starts = yield from gather(self.start(world, derive(key, "start")) for key in keys)
+            if all(start is not None for start in starts):
+                deaths = world.machine.tally.deaths.copy()
+                yield from gather(self._chain(setting, *each) for each in zip(keys, starts, kept, strict=True))
+                world.machine.tally.deaths = deaths  # what was only proposed was not lost
         except Stopped as stop:
             incomplete = stop.reason
         # Chains have to be of one length to be compared.
@@ -122,15 +127,14 @@ class Chains(Method):
         log_scale = -math.log(len(particles) or 1)
         return Population(particles, log_scale, incomplete=incomplete, chains=self.chains)
 
-    def _chain(self, setting: Setting, key: Key, kept: list[Particle]) -> Task[None]:
-        state = yield from self.start(setting.world, derive(key, "start"))
-        if state is None:
-            return
+    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
         burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
         for i in range(self.steps):
+            setting.world.control.tick()
             state = yield from self.step(setting, state, derive(key, "step", i))
             if i >= burn_in and (i - burn_in) % self.thin == 0:
                 kept.append(self.run_of(state))
+            yield []  # the other chains' turn: they stay about as long as each other
 
 
 def first_run(world: World, most: int = 1024) -> Task[Particle | None]:

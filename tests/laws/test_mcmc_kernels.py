@@ -211,3 +211,26 @@ def test_keys_tell_texts_by_their_tokens() -> None:
     runs = support(prog, (args, {}))
     assert len({key_of(run) for run in runs}) == len(runs)
     assert all(joint(run) == run.log_joint for run in runs)
+
+
+def test_chains_share_batches_and_a_budget_cuts_all_at_one_length() -> None:
+    lm = table_lm(["a", "b"], eos=None, seed=4)
+
+    @program
+    def written() -> str:
+        text = sample(lm.context("a").text(max_tokens=3))
+        factor(0.5 * text.count("b"))
+        return str(text)
+
+    one, many = (infer(written, method="mh", steps=20, chains=c, seed=1).cost for c in (1, 16))
+    assert many.model_calls > 12 * one.model_calls and many.forwards < 2 * one.forwards
+    cut = infer(written, method="mh", steps=400, burn_in=0, chains=3, seed=1, budget={"tokens": 100})
+    assert cut.result.incomplete and cut.cost.tokens <= 100
+    assert 0 < len(cut.runs) < 1200 and len(cut.runs) % 3 == 0
+    late = infer(soft_and_hard, method="mh", steps=10**6, burn_in=0, seed=1, budget={"seconds": 0.2})
+    assert late.result.incomplete and late.runs and late.cost.seconds < 5
+
+
+def test_what_a_chain_only_proposes_is_not_lost() -> None:
+    found = infer(soft_and_hard, method="mh", steps=200, seed=1)
+    assert sum(death.count for death in found.deaths) < 20
