@@ -75,7 +75,9 @@ class Reader:
         choice = answer["choices"][0]
         places = choice.get("prompt_logprobs")
         if places is not None:
-            found = [None if place is None else self._place(place) for place in places]
+            found: list[Mapping[int, float] | None] = [
+                None if place is None else self._place(place) for place in places
+            ]
         else:
             told = choice.get("logprobs") or {}
             tokens = self._tokens({}, told)

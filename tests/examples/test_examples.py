@@ -24,14 +24,17 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import Posterior, infer, validate
+from ppl import Posterior, infer, load_lm, validate
 from ppl.bundled import model_path
+from ppl.runtime.engines.model import LogitModel
 from ppl.runtime.methods import METHODS
+from tests.servers.table_server import TableServer, serving
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MODEL_FREE = {"bayes_net", "constrained_writing", "custom_kernel", "custom_proposal", "guide", "hmm", "own_method"}
 MODEL_FREE |= {"recursion", "state_space"}
 WITH_MODEL = {"answers", "arithmetic", "judge", "tools"}
+ON_A_SERVER = {"server"}
 REPEATS = 16
 
 
@@ -81,7 +84,7 @@ def unbiased(
 
 def test_every_example_is_covered() -> None:
     files = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert files == MODEL_FREE | WITH_MODEL
+    assert files == MODEL_FREE | WITH_MODEL | ON_A_SERVER
     here = Path(__file__).read_text(encoding="utf-8")
     for name in files:
         assert f'load("{name}")' in here, f"no test looks at the numbers of {name}.py"
@@ -108,7 +111,7 @@ def test_runs_as_a_script() -> None:
     assert "0.006211   1/161" in done.stdout  # 0.2 * 0.01 / (0.2 * 0.01 + 0.8 * 0.4)
 
 
-@pytest.mark.parametrize("name", sorted(MODEL_FREE | WITH_MODEL))
+@pytest.mark.parametrize("name", sorted(MODEL_FREE | WITH_MODEL | ON_A_SERVER))
 def test_reads_well(name: str) -> None:
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert text.startswith('"""')
@@ -449,3 +452,24 @@ def test_answers() -> None:
     assert chosen["weighted majority"] == right and set(chosen) == {
         "majority", "weighted majority", "best evidence", "best of majority", "rpc", "only if 90 % sure",
     }  # fmt: skip
+
+
+# ---- On a server
+
+
+def test_server(capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_lm().model
+    assert isinstance(model, LogitModel)
+    with serving(TableServer(model, name=str(model_path()))) as url:
+        load("server")["main"](url)
+    printed = capsys.readouterr().out
+    assert "scores texts (prompt_logprobs)" in printed and "the posterior's mode is 126" in printed
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+@pytest.mark.slow
+def test_server_starts_one_of_its_own() -> None:
+    command = [sys.executable, str(EXAMPLES / "server.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "transformers serve" in done.stdout and "the posterior's mode is 126" in done.stdout

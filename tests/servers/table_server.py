@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ppl.runtime.engines.laws import log_probs
+from ppl.runtime.engines.model import LogitModel
 from ppl.runtime.engines.requests import PLAIN, Law
-from ppl.runtime.engines.table import TableModel
 from ppl.runtime.source import RandomSource, derive
 
 
@@ -32,7 +32,7 @@ class TableServer:
     """What is served, and how much of the protocol.
 
     Attributes:
-        model: the model.
+        model: the model: a table, or another.
         name: what it is called.
         owner: the make that it claims to be.
         ids: whether prompts may be token ids, and tokens are named by ids.
@@ -44,7 +44,7 @@ class TableServer:
         bodies: what it was sent.
     """
 
-    model: TableModel
+    model: LogitModel
     name: str = "table"
     owner: str = "vllm"
     ids: bool = True
@@ -58,6 +58,7 @@ class TableServer:
     busiest: int = 0
     _busy: int = 0
     _lock: Lock = field(default_factory=Lock)
+    _one_at_a_time: Lock = field(default_factory=Lock)
 
     def models(self) -> dict[str, Any]:
         """The answer to ``GET /v1/models``."""
@@ -125,7 +126,8 @@ class TableServer:
 
     def _row(self, context: Sequence[int], law: Law) -> torch.Tensor:
         node = self.model.root.extend(context)
-        return log_probs(self.model.logits([node]), law)[0]
+        with self._one_at_a_time:
+            return log_probs(self.model.logits([node]).detach(), law)[0]
 
     def _shown(self, body: Mapping[str, Any]) -> Law:
         temperature, top_p, top_k = _law(body)
