@@ -28,7 +28,9 @@ class Classifier:
     def __init__(self, fn: types.FunctionType) -> None:
         self.tree, self.file = parse_function(fn)
         self.params = parameters(self.tree.args)
-        self.locals = {*self.params, *bound_names(self.tree.body)}
+        self.bound = frozenset(self.params) | bound_names(self.tree.body)
+        self.locals = set(self.bound)
+        self.own_nodes = tuple(own_nodes(self.tree.body))
         self.resolver = Resolver(fn, self.locals)
         self.program_name = fn.__name__
         # A program keeps what it captured among its own values, so that a copy of the run gets a copy of it.
@@ -44,7 +46,7 @@ class Classifier:
     def _local_programs(self) -> set[str]:
         """Local names that can only mean a nested program."""
         kinds = (ast.Name, ast.Import, ast.ImportFrom, *Function)
-        binding = [n for n in own_nodes(self.tree.body) if isinstance(n, kinds)]
+        binding = [n for n in self.own_nodes if isinstance(n, kinds)]
         defined = {n.name for n in binding if isinstance(n, ast.FunctionDef) and self.is_program_def(n)}
         if not defined:
             return set()

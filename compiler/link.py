@@ -8,7 +8,7 @@ import functools
 import operator
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,7 @@ from .lower import Lowerer
 from .requests import Block, Site
 from .source import Resolver, is_program
 from .syntax import outer
-from .verify import verify
+from .verify import DEBUG, verify
 
 _FUTURES = functools.reduce(operator.or_, (getattr(__future__, f).compiler_flag for f in __future__.all_feature_names))
 
@@ -52,18 +52,26 @@ class Compiled:
 
     Attributes:
         name: the function's name.
-        entry: takes the user's arguments and runs to the first effect (see ``requests``).
-        ir: what it was generated from.
+        ir: what its code is generated from.
+        make: generates its code, see :attr:`entry`.
         sites: every effect's site, in source order.
         unresolved: called names that meant nothing yet. Calls of them work, but not inside ``try`` and ``with``, if
             they turn out to be programs; compile again when they have been defined.
     """
 
     name: str
-    entry: Block
     ir: ir.Program
+    make: Callable[[], Block] = field(repr=False)
     sites: tuple[Site, ...] = field(default=())
     unresolved: frozenset[str] = field(default=frozenset())
+
+    @functools.cached_property
+    def entry(self) -> Block:
+        """Takes the user's arguments and runs to the first effect (see ``requests``).
+
+        The code is generated when it is first asked for: mostly what runs is other IR, that passes made of this.
+        """
+        return self.make()
 
     @property
     def source(self) -> str:
@@ -76,8 +84,6 @@ class _Unit:
     """What functions with the same code share, as long as the names in them mean the same."""
 
     program: ir.Program
-    generated: Generated
-    codes: dict[str, types.CodeType]
     resolver: Resolver
 
 
@@ -85,7 +91,7 @@ class _Unit:
 _cache: dict[tuple[types.CodeType, str], _Unit] = {}
 _CACHED = 1024
 _made: WeakKeyDictionary[ir.Program, tuple[types.CodeType, Generated, dict[str, types.CodeType]]] = WeakKeyDictionary()
-"""What was generated from IR that is linked in place of a function."""
+"""What was generated from IR, and the code of the function that it was linked in place of."""
 
 
 def forget() -> None:
@@ -111,11 +117,11 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
             _cache.clear()
         lowerer = Lowerer(fn)
         program = lowerer.lower()
-        verify(program)
-        generated = generate(program, list(HELPERS))
-        unit = _cache[key] = _Unit(program, generated, _code_objects(generated, fn), lowerer.resolver)
-    entry = _link(fn, unit.generated, unit.codes)
-    return Compiled(fn.__name__, entry, unit.program, unit.program.sites, frozenset(unit.resolver.unresolved))
+        if DEBUG:
+            verify(program)
+        unit = _cache[key] = _Unit(program, lowerer.resolver)
+    unresolved = frozenset(unit.resolver.unresolved)
+    return replace(link_ir(fn, unit.program), unresolved=unresolved)
 
 
 def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:
@@ -126,11 +132,16 @@ def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:
         program: verified IR, which passes may have changed.
     """
     assert isinstance(fn, types.FunctionType)
+    return Compiled(fn.__name__, program, functools.partial(_linked, fn, program), program.sites)
+
+
+def _linked(fn: types.FunctionType, program: ir.Program) -> Block:
+    """The first block of IR that runs in place of a function."""
     found = _made.get(program)
     if found is None or found[0] is not fn.__code__:
         generated = generate(program, list(HELPERS))
         found = _made[program] = (fn.__code__, generated, _code_objects(generated, fn))
-    return Compiled(fn.__name__, _link(fn, *found[1:]), program, program.sites)
+    return _link(fn, *found[1:])
 
 
 def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, types.CodeType]:

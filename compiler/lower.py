@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Set
 
 from . import ir, syntax
 from .builder import State, at
@@ -14,7 +15,7 @@ from .control import Control
 from .errors import CompileError
 from .helpers import stopping
 from .names import dotted
-from .scan import Comprehension, Function, bound_names, own_nodes
+from .scan import Comprehension, Function, bound_names
 
 
 class Lowerer(Control):
@@ -63,9 +64,9 @@ class Lowerer(Control):
 
     def _refuse_whole(self) -> None:
         """What is refused wherever it stands."""
-        inner = (n for n in own_nodes(self.tree.body) if isinstance(n, Comprehension))
-        own = bound_names([*self.tree.body, *(g.target for n in inner for g in n.generators)]) | set(self.params)
-        for node in own_nodes(self.tree.body):
+        inner = (n for n in self.own_nodes if isinstance(n, Comprehension))
+        own = self.bound | bound_names(g.target for n in inner for g in n.generators)
+        for node in self.own_nodes:
             if isinstance(node, (ast.Yield, ast.YieldFrom)):
                 self.refuse(
                     node,
@@ -90,7 +91,7 @@ class Lowerer(Control):
                     "Name the variables: {'x': x, 'y': y}.",
                 )
 
-    def _refuse_helper(self, node: ast.Call, own: set[str]) -> None:
+    def _refuse_helper(self, node: ast.Call, own: Set[str]) -> None:
         """Refuse the call of a plain function that does what only a program can; ``own``: names of this function."""
         path = dotted(node.func)
         if path is None or path[0] in own:

@@ -18,9 +18,13 @@ def outer(name: str) -> str:
     return f"·outer·{name}"
 
 
+_LOAD = ast.Load()
+_LEAVES = (ast.Name, ast.Constant)
+
+
 def load(name: str) -> ast.Name:
     """``name``, read."""
-    return ast.Name(name, ast.Load())
+    return ast.Name(name, _LOAD)
 
 
 def assign(name: str, value: ast.expr) -> ast.stmt:
@@ -45,7 +49,7 @@ def call(name: str, *args: ast.expr) -> ast.Call:
 
 def pack(*values: ast.expr) -> ast.expr:
     """A tuple display."""
-    return ast.Tuple(list(values), ast.Load())
+    return ast.Tuple(list(values), _LOAD)
 
 
 def increment(name: str) -> ast.expr:
@@ -86,14 +90,25 @@ def bare(signature: ast.arguments) -> ast.arguments:
 
 def position(node: T, span: Span) -> T:
     """Put ``node`` and what is new below it at ``span``. A statement that has its place is not new in any part."""
+    place = {"lineno": span.line, "col_offset": span.column}
+    place |= {"end_lineno": span.end_line, "end_col_offset": span.end_column}
     todo: list[ast.AST] = [node]
-    while todo:
-        inner = todo.pop()
-        if not hasattr(inner, "lineno"):
+    for inner in todo:  # which grows on the way
+        own = inner.__dict__
+        if "lineno" not in own:
+            if type(inner) in _LEAVES:
+                own.update(place)
+                continue
+            parts = list(own.values())
             if "lineno" in inner._attributes:
-                inner.lineno, inner.col_offset = span.line, span.column  # type: ignore[attr-defined]
-                inner.end_lineno, inner.end_col_offset = span.end_line, span.end_column  # type: ignore[attr-defined]
+                own.update(place)
         elif isinstance(inner, ast.stmt):
             continue
-        todo += children(inner)
+        else:
+            parts = list(own.values())
+        for part in parts:
+            if type(part) is list:
+                todo += [p for p in part if isinstance(p, ast.AST)]
+            elif isinstance(part, ast.AST) and part is not _LOAD:
+                todo.append(part)
     return node

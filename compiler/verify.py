@@ -1,10 +1,12 @@
 """The IR's invariants, checked before code is generated.
 
-Each rule is a function from a program to the violations it finds; ``RULES`` is the list of them.
+Each rule is a function from a program to the violations it finds; ``RULES`` is the list of them. It looks for bugs of
+the compiler, so a program that was just lowered is checked only where ``PPL_DEBUG`` is set, as it is in the tests.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from . import ir
@@ -13,6 +15,8 @@ from . import ir
 class InvalidIR(Exception):
     """The compiler made IR that breaks its own rules: a bug in the compiler, never in the user's program."""
 
+
+DEBUG = bool(os.environ.get("PPL_DEBUG"))
 
 Rule = Callable[[ir.Program], Iterator[str]]
 
