@@ -13,7 +13,7 @@ two steps are worth going on from, and that of a posterior does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .compiler.passes import Pipeline
@@ -48,6 +48,9 @@ class NestedProgram(Program):
     def entry_under(self, pipeline: Pipeline) -> Block:
         return self.entry  # its machine prepares the inner program
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NestedProgram, (self.inner, self.method)
+
     def __repr__(self) -> str:
         return f"nested({self.inner!r}, {self.method.describe()})"
 
@@ -79,7 +82,7 @@ def nested(program: Program, method: str | Method = "smc", **options: Any) -> Pr
     """
     if not isinstance(program, Program):
         raise TypeError(
-            f"nested() takes a @program, got {type(program).__name__}; write nested(judge), then judge's args"
+            f"nested() takes a @program, got {type(program).__name__}; write nested(judge), not nested(judge(x))"
         )
     recipe = make_method(method, dict(options))
     if recipe.guarantee not in ("proper", "exact") or not recipe.evidence:
@@ -99,9 +102,9 @@ class PosteriorOf(Finite):
         log_evidence: log Z of the program.
     """
 
-    def __init__(self, outcomes: Mapping[Any, float] | list[tuple[Any, float]], log_evidence: float) -> None:
-        pairs = list(outcomes.items()) if isinstance(outcomes, Mapping) else outcomes
-        super().__init__([value for value, _ in pairs], [math.log(p) for _, p in pairs])
+    def __init__(self, outcomes: Iterable[tuple[Any, float]], log_evidence: float) -> None:
+        pairs = [(value, math.log(p)) for value, p in outcomes if p > 0.0]
+        super().__init__([value for value, _ in pairs], [log_prob for _, log_prob in pairs])
         self.log_evidence = log_evidence
 
 
@@ -139,5 +142,4 @@ def posterior_of(
     found = infer(program, *args, method=recipe, kwargs=kwargs)
     if found.empty:
         raise ValueError(f"{program.name} rules out all its runs on these arguments, so it has no posterior")
-    log_evidence = found.log_evidence
-    return PosteriorOf(list(found.distribution().items()), log_evidence)
+    return PosteriorOf(found.distribution().items(), found.log_evidence)
