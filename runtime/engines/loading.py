@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
+from .memory import fitting, size_of, weight_bytes
 from .transformers import TransformersModel
 
 
@@ -37,6 +38,7 @@ def load_transformers(
     Raises:
         OSError: there is no such model.
         ValueError: ``dtype`` is not a floating-point type of torch.
+        MemoryError: the weights do not fit on the device; with the numbers.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -47,9 +49,13 @@ def load_transformers(
         if not isinstance(wanted, torch.dtype) or not wanted.is_floating_point:
             raise ValueError(f"dtype {dtype!r} is not a floating-point type of torch; use for example 'float32'")
     name = os.fspath(path_or_name)
-    with _no_progress_bar():
+    folder = Path(name)
+    needed = weight_bytes(folder, wanted) if folder.is_dir() else None
+    # On their way to another device the weights pass through this process's memory, mapped from their files.
+    with _no_progress_bar(), fitting(name, needed if device == "cpu" else None, wanted, "cpu"):
         model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
-    model.to(device)
+    with fitting(name, size_of(model) if device != "cpu" else None, model.dtype, device):
+        model.to(device)
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
     alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
     tokenizer = None if alone else AutoTokenizer.from_pretrained(name)

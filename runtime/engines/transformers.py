@@ -20,6 +20,7 @@ from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, layer_ki
 from .kv_slots import Slots
 from .kv_stems import WORTH
 from .kv_text import Tokens
+from .memory import is_out_of_memory
 from .model import CacheInfo, LogitModel, Usage
 from .prefix import Prefix
 
@@ -203,7 +204,7 @@ class TransformersModel(LogitModel):
         try:
             return self._run(rows, batch, pending)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # The error keeps the frames, and thus the tensors, of the failed pass alive.
             problem = str(error).splitlines()[0]
@@ -386,10 +387,3 @@ def _eos_tokens(model: Any, tokenizer: Any, vocab_size: int) -> frozenset[int]:
         ids = getattr(source, "eos_token_id", None)
         found.update(ids if isinstance(ids, Iterable) else () if ids is None else (ids,))
     return frozenset(int(token) for token in found if 0 <= token < vocab_size)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
-    )
