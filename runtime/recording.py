@@ -183,7 +183,7 @@ def written(completion: Completion) -> Any:
             return _AGAIN
     if completion.log_prob != 0.0:
         found["p"] = encode(completion.log_prob)
-    if completion.tokens:
+    if completion.tokens != _usual(completion.value):
         found["n"] = completion.tokens
     if completion.log_base is not None:
         found["b"] = encode(completion.log_base)
@@ -216,7 +216,12 @@ def read(request: Request, answer: dict[str, Any]) -> Completion:
         case _:
             value = decode(value)
     base = decode(answer["b"]) if "b" in answer else None
-    return Completion(request, value, float(decode(answer.get("p", 0.0))), answer.get("n", 0), base)
+    return Completion(request, value, float(decode(answer.get("p", 0.0))), answer.get("n", _usual(value)), base)
+
+
+def _usual(value: Any) -> int:
+    """How many tokens an answer usually costs, which need not be written."""
+    return len(value.tokens) if isinstance(value, Generated) else 0
 
 
 def _outcome(value: Any) -> Any:

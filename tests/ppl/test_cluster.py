@@ -97,7 +97,7 @@ def test_a_killed_workers_problems_are_run_again_to_the_same_posterior(cluster: 
 
 def test_errors_come_from_the_users_line(cluster: Any) -> None:
     @program
-    def wrong(lm: LM, start: str) -> str:
+    def wrong(lm: LM, start: str) -> int:
         text = sample(lm.context(start).text(max_tokens=2))
         return {"a": 1}[start + "?"]
 
