@@ -110,6 +110,10 @@ class Scheduler:
         if busy:
             # Engines first: particles that they release may join a batch of calls.
             for engine in busy:
+                engine.start()
+            # Nobody waits for a server while an engine here has work.
+            able = [engine for engine in busy if not engine.waiting] or busy[:1]
+            for engine in able:
                 try:
                     completions += engine.step()
                 except RequestError as error:

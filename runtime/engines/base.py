@@ -57,6 +57,14 @@ class Engine(ABC):
     def step(self) -> list[Completion]:
         """Do one batch of work; return what finished, in an order that depends only on the requests."""
 
+    def start(self) -> None:  # noqa: B027 - most have nothing to begin
+        """Begin what goes on by itself, such as requests to a server, without waiting for it."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`step` would only wait for something outside of this process."""
+        return False
+
     @property
     @abstractmethod
     def pending(self) -> int:

@@ -152,11 +152,22 @@ class ServerEngine(Engine):
         """
         if self._errors:
             raise self._errors.popleft()
-        new, self._new = self._new, []
-        self._ask(new)
-        if not any(job.completion or job.error for job in self._jobs):
+        self.start()
+        if not self._answers.empty() or not self._finished():
             self._wait()
         return self._collect()
+
+    def start(self) -> None:
+        """Send what is new."""
+        new, self._new = self._new, []
+        self._ask(new)
+
+    @property
+    def waiting(self) -> bool:
+        return self._answers.empty() and not self._errors and not self._finished()
+
+    def _finished(self) -> bool:
+        return any(job.completion or job.error for job in self._jobs)
 
     @property
     def pending(self) -> int:

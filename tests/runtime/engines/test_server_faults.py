@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from ppl import ProgramError, condition, infer, load_lm, program, sample
+from ppl import ProgramError, condition, infer, infer_many, load_lm, program, sample
 from ppl.lm import LM
 from ppl.posterior import Posterior
 from ppl.runtime.engines.base import RequestError
+from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, TextSpec
 from ppl.runtime.engines.server import ServerModel
 from ppl.runtime.engines.server_client import Client, ServerError
@@ -179,6 +180,29 @@ def test_a_dropped_run_leaves_nothing_behind() -> None:
         assert engine.pending == 0
         proxy.faults = lambda number: ""
         assert lm.context("a").token().sample(0)  # the places of the dropped requests are free again
+
+
+def test_nobody_waits_for_a_server_while_there_is_work_here() -> None:
+    """The server answers only once the other problem, whose model is in this process, is solved."""
+    solved = Event()
+
+    @program
+    def two(lm: LM, last: bool) -> str:
+        first = sample(lm.context("a").token())
+        second = sample((lm.context("a") + first).token())
+        if last:
+            solved.set()
+        return first + second
+
+    proxy = FaultyProxy(lambda number: "hang")
+    proxy.over = solved
+    with through(proxy, retries=0) as lm:
+        proxy.faults = lambda number: "hang" if number == 0 else ""
+        here = LM(TABLE, lambda: LocalEngine(TABLE), "local")
+        start = time.monotonic()
+        with pytest.raises(ProgramError, match="the connection broke"):  # as it does after a wait
+            list(infer_many(two, [(lm, False), (here, True)], method="importance", n=1, seed=0))
+        assert solved.is_set() and time.monotonic() - start < 10
 
 
 def test_connections_are_used_again() -> None:
