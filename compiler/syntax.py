@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from .errors import Span
-from .scan import children
 
 T = TypeVar("T", bound=ast.AST)
 

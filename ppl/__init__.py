@@ -5,29 +5,34 @@ Write ordinary Python with ``sample`` and ``observe`` under ``@program``; ``infe
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import dist
 from . import intrinsics as _intrinsics  # noqa: F401 - binds what rewritten programs call
-from .calibration import calibrate
-from .certificate import Certificate, TooLarge, validate
-from .certificate_statistical import validate_statistically
-from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
 from .compiler import CompileError
-from .conditional_evidence import validate_conditional
-from .diagnostics import diagnose
 from .effects import barrier, call, condition, factor, observe, sample, twist
-from .geweke import geweke
 from .infer import infer, infer_many, infer_stream
-from .ir_text import load_ir, read_ir, to_ir
 from .lm import cache_info, load_lm, table_lm, unload_lms
 from .posterior import Posterior
 from .program import Program, program
-from .program_model import ProgramModel
 from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
 from .runtime.methods import MH, PMMH, SMC, Enumerate, Forward, Importance, Method, ParallelTempering, PGibbs
 from .runtime.operands import ProposalSite
-from .statistical import StatisticalCertificate
 from .text import Context, Text
+
+if TYPE_CHECKING:
+    from .calibration import calibrate
+    from .certificate import Certificate, TooLarge, validate
+    from .certificate_statistical import validate_statistically
+    from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
+    from .conditional_evidence import validate_conditional
+    from .diagnostics import diagnose
+    from .getting_it_right import geweke
+    from .ir_text import load_ir, read_ir, to_ir
+    from .program_model import ProgramModel
+    from .statistical import StatisticalCertificate
 
 __version__ = "0.1.0"
 
@@ -83,3 +88,34 @@ __all__ = [
     "validate_inverse_evidence",
     "validate_statistically",
 ]
+
+_LATER = {
+    "Certificate": "certificate",
+    "ProgramModel": "program_model",
+    "StatisticalCertificate": "statistical",
+    "TooLarge": "certificate",
+    "calibrate": "calibration",
+    "diagnose": "diagnostics",
+    "geweke": "getting_it_right",
+    "goodness_of_fit": "closed_form",
+    "load_ir": "ir_text",
+    "read_ir": "ir_text",
+    "to_ir": "ir_text",
+    "validate": "certificate",
+    "validate_conditional": "conditional_evidence",
+    "validate_evidence": "closed_form",
+    "validate_inverse_evidence": "closed_form",
+    "validate_statistically": "certificate_statistical",
+}
+"""What most programs do not use, by the module that it is imported from when it is asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

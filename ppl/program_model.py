@@ -24,7 +24,7 @@ Values = Mapping[str, Any]
 
 
 class ProgramModel:
-    """A program as a model for :func:`~ppl.geweke.geweke`: its parameters and its data are mappings from addresses::
+    """A program as a model for :func:`~ppl.geweke`: its parameters and its data are mappings from addresses::
 
     model = ProgramModel(regression, xs, data="y")
     geweke(model, model.step(SingleSite()))

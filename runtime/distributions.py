@@ -1,4 +1,4 @@
-"""Distributions that answer at once: the interface, and how torch's and pyro's meet it."""
+"""Distributions that answer at once: the interface (how torch's and pyro's meet it: ``torch_distributions.py``)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .known import finite, known
 from .source import Key, Source
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Distribution(ABC):
@@ -70,83 +66,13 @@ def is_local(value: Any) -> bool:
     return known
 
 
-class Torch(Distribution):
-    """A torch or pyro distribution as a joint distribution over one value: batch and event shapes together."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __repr__(self) -> str:
-        return repr(self.inner)
-
-    def draw(self, source: Source, key: Key) -> tuple[Any, float]:
-        table = self._table()
-        if table is not None:
-            values, log_probs = table
-            chosen = source.choose(log_probs, key)
-            return values[chosen], log_probs[chosen]
-        recognised = known(self.inner)
-        value = source.draw(self.inner, key, recognised)
-        log_prob = None if recognised is None else recognised.log_prob(value)
-        return value, float(self.inner.log_prob(value).sum()) if log_prob is None else log_prob
-
-    def log_prob(self, value: Any) -> float:
-        import torch
-
-        number = value.item() if isinstance(value, torch.Tensor) and not value.ndim else value
-        if isinstance(number, (bool, int, float)) and (listed := finite(self.inner)) is not None:
-            _, log_probs = listed
-            return log_probs[int(number)] if number in range(len(log_probs)) else -math.inf
-        if (recognised := known(self.inner)) is not None and (log_prob := recognised.log_prob(value)) is not None:
-            return log_prob
-        return self._torch_log_prob(value)
-
-    def _torch_log_prob(self, value: Any) -> float:
-        import torch
-
-        if not isinstance(value, torch.Tensor):
-            value = torch.as_tensor(value, dtype=torch.get_default_dtype())
-        try:
-            log_prob = float(self.inner.log_prob(value).sum())
-        except ValueError:
-            support = self.inner.support
-            if bool(torch.as_tensor(support.check(value)).all()):
-                raise
-            return -math.inf  # torch refuses values outside the support; their density is zero
-        if not value.ndim and self._enumerable():
-            log_prob -= float(self._weights().logsumexp(0))
-        return log_prob
-
-    def support(self) -> Sequence[tuple[Any, float]] | None:
-        table = self._table()
-        if table is None:
-            return None
-        return [(v, w) for v, w in zip(*table, strict=True) if w > -math.inf]
-
-    def _table(self) -> tuple[torch.Tensor, list[float]] | None:
-        """Every outcome and its log-probability, if they can be listed."""
-        if not self._enumerable():
-            return None
-        listed = finite(self.inner)
-        if listed is not None:
-            return listed
-        weights = self._weights()
-        return self.inner.enumerate_support(expand=False), (weights - weights.logsumexp(0)).tolist()
-
-    def _enumerable(self) -> bool:
-        inner = self.inner
-        return inner.has_enumerate_support and not inner.batch_shape and not inner.event_shape
-
-    def _weights(self) -> torch.Tensor:
-        """The log-probability of every outcome. In float32 the masses sum to 1 but nearly."""
-        return self.inner.log_prob(self.inner.enumerate_support(expand=False)).double()
-
-
 def as_distribution(value: Any) -> Distribution | None:
     """``value`` as a local distribution, or ``None`` if it is none."""
     if is_local(value):
         return value
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.distributions.Distribution):
+        from .torch_distributions import Torch
+
         return Torch(value)
     return None

@@ -9,7 +9,6 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 from ..compiler.support import Cursor
@@ -20,8 +19,11 @@ Memo = dict[int, Any]
 
 _SHARED: set[type] = {  # grows by the types that turn out to be such
     *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
-    *(types.ModuleType, types.CodeType, Fraction, property, weakref.ref),
+    *(types.ModuleType, types.CodeType, property, weakref.ref),
 }
+
+_NUMBERS = ("fractions.Fraction", "decimal.Decimal")
+"""Types of numbers that can't change, and are imported only where somebody uses them."""
 
 
 class CannotFork(TypeError):
@@ -194,7 +196,8 @@ def _is_shared(value: Any) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, (torch.nn.Module, torch.distributions.Distribution)):
         return True
-    return getattr(type(value), "__ppl_immutable__", False) is True
+    kind = type(value)
+    return getattr(kind, "__ppl_immutable__", False) is True or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS
 
 
 def _by_protocol(value: Any, memo: Memo) -> Any:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from .families import FAMILIES, Family, Uniforms
-
-if TYPE_CHECKING:
-    import torch
 
 LARGEST = 32
 """Distributions over more numbers than this are torch's."""
@@ -50,8 +49,6 @@ class Known:
 
     def draw(self, uniforms: Uniforms) -> torch.Tensor:
         """A value, by numbers read from ``uniforms`` one after the other."""
-        import torch
-
         family, dtype, device = self.family, self.like.dtype, self.like.device
         drawn: list[Any] = [family.draw(uniforms, *each) for each in self.parameters]
         if self.shape:
@@ -131,8 +128,6 @@ def finite(distribution: Any) -> tuple[torch.Tensor, list[float]] | None:
 
     ``None`` for what is none, or has parameters outside their domain.
     """
-    import torch
-
     kind = name(distribution)
     if kind not in ("Bernoulli", "Categorical") or distribution.batch_shape:
         return None

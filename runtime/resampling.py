@@ -11,13 +11,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from .lazy import lazy
 from .source import Key, Source, derive
 
-Scheme = Callable[[np.ndarray, int, Source, Key], list[int]]
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
+
+Scheme = Callable[["np.ndarray", int, Source, Key], list[int]]
 
 
 class Offspring(NamedTuple):
@@ -32,7 +36,7 @@ class Offspring(NamedTuple):
     log_weights: list[float]
 
 
-WeightedScheme = Callable[[np.ndarray, int, Source, Key], Offspring]
+WeightedScheme = Callable[["np.ndarray", int, Source, Key], Offspring]
 
 _ROUNDING = 1e-9
 """A weight meant to be k/n must give k copies although floats put it a hair beside."""

@@ -8,7 +8,7 @@ by the exact source (``exact.py``), which explores every outcome instead of draw
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -16,12 +16,15 @@ from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .known import Known, known
+from .lazy import lazy
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+    from .known import Known
+else:
+    np = lazy("numpy")
 
 Key = int
 
@@ -31,7 +34,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 def fresh_seed() -> int:
     """A seed from the operating system, for runs that were given none."""
-    return secrets.randbits(63)
+    return int.from_bytes(os.urandom(8), "little") >> 1
 
 
 def derive(key: Key, *parts: int | str) -> Key:
@@ -181,7 +184,10 @@ class RandomSource(Source):
         return uniform(key)
 
     def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
-        recognised = recognised or known(distribution)
+        if recognised is None:
+            from .known import known
+
+            recognised = known(distribution)
         if recognised is not None:
             return recognised.draw(stream(key))
 

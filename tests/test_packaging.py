@@ -92,6 +92,21 @@ def test_every_import_is_declared() -> None:
                 assert not owners or owners & declared(), f"{file} imports {name}: say so in pyproject.toml"
 
 
+def test_public_names_can_be_had() -> None:
+    assert set(ppl._LATER) < set(ppl.__all__) <= set(dir(ppl))
+    for name in ppl.__all__:
+        assert getattr(ppl, name) is getattr(ppl, name) is not None
+    with pytest.raises(AttributeError, match="valdiate"):
+        ppl.valdiate  # noqa: B018
+
+
+def test_the_import_leaves_out_what_is_slow() -> None:
+    slow = "arviz lark matplotlib networkx numpy pyro rich scipy statistics sympy torch transformers typer"
+    code = "import sys, ppl; print(*sorted(sys.modules.keys() & set(sys.argv[1:])))"
+    result = subprocess.run([sys.executable, "-c", code, *slow.split()], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
 def test_typed_and_bundled() -> None:
     folder = Path(ppl.__file__).parent
     assert (folder / "py.typed").is_file()

@@ -15,9 +15,9 @@ import torch.distributions as td
 from scipy import stats
 
 from ppl.runtime import families
-from ppl.runtime.distributions import Torch
 from ppl.runtime.known import LARGEST, finite, known
 from ppl.runtime.source import RandomSource, derive
+from ppl.runtime.torch_distributions import Torch
 
 FALSE_ALARM = 1e-6
 N = 8_000
