@@ -49,12 +49,15 @@ class ServerModel(LanguageModel):
         name: what the server calls it.
         client: the server.
         bos: the id that implicitly precedes every path, or ``None``.
+        max_length: the most tokens of a prompt and what follows, or ``None`` if the server doesn't say.
         abilities: what the server can do; set once it was asked.
     """
 
     abilities: Abilities
 
-    def __init__(self, client: Client, name: str, words: Words, bos: int | None = None) -> None:
+    def __init__(
+        self, client: Client, name: str, words: Words, bos: int | None = None, max_length: int | None = None
+    ) -> None:
         """Describe a model; nothing is sent.
 
         Args:
@@ -62,10 +65,12 @@ class ServerModel(LanguageModel):
             name: what the server calls the model.
             words: its tokens.
             bos: the id that precedes every path.
+            max_length: the most tokens of a prompt and what follows.
         """
         self.client = client
         self.name = name
         self.bos = bos
+        self.max_length = max_length
         self.root = Prefix()
         self.usage = Usage()
         self.vocab_size = words.vocab_size
@@ -273,7 +278,10 @@ class ServerEngine(Engine):
     def _send_drawing(self, job: Drawing) -> None:
         abilities = self.model.abilities
         law = job.request.spec.law
-        body = self._body(job.path, law) | {"max_tokens": job.wanted, "seed": job.seed(abilities.kind)}
+        body = self._body(job.path, law) | {"seed": job.seed(abilities.kind)}
+        body["max_tokens"] = wanted = job.wanted
+        if job.request.spec.max_tokens is None and self.model.max_length is not None:
+            body["max_tokens"] = max(1, min(wanted, self.model.max_length - len(body["prompt"])))
         if job.stops:
             body["stop"] = job.stops
         if abilities.reported is not None:

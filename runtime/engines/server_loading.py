@@ -82,7 +82,7 @@ def load_server(
         client.limit(1)
     name = str(entry["id"])
     words = _words(tokenizer, entry)
-    found = ServerModel(client, name, words, getattr(words, "bos", None))
+    found = ServerModel(client, name, words, getattr(words, "bos", None), entry.get("max_model_len"))
     found.abilities = Probe(client, found, name, make, found.bos).run()
     return found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from .model import LanguageModel
@@ -19,7 +20,12 @@ _BEST = (20, 10, 5, 1)
 _CLOSE = 1e-3
 """Log-probabilities this close are the same: servers compute in half precision too, and in other batches."""
 
+_CLEAR = 0.05
+"""Log-probabilities this far apart are different."""
+
 _HALF: Law = (0.5, 1.0, None)
+_FIRST: Law = (1.0, 1.0, 1)
+_FIRST_BY_MASS: Law = (1.0, 1e-6, None)
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,8 @@ class Probe:
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
-        ordinary = [t for t in range(min(model.vocab_size, 4096)) if model.decode_bytes(t).isascii()]
-        some = [t for t in ordinary if model.decode_bytes(t).strip()][:2]
+        ordinary = (t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip())
+        some = list(islice(ordinary, 2))
         head = [] if bos is None else [bos]
         self._tokens = head + (some * 2)[:2]
         self._text = b"".join(model.decode_bytes(t) for t in self._tokens).decode()
@@ -125,7 +131,8 @@ class Probe:
         best, plain = self._plain(ids)
         if plain is None:
             return Abilities(self._kind, ids, None, None)
-        reported = Reported(self._is_tempered(ids, best), self._is_truncated(ids, best), best)
+        places = plain.best[0] if plain.best else {}
+        reported = Reported(self._is_tempered(ids, best, places), self._is_truncated(ids, best, places), best)
         return Abilities(self._kind, ids, reported, self._scoring() if ids else None)
 
     def _body(self, ids: bool, law: Law, **more: Any) -> Body:
@@ -166,25 +173,26 @@ class Probe:
             return (min(best, max(map(len, piece.best), default=1)), piece if known else None)
         return 0, None
 
-    def _is_tempered(self, ids: bool, best: int) -> bool:
-        """Whether a temperature shows in the reports: at 1/2, differences of log-probabilities are twice as large."""
-        plain = self._piece(self._body(ids, PLAIN, logprobs=best)).best
+    def _is_tempered(self, ids: bool, best: int, plain: Mapping[int, float]) -> bool:
+        """Whether a temperature shows in the reports: at 1/2, differences of log-probabilities are twice as large.
+
+        Where that can't be told, it is taken not to: then nothing is computed from what may be missing.
+        """
         half = self._piece(self._body(ids, _HALF, logprobs=best)).best
-        if not plain or not half:
-            return False
-        common = sorted(plain[0].keys() & half[0].keys(), key=lambda token: (-plain[0][token], token))
+        common = sorted(plain.keys() & half[0].keys(), key=lambda token: (-plain[token], token)) if half else []
         if len(common) < 2:
             return False
         first, last = common[0], common[-1]
-        before = plain[0][first] - plain[0][last]
+        before = plain[first] - plain[last]
         after = half[0][first] - half[0][last]
-        return before > _CLOSE and abs(after - 2 * before) < abs(after - before)
+        return before > _CLEAR and abs(after - 2 * before) < abs(after - before)
 
-    def _is_truncated(self, ids: bool, best: int) -> bool:
-        """Whether truncation shows in the reports: of one token that is kept, the probability is 1."""
-        if not self._kind.cuts:
+    def _is_truncated(self, ids: bool, best: int, plain: Mapping[int, float]) -> bool:
+        """Whether truncation shows in the reports: of one token that is kept, the probability is 1, and was not."""
+        if not plain or max(plain.values()) > -_CLEAR:
             return False
-        piece = self._piece(self._body(ids, (1.0, 1.0, 1), logprobs=best))
+        law = _FIRST if self._kind.cuts else _FIRST_BY_MASS
+        piece = self._piece(self._body(ids, law, logprobs=best))
         return len(piece.log_probs) == 1 and abs(piece.log_probs[0]) < _CLOSE
 
     def _scoring(self) -> str | None:

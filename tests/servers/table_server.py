@@ -41,6 +41,7 @@ class TableServer:
         scoring: "prompt_logprobs", "echo" or ``None``.
         whole: whether the end token is among the tokens of an answer.
         key: the API key that it wants.
+        limit: the most tokens of a prompt and what follows.
         bodies: what it was sent.
     """
 
@@ -54,6 +55,7 @@ class TableServer:
     scoring: str | None = "prompt_logprobs"
     whole: bool = True
     key: str | None = None
+    limit: int | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     busiest: int = 0
     _busy: int = 0
@@ -62,7 +64,8 @@ class TableServer:
 
     def models(self) -> dict[str, Any]:
         """The answer to ``GET /v1/models``."""
-        return {"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": self.owner}]}
+        entry = {"id": self.name, "object": "model", "owned_by": self.owner, "max_model_len": self.limit}
+        return {"object": "list", "data": [entry]}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The answer to ``POST /v1/completions``."""
@@ -82,6 +85,8 @@ class TableServer:
         prompt = self._prompt(body["prompt"])
         if (body.get("logprobs") or 0) > self.best > 0:
             raise Refused(f"Requested sample logprobs of {body['logprobs']}, max allowed: {self.best}")
+        if self.limit is not None and len(prompt) + body["max_tokens"] > self.limit:
+            raise Refused(f"{len(prompt)} + {body['max_tokens']} tokens are more than max_model_len={self.limit}")
         tokens, finish = self._draw(body, prompt)
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
         if finish == "stop" and tokens and tokens[-1] in self.model.eos_tokens and not self.whole:

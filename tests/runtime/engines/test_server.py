@@ -15,6 +15,8 @@ from ppl.lm import LM
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, Score, TextSpec
+from ppl.runtime.engines.server import ServerModel
+from ppl.runtime.engines.server_laws import Reported
 from ppl.runtime.engines.table import TableModel
 from ppl.runtime.exact import ExactSource
 from ppl.runtime.source import RandomSource, derive
@@ -226,6 +228,31 @@ def test_an_end_token_that_the_server_leaves_out(whole: bool) -> None:
         for tokens, _, log_prob in ended:
             assert tokens[-1] in TABLE.eos_tokens
             assert math.isnan(log_prob) is not whole
+
+
+def test_a_text_without_a_bound_takes_what_room_there_is() -> None:
+    with served(TableServer(TABLE, limit=12)) as lm:
+        finished = [drawn(lm, SPECS[5], "ab" * 3, seed)[1] for seed in range(12)]
+        assert set(finished) <= {"stop", "eos"}
+        with pytest.raises(RequestError, match=r"refused \(400\): 6 \+ 3 tokens|3 \+ 20 tokens"):
+            drawn(lm, TextSpec(max_tokens=20), "ab" * 3, 0)
+
+
+@pytest.mark.parametrize(("tempered", "truncated"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("kind", ["vllm", "openai"])
+def test_which_law_is_reported_is_found_out(tempered: bool, truncated: bool, kind: str) -> None:
+    with served(TableServer(TABLE, tempered=tempered, truncated=truncated, best=5), kind=kind) as lm:
+        assert isinstance(lm.model, ServerModel)
+        assert lm.model.abilities.reported == Reported(tempered, truncated, 5)
+
+
+def test_a_model_that_is_sure_tells_nothing_about_its_reports() -> None:
+    """Of one sure token the probability is 1 under every law: that must not pass for a report after truncation."""
+    sure = TableModel(["a", "b"], {(): {"a": 999_999, "b": 1}}, eos="$")
+    with served(TableServer(sure, tempered=False, truncated=False, best=2)) as lm:
+        assert isinstance(lm.model, ServerModel)
+        reported = lm.model.abilities.reported
+        assert reported is not None and not reported.truncated and not reported.tempered
 
 
 def test_a_server_of_texts_only() -> None:
