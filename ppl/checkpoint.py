@@ -1,7 +1,8 @@
 """Checkpoints: a folder from which a run that died goes on, to the posterior that it would have had.
 
-In the folder are ``run.json``, which says what was run, and a journal of answers for each problem (see
-``runtime/recording.py`` for what is in it and why that is enough). Everything is JSON; reading it evaluates nothing.
+In the folder are ``run.json``, which says what was run; a journal of answers for each problem (see
+``runtime/recording.py`` for what is in it and why that is enough); and in its place, once the problem is finished, its
+posterior, if that is made of plain data and texts. Everything is JSON; reading it evaluates nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .finished import read, written
+from .lm import LM
+from .posterior import Posterior
 from .running import Journals, Problems, warn_user
 from .runtime.journal import Journal
 from .runtime.source import fresh_seed
@@ -44,6 +48,7 @@ class Checkpoint:
         what: Mapping[str, str],
         held: Mapping[str, str],
         problems: Sequence[tuple[str, int | None]],
+        lms: Sequence[LM] = (),
     ) -> None:
         """Begin a checkpoint, or go on with the one that is there.
 
@@ -52,12 +57,14 @@ class Checkpoint:
             what: what is run, by the name of what may differ.
             held: what its variables hold that may change on the way; a difference is only warned of.
             problems: a digest of the arguments of each, and its seed.
+            lms: the models in use.
 
         Raises:
             CheckpointMismatch: the folder holds the checkpoint of another run, or something else.
             BlockingIOError: another process is at work in it.
         """
         self.path = Path(path)
+        self._lms = lms
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.path)
         try:
@@ -70,6 +77,26 @@ class Checkpoint:
     def journals(self) -> Journals:
         """From the number of a problem to its journal. It may be sent to other processes."""
         return partial(_journal, self.path.absolute())
+
+    def finish(self, number: int, posterior: Posterior) -> None:
+        """Keep the posterior of a problem, if it can be written; else the journal is what there is to go by."""
+        content = written(posterior, self._lms)
+        if content is not None:
+            _write(self._file(number), {"posterior": content}, None)
+            _journal(self.path, number).path.unlink(missing_ok=True)
+
+    def finished(self, number: int) -> Posterior | None:
+        """The posterior of a problem, if it is finished and was written."""
+        file = self._file(number)
+        try:
+            return read(json.loads(file.read_text(encoding="utf-8"))["posterior"], self._lms)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, LookupError) as error:
+            raise CheckpointMismatch(f"{file} can't be read ({error}); without it, its problem is run again") from None
+
+    def _file(self, number: int) -> Path:
+        return self.path / f"{number:06}.json"
 
     def close(self) -> None:
         """Leave it to other processes."""
@@ -98,7 +125,7 @@ class Checkpoint:
             listed = [[digest, asked, seed] for (digest, asked), seed in zip(problems, seeds, strict=True)]
             _write(file, {"format": _FORMAT, "what": what, "held": held, "problems": listed})
             return seeds
-        known = _read(file)
+        known = _known(file)
         begun = [(str(digest), asked) for digest, asked, _ in known["problems"]]
         different = [*_differences(known["what"], what), *_other_problems(begun, problems)]
         if different:
@@ -115,7 +142,7 @@ class Checkpoint:
         return [int(seed) for *_, seed in known["problems"]]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _known(file: Path) -> dict[str, Any]:
     try:
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if known["format"] != _FORMAT:
@@ -157,7 +184,7 @@ def open_checkpoint(path: str | os.PathLike[str], problems: Problems) -> Checkpo
     for name, value in (("proposals", problems.proposals), ("on_error", problems.on_error), ("stop", stop)):
         what[name] = identity.shown(value)
     digests = [(identity.of(call), seed) for call, seed in zip(problems.calls, problems.seeds, strict=True)]
-    return Checkpoint(path, {**what, **identity.parts}, identity.held, digests)
+    return Checkpoint(path, {**what, **identity.parts}, identity.held, digests, identity.lms)
 
 
 def _version() -> str:
@@ -192,11 +219,11 @@ def _changed(name: str, then: object, now: object) -> str:
     return f"{name}: {then} then, {now} now"
 
 
-def _write(file: Path, content: Any) -> None:
+def _write(file: Path, content: Any, indent: int | None = 1) -> None:
     """Write a file as a whole or not at all."""
     new = file.with_name(f"{file.name}.new")
     with open(new, "w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1)
+        json.dump(content, out, indent=indent, allow_nan=False)
         out.write("\n")
         out.flush()
         os.fsync(out.fileno())

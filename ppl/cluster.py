@@ -53,20 +53,25 @@ class Workers:
 
 
 def stream_on_workers(
-    problems: Problems, workers: int | Workers, journals: Journals | None = None
+    problems: Problems,
+    workers: int | Workers,
+    numbers: Sequence[int] | None = None,
+    journals: Journals | None = None,
 ) -> Iterator[tuple[int, Posterior]]:
     """As ``running.stream``, on the workers of a Ray cluster.
 
     Args:
         problems: the problems.
         workers: how many, or which.
+        numbers: which of the problems; all by default.
         journals: of the problems, in files that all workers can reach.
 
     Raises:
         ImportError: Ray is not installed.
         WorkersDied: see there.
     """
-    pool = _Pool(problems, workers if isinstance(workers, Workers) else Workers(workers), journals)
+    which = list(range(len(problems.calls)) if numbers is None else numbers)
+    pool = _Pool(problems, workers if isinstance(workers, Workers) else Workers(workers), which, journals)
     try:
         yield from pool.run()
     finally:
@@ -96,15 +101,15 @@ class Replica:
 class _Pool:
     """The actors, and what each is at."""
 
-    def __init__(self, problems: Problems, workers: Workers, journals: Journals | None) -> None:
+    def __init__(self, problems: Problems, workers: Workers, numbers: Sequence[int], journals: Journals | None) -> None:
         self._ray = _ray()
         if not self._ray.is_initialized():
             self._ray.init(include_dashboard=False, logging_level="WARNING")
         self._sent = _put(self._ray, problems, journals)
         self._actor = self._ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)(Replica)
-        self._count = min(workers.count, len(problems.calls))
+        self._count = min(workers.count, len(numbers))
         self._concurrency = max(1, problems.concurrency)
-        self._waiting = deque(range(len(problems.calls)))
+        self._waiting = deque(numbers)
         self._suspects: deque[int] = deque()
         self._deaths: Counter[int] = Counter()
         self._busy: dict[Any, tuple[Any, set[int]]] = {}  # what streams back → the actor, and what it still owes

@@ -43,11 +43,13 @@ class Identity:
             a digest, or its ``repr`` where that is short.
         held: the same for what variables outside the functions hold that can change while the program runs: tables
             of settings, but caches and counters too.
+        lms: the models, in the order in which they were met.
     """
 
     def __init__(self) -> None:
         self.parts: dict[str, str] = {}
         self.held: dict[str, str] = {}
+        self.lms: list[LM] = []
         self._known: set[int] = set()
         self._within: set[int] = set()
 
@@ -137,6 +139,8 @@ class Identity:
 
     def _model(self, lm: LM) -> str:
         found = _model(lm.model)
+        if not any(lm is known for known in self.lms):
+            self.lms.append(lm)
         self.parts[f"the model {lm.name}"] = found
         return found
 

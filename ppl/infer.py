@@ -237,24 +237,36 @@ def _run(
     """Run problems where and as they are to be run."""
     with ExitStack() as stack:
         journals: Journals | None = None
+        saved = None
+        left = list(range(len(problems.calls)))
         if checkpoint is not None:
             from .checkpoint import open_checkpoint
 
             saved = stack.enter_context(open_checkpoint(checkpoint, problems))
             problems, journals = replace(problems, seeds=saved.seeds), saved.journals
+            left = []
+            for number in range(len(problems.calls)):
+                if (posterior := saved.finished(number)) is None:
+                    left.append(number)
+                else:
+                    yield number, posterior
         report = progress if callable(progress) else None
         if progress is True:
             from .progress import LiveProgress
 
             report = stack.enter_context(LiveProgress(len(problems.calls), problems.method)).report
         if workers is None:
-            yield from _watched(problems.program, stream(problems, report=report, journals=journals))
-            return
-        from .cluster import stream_on_workers
+            found = _watched(problems.program, stream(problems, left, report, journals=journals))
+        else:
+            from .cluster import stream_on_workers
 
-        if progress:
-            raise ValueError("progress is not shown from workers; iterate over infer_stream(...), and show what comes")
-        yield from stream_on_workers(problems, workers, journals)
+            if progress:
+                raise ValueError("progress is not shown from workers; iterate over infer_stream, and show what comes")
+            found = stream_on_workers(problems, workers, left, journals)
+        for number, posterior in found:
+            if saved is not None:
+                saved.finish(number, posterior)
+            yield number, posterior
 
 
 def _watched(program: Program, found: Iterator[tuple[int, Posterior]]) -> Iterator[tuple[int, Posterior]]:

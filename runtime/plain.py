@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _MARK = "~"
@@ -18,12 +19,17 @@ class NotPlain(TypeError):
     """A value that is more than data, or that would not come back as it was."""
 
 
-def encode(value: Any) -> Any:
+Special = Callable[[Any], "tuple[str, Any] | None"]
+"""What else may be written: from a value to the name of its kind and a content that is plain; ``None``: it may not."""
+
+
+def encode(value: Any, special: Special | None = None) -> Any:
     """A value as what ``json`` writes.
 
     Args:
         value: numbers, strings, bytes, lists, tuples and dicts of them, arrays of numpy and tensors of torch in the
             memory of the CPU. Exactly of these types: a subclass is more than its content.
+        special: knows of more types.
 
     Raises:
         NotPlain: it is something else.
@@ -34,45 +40,54 @@ def encode(value: Any) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {_MARK: "float", "of": repr(value)}
     if kind is list:
-        return [encode(item) for item in value]
+        return [encode(item, special) for item in value]
     if kind is tuple:
-        return {_MARK: "tuple", "of": [encode(item) for item in value]}
+        return {_MARK: "tuple", "of": [encode(item, special) for item in value]}
     if kind is dict:
         if all(type(key) is str for key in value) and _MARK not in value:
-            return {key: encode(item) for key, item in value.items()}
-        return {_MARK: "dict", "of": [[encode(key), encode(item)] for key, item in value.items()]}
+            return {key: encode(item, special) for key, item in value.items()}
+        pairs = [[encode(key, special), encode(item, special)] for key, item in value.items()]
+        return {_MARK: "dict", "of": pairs}
     if kind is bytes:
         return {_MARK: "bytes", "of": _text(value)}
     found = _array(value)
+    if found is None and special is not None and (known := special(value)) is not None:
+        return {_MARK: known[0], "of": encode(known[1], special)}
     if found is None:
         raise NotPlain(f"a {kind.__module__}.{kind.__qualname__} is not plain data")
     return found
 
 
-def decode(written: Any) -> Any:
+def decode(written: Any, special: Mapping[str, Callable[[Any], Any]] | None = None) -> Any:
     """The value that :func:`encode` wrote.
+
+    Args:
+        written: what it wrote.
+        special: from the names of further kinds to what makes a value of the content.
 
     Raises:
         ValueError: it wrote no such thing.
     """
     if isinstance(written, list):
-        return [decode(item) for item in written]
+        return [decode(item, special) for item in written]
     if not isinstance(written, dict):
         return written
     if _MARK not in written:
-        return {key: decode(item) for key, item in written.items()}
+        return {key: decode(item, special) for key, item in written.items()}
     kind, content = written[_MARK], written.get("of")
     match kind:
         case "float":
             return float(content)  # type: ignore[arg-type]
         case "tuple":
-            return tuple(decode(item) for item in content)  # type: ignore[union-attr]
+            return tuple(decode(item, special) for item in content)  # type: ignore[union-attr]
         case "dict":
-            return {decode(key): decode(item) for key, item in content}  # type: ignore[union-attr]
+            return {decode(key, special): decode(item, special) for key, item in content}  # type: ignore[union-attr]
         case "bytes":
             return base64.b64decode(content)  # type: ignore[arg-type]
         case "numpy" | "number" | "torch":
             return _read_array(kind, written)
+    if special is not None and kind in special:
+        return special[kind](decode(content, special))
     raise ValueError(f"{kind!r} is no kind of plain value")
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ppl import (
     sample,
     table_lm,
 )
-from ppl.checkpoint import CheckpointMismatch
+from ppl.checkpoint import Checkpoint, CheckpointMismatch
 from ppl.lm import LM
 from ppl.runtime.journal import Journal
 
@@ -68,6 +68,14 @@ def outcome(posterior: Posterior) -> Any:
     return runs, posterior.log_evidence, posterior.history, (cost.tokens, cost.model_calls, cost.calls)
 
 
+@pytest.fixture
+def journals_only() -> Iterator[None]:
+    """What is finished is not stored as a posterior, so that its journal stays, and is what a run goes on from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "finish", lambda self, number, posterior: None)
+        yield
+
+
 def journal(path: Path) -> Path:
     return path / "000000.journal"
 
@@ -81,7 +89,56 @@ def test_a_finished_run_is_repeated_without_a_model_or_function_call(tmp_path: P
     again = run(tmp_path)
     assert outcome(first) == outcome(again) == outcome(undisturbed)
     assert first.cost.forwards > 0
+    assert ASKED == []
+    assert again.result == first.result, "with all texts' tokens and models, and the cost"
+    assert again.runs[0].trace[0].value.lm is LETTERS
+    assert not journal(tmp_path).exists()
+
+
+@pytest.mark.usefixtures("journals_only")
+def test_so_is_one_whose_values_are_no_data(tmp_path: Path) -> None:
+    undisturbed = run(None)
+    first = run(tmp_path)
+    again = run(tmp_path)
+    assert outcome(first) == outcome(again) == outcome(undisturbed)
+    assert first.cost.forwards > 0
     assert (again.cost.forwards, again.cost.positions, ASKED) == (0, 0, [])
+
+
+def test_values_of_any_type_come_back(tmp_path: Path) -> None:
+    class Answer:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+    @program
+    def wrapped(lm: LM) -> Answer:
+        text = sample(lm.context("a").text(max_tokens=2))
+        return Answer(text)
+
+    for _ in range(2):
+        found = infer(wrapped, LETTERS, n=3, seed=0, checkpoint=tmp_path)
+        assert all(type(value) is Answer for value in (run.value for run in found.runs))
+    assert found.cost.forwards == 0
+
+
+def test_a_finished_problem_without_models_is_not_run_again(tmp_path: Path) -> None:
+    runs = []
+
+    def note(x: int) -> int:
+        runs.append(x)
+        return x
+
+    @program
+    def coins() -> tuple[int, ...]:
+        first = sample(dist.categorical([0.5, 0.5]))
+        return (note(first), 2)
+
+    first = infer(coins, n=4, seed=0, checkpoint=tmp_path)
+    count = len(runs)
+    with pytest.warns(UserWarning, match="cache or counter"):
+        again = infer(coins, n=4, seed=0, checkpoint=tmp_path)
+    assert len(runs) == count == 4
+    assert again.result == first.result
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -93,6 +150,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("journals_only")
 @pytest.mark.parametrize("method", METHODS)
 def test_wherever_the_journal_breaks_off_the_posterior_is_the_same(tmp_path: Path, method: str) -> None:
     """Cut at every line, and inside of some: the torn line and all that depended on it are computed again."""
@@ -146,10 +204,11 @@ def test_of_many_problems_only_what_is_left_is_computed(tmp_path: Path) -> None:
     undisturbed = infer_many(story, inputs, n=4, seed=seeds)
     ASKED.clear()
     infer_many(story, inputs, **options)
-    (tmp_path / "000002.journal").unlink()
+    (tmp_path / "000002.json").unlink()
     ASKED.clear()
     found = infer_many(story, inputs, **options)
     assert list(map(outcome, found)) == list(map(outcome, undisturbed))
+    assert not list(tmp_path.glob("*.journal"))
     assert len(ASKED) == found[2].cost.calls == 4
 
 
@@ -160,6 +219,7 @@ def test_a_seed_that_was_chosen_is_kept(tmp_path: Path) -> None:
     assert outcome(first) == outcome(again)
 
 
+@pytest.mark.usefixtures("journals_only")
 def test_a_budget_is_spent_in_the_same_way(tmp_path: Path) -> None:
     options = {"budget": {"tokens": 25}, "method": "importance", "n": 4}
     undisturbed = run(None, **options)
@@ -172,6 +232,7 @@ def test_a_budget_is_spent_in_the_same_way(tmp_path: Path) -> None:
         assert _outcome_or_less(run(tmp_path, **options)) == _outcome_or_less(undisturbed)
 
 
+@pytest.mark.usefixtures("journals_only")
 def test_answers_that_are_no_data_are_asked_for_again(tmp_path: Path) -> None:
     asked = []
 
@@ -200,6 +261,7 @@ def test_answers_that_are_no_data_are_asked_for_again(tmp_path: Path) -> None:
     assert asked == [5, 5]
 
 
+@pytest.mark.usefixtures("journals_only")
 def test_enumerated_texts_come_back_as_they_were(tmp_path: Path) -> None:
     @program
     def short(lm: LM) -> str:
@@ -240,6 +302,7 @@ def _late(write: Callable[[Journal, Any], None], file: Journal, record: Any, cou
     write(file, record[1:] if count == 2 else record)
 
 
+@pytest.mark.usefixtures("journals_only")
 @pytest.mark.parametrize("bug", [_lose, _repeat, _swap, _late])
 def test_a_journal_that_loses_or_mixes_up_answers_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: Callable[..., None]
@@ -264,6 +327,7 @@ def test_a_journal_that_loses_or_mixes_up_answers_is_seen(
         assert found != undisturbed
 
 
+@pytest.mark.usefixtures("journals_only")
 @pytest.mark.parametrize("change", ["lose", "repeat", "exchange", "alter"])
 def test_damage_to_the_file_costs_work_and_nothing_else(tmp_path: Path, change: str) -> None:
     undisturbed = outcome(run(None))
@@ -282,6 +346,7 @@ def test_damage_to_the_file_costs_work_and_nothing_else(tmp_path: Path, change: 
     assert outcome(run(tmp_path)) == undisturbed
 
 
+@pytest.mark.usefixtures("journals_only")
 def test_a_program_that_does_not_repeat_itself_is_told(tmp_path: Path) -> None:
     times = iter(range(100))
 
