@@ -18,7 +18,7 @@ from .posterior import Posterior
 from .program import Program, program
 from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
-from .runtime.methods import MH, PMMH, SMC, Enumerate, Forward, Importance, Method, ParallelTempering, PGibbs
+from .runtime.methods import MH, PMMH, SMC, SMC2, Enumerate, Forward, Importance, Method, ParallelTempering, PGibbs
 from .runtime.operands import ProposalSite
 from .text import Context, Text
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .getting_it_right import geweke
     from .ir_text import load_ir, read_ir, to_ir
     from .program_model import ProgramModel
+    from .runtime.shared import shared
     from .statistical import StatisticalCertificate
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "MH",
     "PMMH",
     "SMC",
+    "SMC2",
     "Budget",
     "Certificate",
     "CompileError",
@@ -78,6 +80,7 @@ __all__ = [
     "program",
     "read_ir",
     "sample",
+    "shared",
     "table_lm",
     "to_ir",
     "twist",
@@ -100,6 +103,7 @@ _LATER = {
     "goodness_of_fit": "closed_form",
     "load_ir": "ir_text",
     "read_ir": "ir_text",
+    "shared": "runtime.shared",
     "to_ir": "ir_text",
     "validate": "certificate",
     "validate_conditional": "conditional_evidence",

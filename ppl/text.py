@@ -85,6 +85,7 @@ class Context:
     """
 
     __slots__ = ("lm", "node")
+    __ppl_immutable__ = True  # all particles share it
     __ppl_pure__ = frozenset({"token", "line", "text", "choice"})  # methods that change nothing, for the compiler
 
     lm: LM

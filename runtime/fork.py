@@ -14,6 +14,7 @@ from typing import Any
 from ..compiler.support import Cursor
 from .distributions import Distribution
 from .engines.base import ModelDistribution
+from .shared import MARKED
 
 Memo = dict[int, Any]
 
@@ -54,6 +55,8 @@ def fork(value: Any, memo: Memo) -> Any:
     known = memo.get(id(value))
     if known is not None:
         return known
+    if id(value) in MARKED:
+        return value
     handler = _HANDLERS.get(kind) or getattr(kind, "__ppl_fork__", None)
     if handler is not None:
         return handler(value, memo)

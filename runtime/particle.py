@@ -154,7 +154,8 @@ class Particle:
             memo: Memo = {}
             try:
                 new.live = fork_values(self.live, memo)
-                new.frame = _fork_frames(self.frame, memo)
+                if self.frame is not None:
+                    new.frame = _fork_frames(self.frame, memo)
             except CannotFork as error:
                 raise CannotFork(f"{error}\n  at {self.ask.site.span}" if self.ask else str(error)) from error
         return new

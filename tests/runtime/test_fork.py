@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import functools
 import itertools
+import pickle
 import timeit
 import weakref
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 
 import ppl
 from ppl.compiler.support import Cursor
-from ppl.runtime.fork import CannotFork, fork, fork_values
+from ppl.runtime.fork import CannotFork, fork, fork_values, own
 from ppl.runtime.particle import Particle, Scope
+from ppl.runtime.shared import MARKED, shared
 
 atoms = st.one_of(st.integers(), st.text(max_size=3), st.booleans(), st.none(), st.floats(allow_nan=False))
 values = st.recursive(
@@ -252,3 +254,65 @@ class _Hashable:
 
     def __init__(self) -> None:
         self.items: list[int] = []
+
+
+def test_what_was_marked_as_shared_is_not_copied() -> None:
+    table, words, tensor = shared({"a": [1]}), shared(["x", ["y"]]), shared(torch.zeros(3))
+    live = (table, [words, tensor], (tensor, 1))
+    new = fork_values(live, {})
+    assert new[0] is table and new[1] is not live[1]
+    assert new[1][0] is words and new[1][1] is tensor and new[2][0] is tensor
+    assert own(table) is table and own(tensor) is tensor
+    other = torch.zeros(3)
+    assert fork(other, {}) is not other
+
+
+def test_shared_lists_and_dicts_refuse_to_be_changed() -> None:
+    words = shared(["b", "a"])
+    table = shared({"a": 1})
+    changes: list[Callable[[], Any]] = [
+        lambda: words.append("c"),
+        lambda: words.sort(),
+        lambda: words.__setitem__(0, "c"),
+        lambda: words.__delitem__(0),
+        lambda: words.__iadd__(["c"]),
+        lambda: table.__setitem__("b", 2),
+        lambda: table.update(b=2),
+        lambda: table.__ior__({"b": 2}),
+        lambda: table.pop("a"),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="change a copy"):
+            change()
+    assert words == ["b", "a"] and table == {"a": 1}
+    assert type(words * 2) is list and type(words.copy()) is list and type(table | {}) is dict
+    for value in (words, table):
+        again = pickle.loads(pickle.dumps(value))
+        assert again == value and type(again) is type(value)
+    assert shared(words) is words and shared("text") == "text"
+    with pytest.raises(TypeError, match="weak references"):
+        shared((words, table))
+
+
+def test_a_mark_does_not_outlive_its_object() -> None:
+    before = len(MARKED)
+    tensor = shared(torch.zeros(3))
+    assert len(MARKED) == before + 1
+    del tensor
+    assert len(MARKED) == before
+
+
+def test_particles_share_an_argument_that_was_marked() -> None:
+    seen: list[int] = []
+
+    @ppl.program
+    def reads(table: dict[str, float], notes: dict[str, int]) -> bool:
+        seen.append(id(table))
+        x = ppl.sample(ppl.dist.flip(table["p"]))
+        notes["x"] = x
+        ppl.factor(0.0 if x else -1.0)
+        return x
+
+    table = ppl.shared({"p": 0.5})
+    posterior = ppl.infer(reads, table, {}, method="smc", n=8, seed=0)
+    assert set(seen) == {id(table)} and len(posterior.runs) == 8
