@@ -269,4 +269,8 @@ def _is_users(module: str) -> bool:
     if top in sys.stdlib_module_names or module == _HERE or module.startswith(f"{_HERE}."):
         return top == "__main__"
     file = getattr(sys.modules.get(module), "__file__", None)
-    return not (file and any(Path(file).is_relative_to(place) for place in _INSTALLED))
+    if not file:
+        return True
+    path = Path(file)
+    installed = any(path.is_relative_to(place) for place in _INSTALLED)
+    return not (installed or {"site-packages", "dist-packages"} & set(path.parts))

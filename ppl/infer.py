@@ -65,7 +65,8 @@ def infer(
         keep: addresses that passes must leave; only matters with passes that may drop some.
         checkpoint: a folder in which to write down what models and functions answer. If this process dies, the same
             call goes on from there to the posterior that it would have had; what was finished is not computed again.
-            The cost in positions, forwards and seconds is then that of the last attempt.
+            The cost in positions, forwards and seconds is then that of the last attempt, and a budget in seconds
+            counts anew.
         options: the method's own, such as ``n=32``.
 
     Returns:
