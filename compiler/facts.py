@@ -122,11 +122,15 @@ class Facts:
         """
         sources = list(_sources(self.program.body))
         found = {value for value, _ in sources}
-        while True:
+        leaning: dict[ir.Value, list[tuple[ir.Value, ir.Node | ir.Value]]] = {}
+        for value, source in sources:
+            for used in (source,) if isinstance(source, ir.Value) else source.uses:
+                leaning.setdefault(used, []).append((value, source))
+        while sources:
             gone = {value for value, source in sources if value in found and not self._is_atom(value, source, found)}
-            if not gone:
-                return frozenset(found)
             found -= gone
+            sources = [pair for value in gone for pair in leaning.get(value, ())]
+        return frozenset(found)
 
     def _is_atom(self, value: ir.Value, source: ir.Node | ir.Value, atoms: set[ir.Value]) -> bool:
         if isinstance(source, ir.Value):
