@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -153,6 +154,24 @@ def test_busy_while_it_is_asked_what_it_can_do() -> None:
             with proxying(proxy, url) as broken:
                 found = load_lm(broken, tokenizer=TABLE, backoff=0.01).describe().partition(" (")[2]
             assert found == plain
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_run_goes_on_where_its_server_died(told: bool, tmp_path: Path) -> None:
+    """With ``checkpoint=`` what was answered is not asked again; with and without log-probabilities."""
+    table = TableServer(TABLE) if told else TableServer(TABLE, owner="?", ids=False, best=0, scoring=None)
+    dead = FaultyProxy(lambda number: "500" if number > 10 else "")
+    with through(dead, table, retries=0) as lm:
+        with pytest.raises(ProgramError, match="it answered 500"):
+            infer(writes, lm, method="smc", n=8, seed=5, checkpoint=tmp_path / "run")
+        asked = dead.seen
+        dead.faults = lambda number: ""
+        found = infer(writes, lm, method="smc", n=8, seed=5, checkpoint=tmp_path / "run")
+        again = dead.seen - asked
+        undisturbed = run(lm)
+    assert again < 24 - 5
+    assert [r.value for r in found.runs] == [r.value for r in undisturbed.runs]
+    assert found.log_evidence == undisturbed.log_evidence
 
 
 def test_refusals_are_not_repeated() -> None:
