@@ -102,6 +102,7 @@ class Identity:
             case Program():
                 yield self._program(value)
                 yield from self._walk({a: (f.value, f.observed) for a, f in (value.fixed or {}).items()})
+                yield from self._walk(getattr(value, "method", None))  # of a nested one
             case types.FunctionType():
                 yield self._function(value)
             case types.MethodType():
@@ -180,8 +181,10 @@ class Identity:
 
     def _named(self, name: str, value: Any, function: types.FunctionType) -> None:
         """Note what a name outside a function stands for; code and models are noted under names of their own."""
-        if isinstance(value, types.FunctionType | Program | type | LM):
+        if isinstance(value, types.FunctionType | type | LM):
             self.of(value)
+        elif isinstance(value, Program):
+            self.parts[f"{name} in {function.__qualname__}()"] = self.of(value)
         elif not isinstance(value, types.ModuleType):
             into = self.held if type(value).__hash__ is None else self.parts
             into[f"{name} in {function.__qualname__}()"] = self.shown(value)

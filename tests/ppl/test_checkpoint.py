@@ -365,6 +365,7 @@ def test_a_program_that_does_not_repeat_itself_is_told(tmp_path: Path) -> None:
 
 MODULE = """
 from ppl import *
+from ppl.nested import nested
 {extra}
 LIMIT = {limit}
 
@@ -372,12 +373,26 @@ def bonus(text):
     return {bonus}
 
 @program
+def side():
+    return sample(dist.categorical([0.5, 0.5]))
+
+aside = nested(side, {nested})
+
+@program
 def told(lm, words=2):{comment}
+    z = aside()
     text = sample(lm.context("a").text(max_tokens=LIMIT))
     factor(bonus(text))
     return {result}
 """
-USUAL = {"limit": "2", "bonus": "-0.5 * len(text)", "comment": "", "result": "text", "extra": ""}
+USUAL = {
+    "limit": "2",
+    "bonus": "-0.5 * len(text)",
+    "comment": "",
+    "result": "text",
+    "extra": "",
+    "nested": "'smc', n=2",
+}
 
 
 def told(folder: Path, **changes: str) -> Any:
@@ -400,6 +415,7 @@ def told(folder: Path, **changes: str) -> Any:
         ({"result": "text + 'x'"}, {}, r"told\(\): \w+ then, \w+ now"),
         ({"limit": "3"}, {}, r"LIMIT in told\(\): 2 then, 3 now"),
         ({"bonus": "-0.7 * len(text)"}, {}, r"bonus\(\): "),
+        ({"nested": "'smc', n=3"}, {}, r"aside in told\(\): \w+ then, \w+ now"),
         ({}, {"seed": 2}, "seed: 1 then, 2 now"),
         ({}, {"n": 5}, r"method: SMC\(n=4\).* then, SMC\(n=5\)"),
         ({}, {"resampling": "multinomial"}, r"method: .*multinomial"),
