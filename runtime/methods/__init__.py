@@ -20,12 +20,13 @@ from .pmmh import PMMH
 from .published import Published
 from .revision import Revision
 from .smc import SMC
+from .smc2 import SMC2
 from .steering import Steering
 from .tempered import Tempered
 from .tempering import ParallelTempering
 from .voting import BestOfN, SelfConsistency, WeightedMajority
 
-_SMC = (SMC, Steering, LookAhead, Entropic, Tempered)
+_SMC = (SMC, SMC2, Steering, LookAhead, Entropic, Tempered)
 _RUNS = (Importance, Enumerate, BestFirst, Forward)
 _CHAINS = (MH, PGibbs, PMMH, ParallelTempering)
 _SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
@@ -90,6 +91,7 @@ __all__ = [
     "MH",
     "PMMH",
     "SMC",
+    "SMC2",
     "AStar",
     "Beam",
     "BestFirst",

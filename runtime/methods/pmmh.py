@@ -80,11 +80,11 @@ class PMMH(Chains):
         return None
 
     def step(self, setting: Setting, state: Estimate, key: Key) -> Task[Estimate]:
-        proposed = yield from self._propose(setting.world, state.run, key)
+        proposed = yield from self.propose(setting.world, state.run, key)
         if proposed is None:
             return state
-        parameters, log_ratio = proposed
-        found = yield from self.estimate(setting.world, parameters, derive(key, "inner"))
+        new, log_ratio = proposed
+        found = yield from self.estimate(setting.world, choices_of(new), derive(key, "inner"))
         if found is None:
             return state
         log_alpha = found.log_mass - state.log_mass + log_ratio
@@ -138,8 +138,19 @@ class PMMH(Chains):
         make = next((make for pattern, make in self.proposals.items() if matches(pattern, address)), None)
         return REDRAW if make is None else Draw(make)
 
-    def _propose(self, world: World, run: Particle, key: Key) -> Task[tuple[list[Step], float] | None]:
-        """New parameters, and log q(old | new) − log q(new | old); ``None`` if they have no mass."""
+    def draw(self, world: World, key: Key) -> Task[Particle | None]:
+        """A run that has drawn its parameters and nothing else; ``None`` if they have no mass."""
+        run = begin(world, key)
+        run.follow = Follow((), self._decide)
+        yield from run_particles(world, [run], through=True)
+        return None if run.status is Status.DEAD else run
+
+    def propose(self, world: World, run: Particle, key: Key) -> Task[tuple[Particle, float] | None]:
+        """New parameters, as :meth:`draw` has them, given those of a run; ``None`` if they have no mass.
+
+        Returns:
+            The new run, and log q(old | new) − log q(new | old).
+        """
         new = begin(world, derive(key, "there"))
         there = new.follow = Follow(steps_of(run), self._decide)
         yield from run_particles(world, [new], through=True)
@@ -155,18 +166,16 @@ class PMMH(Chains):
             back = again.follow = Follow(steps_of(run), lambda a, _: _back(self, a, drawn), current)
             yield from run_particles(world, [again], through=True)
             log_back += back.log_forward
-        return choices_of(new), log_back - there.log_forward
+        return new, log_back - there.log_forward
 
     # --- the estimate ---
 
     def estimate(self, world: World, parameters: list[Step], key: Key) -> Task[Estimate | None]:
         """Estimate the mass of the program with these parameters; ``None`` if that comes out as zero."""
-        values = {step.address: Fixed(step.value, True) for step in parameters}
-        fixed: Any = _With(world.program, {**(world.program.fixed or {}), **values})
-        inner = replace(world, program=fixed, key=key, control=Control(), report=None)
+        inner = given(world, parameters, key)
         population = yield from self.inner.run(inner)
         run = collapse(inner, population, key)
-        return None if run is None else Estimate(_as_drawn(run, parameters), population.log_evidence)
+        return None if run is None else Estimate(as_drawn(run, parameters), population.log_evidence)
 
 
 def _back(method: PMMH, address: str, drawn: Mapping[str, Maker]) -> Decision:
@@ -175,6 +184,13 @@ def _back(method: PMMH, address: str, drawn: Mapping[str, Maker]) -> Decision:
     if address in drawn:
         return Score(drawn[address])
     return KEEP if method._is_parameter(address) else STOP
+
+
+def given(world: World, parameters: list[Step], key: Key) -> World:
+    """The problem with parameters given, for a method that runs inside another."""
+    values = {step.address: Fixed(step.value, True) for step in parameters}
+    fixed: Any = _With(world.program, {**(world.program.fixed or {}), **values})
+    return replace(world, program=fixed, key=key, control=Control(), report=None)
 
 
 class _With:
@@ -188,7 +204,7 @@ class _With:
         return getattr(self._program, name)
 
 
-def _as_drawn(run: Particle, parameters: list[Step]) -> Particle:
+def as_drawn(run: Particle, parameters: list[Step]) -> Particle:
     """A run whose parameters were given, recorded as if they had been drawn."""
     drawn = {step.address: step for step in parameters}
     journal: Journal | None = None

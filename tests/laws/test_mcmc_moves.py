@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ppl import SMC, dist, factor, infer, program, sample
+from ppl import SMC, SMC2, dist, factor, infer, observe, program, sample
 from ppl.certificate import certificate_of
 from ppl.kernels import Block, Cycle, Kernel, ParticleGibbs, Regenerate, SingleSite
 from ppl.law_programs import CORPUS, hidden_markov
@@ -110,3 +110,38 @@ def test_what_may_stand_for_a_move() -> None:
         SMC(move="mh")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="particle Gibbs moves whole runs under the program's own measure"):
         infer(hidden_markov, [True, False], n=4, move=ParticleGibbs(2), seed=2)
+
+
+@program
+def tiny() -> tuple[bool, bool, bool]:
+    a = sample(dist.flip(0.3))
+    x = sample(dist.flip(0.8 if a else 0.4))
+    factor(0.7 if x else -0.3)
+    y = sample(dist.flip(0.6 if x else 0.1), proposal=dist.flip(0.5))
+    factor(0.5 if y == a else 0.0)
+    return a, x, y
+
+
+@pytest.mark.parametrize(("n", "inner", "every"), [(1, 2, None), (2, 1, None), (1, 1, 1)])
+def test_smc2_is_proper(n: int, inner: int, every: int | None) -> None:
+    method = SMC2(n, inner, "a", ess_threshold=1.0, resampling="multinomial", move_every=every)
+    assert certificate_of(tiny, ((), {}), [method], 20_000).error < TOLERANCE
+    uneven = SMC2(n, inner, "stop", ess_threshold=1.0, move_every=every)
+    assert certificate_of(ends_early, ((), {}), [uneven], 20_000).error < TOLERANCE
+
+
+def test_smc2_comes_near_the_evidence() -> None:
+    @program
+    def biased(data: Sequence[bool]) -> float:
+        bias = sample(dist.categorical({0.1: 0.25, 0.3: 0.25, 0.6: 0.25, 0.9: 0.25}))
+        state = sample(dist.flip(bias))
+        for seen in data:
+            state = sample(dist.flip(bias if state else 1 - bias), name="next")
+            observe(dist.flip(0.9 if state else 0.2), seen)
+        return bias
+
+    data = [True, True, False, True, True, True]
+    exact = infer(biased, data, method="enumerate")
+    found = infer(biased, data, method=SMC2(64, 16, "bias"), seed=1)
+    assert found.log_evidence == pytest.approx(exact.log_evidence, abs=0.2)
+    assert {c.observed for run in found.runs for c in run.trace} == {False}

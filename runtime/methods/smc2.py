@@ -1,0 +1,194 @@
+"""SMC²: a particle filter over parameters, each with a particle filter of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..budget import Control, Stopped
+from ..follow import Maker, Step, choices_of
+from ..gather import gather
+from ..particle import Particle
+from ..population import Population, World, advance, record, resample, spawn
+from ..replay import recording
+from ..resampling import SCHEMES, normalise
+from ..result import effective_sample_size, log_sum_exp
+from ..scheduler import Task
+from ..source import Key, derive
+from .base import Method, at_least_one, one_of
+from .pmmh import PMMH, as_drawn, given
+
+
+@dataclass
+class Filter:
+    """An outer particle: parameters, and a population of runs that have them.
+
+    Attributes:
+        drawn: a run that has drawn the parameters and nothing else.
+        world: the problem with the parameters given.
+        population: the runs; its ``log_evidence`` is log Ẑ of the parameters so far, their prior density included.
+        log_weight: of the outer particle, apart from Ẑ.
+    """
+
+    drawn: Particle | None
+    world: World
+    population: Population
+    log_weight: float
+
+    @property
+    def log_mass(self) -> float:
+        """Its log-weight with Ẑ."""
+        return self.log_weight + self.population.log_evidence
+
+    @property
+    def parameters(self) -> list[Step]:
+        """The choices that the parameters are."""
+        return [] if self.drawn is None else choices_of(self.drawn)
+
+
+@dataclass(frozen=True)
+class SMC2(Method):
+    """Particles of parameters, weighed by the evidence that a particle filter of each estimates as it goes on.
+
+    Law: proper, for any numbers of particles. An outer particle weighs Ẑ_t(θ) / q(θ); resampling copies its whole
+    filter; after that each may be moved by a step of particle marginal Metropolis–Hastings, whose proposal gets a
+    filter from the start up to this point (Chopin, Jacob and Papaspiliopoulos, 2013). Whether to move may not depend
+    on the particles, so it is done at every ``move_every``-th step.
+
+    Attributes:
+        n: the number of outer particles.
+        inner: the number of runs of each.
+        parameters: patterns of addresses; they must be drawn before all other choices.
+        proposals: for the moves, as for ``PMMH``.
+        ess_threshold: resample, on either level, when the effective sample size falls under this fraction.
+        resampling: a scheme, as for ``smc``.
+        move_every: how many steps lie between moves; ``None``: no moves.
+    """
+
+    name = "smc2"
+    guarantee = "proper"
+    law_variants = tuple(
+        {"inner": inner, "parameters": ("start", "x", "x[0]", "a"), "ess_threshold": 1.0, "move_every": every}
+        for inner, every in ((1, None), (1, 1), (2, None))
+    )
+
+    n: int = 16
+    inner: int = 16
+    parameters: tuple[str, ...] | str = ()
+    proposals: Mapping[str, Maker] = field(default_factory=dict)
+    ess_threshold: float = 0.5
+    resampling: str = "systematic"
+    move_every: int | None = 1
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+        at_least_one(self.inner)
+        one_of("resampling", self.resampling, SCHEMES)
+        if self.move_every is not None and self.move_every < 1:
+            raise ValueError(f"move_every is a number of steps, 1 or more, or None; got {self.move_every!r}")
+
+    def run(self, world: World) -> Task[Population]:
+        report, control = world.report, world.control
+        world = replace(recording(world), report=None, control=Control())
+        marginal = PMMH(parameters=self.parameters, proposals=self.proposals)
+        found = Population([], 0.0)
+        try:
+            yield from self._filter_all(world, marginal, found, report)
+        except Stopped as stop:
+            found.incomplete = stop.reason
+        record(found, None)
+        control.population = found
+        return found
+
+    def _filter_all(
+        self, world: World, marginal: PMMH, found: Population, report: Callable[[Population], None] | None
+    ) -> Task[None]:
+        """The outer particle filter; ``found`` is kept at all runs of all filters."""
+        filters = yield from self._spawn(world, marginal)
+        log_scale, steps = -math.log(self.n), 0
+        while True:
+            steps += 1
+            yield from gather(self._advance(each) for each in filters)
+            running = any(each.population.running for each in filters)
+            weights = [each.log_mass for each in filters]
+            if running and 0.0 < effective_sample_size(weights) < self.ess_threshold * self.n * (1 - 1e-9):
+                log_scale += log_sum_exp(weights) - math.log(self.n)
+                filters = self._resample(world, filters, derive(world.key, "outer", steps))
+            if running and self.move_every is not None and steps % self.move_every == 0:
+                key = derive(world.key, "move", steps)
+                moves = [self._move(world, marginal, each, steps, derive(key, i)) for i, each in enumerate(filters)]
+                filters = yield from gather(moves)
+            found.particles, found.log_scale = self._together(filters), log_scale
+            if report is not None:
+                report(found)
+            if not running:
+                return
+
+    def _spawn(self, world: World, marginal: PMMH) -> Task[list[Filter]]:
+        """Outer particles with parameters from the prior, or as the program proposes them."""
+        keys = [derive(world.key, "filter", i) for i in range(self.n)]
+        drawn = yield from gather(marginal.draw(world, derive(key, "parameters")) for key in keys)
+        return [self._filter(world, run, key) for run, key in zip(drawn, keys, strict=True)]
+
+    def _filter(self, world: World, drawn: Particle | None, key: Key) -> Filter:
+        """A filter at the start; without parameters, of no weight."""
+        if drawn is None:
+            return Filter(None, world, Population([], 0.0), -math.inf)
+        parameters = choices_of(drawn)
+        inside = given(world, parameters, key)
+        return Filter(drawn, inside, spawn(inside, self.inner), -math.fsum(step.log_q for step in parameters))
+
+    def _advance(self, each: Filter) -> Task[None]:
+        """One step of an inner particle filter."""
+        population = each.population
+        if not population.running:
+            return
+        yield from advance(each.world, population)
+        if population.running and 0.0 < population.ess < self.ess_threshold * self.inner * (1 - 1e-9):
+            resample(each.world, population, self.resampling)
+        else:
+            record(population, None)
+
+    def _resample(self, world: World, filters: list[Filter], key: Key) -> list[Filter]:
+        """Draw filters by their weight; each then carries the mean weight, its own Ẑ divided out."""
+        weights = normalise([each.log_mass for each in filters])
+        ancestors = SCHEMES[self.resampling](weights, self.n, world.machine.source, key)
+        return [_copy(filters[a], derive(key, "child", i)) for i, a in enumerate(ancestors)]
+
+    def _move(self, world: World, marginal: PMMH, each: Filter, steps: int, key: Key) -> Task[Filter]:
+        """A step of particle marginal Metropolis–Hastings under the target so far, among filters on their way."""
+        if each.drawn is None or not each.population.running or each.log_mass == -math.inf:
+            return each
+        proposed = yield from marginal.propose(world, each.drawn, key)
+        if proposed is None:
+            return each
+        drawn, log_ratio = proposed
+        new = self._filter(world, drawn, derive(key, "filter"))
+        for _ in range(steps):
+            yield from self._advance(new)
+        # Filters that have finished are not moved any more, so none may be moved to there.
+        if not new.population.running or new.population.log_evidence == -math.inf:
+            return each
+        log_alpha = new.population.log_evidence - each.population.log_evidence + log_ratio
+        if not world.machine.source.accept(log_alpha, derive(key, "accept")):
+            return each
+        new.log_weight = each.log_mass - new.population.log_evidence
+        return new
+
+    def _together(self, filters: list[Filter]) -> list[Particle]:
+        """All runs of all filters, each with its share of the filter's weight."""
+        particles: list[Particle] = []
+        for each in filters:
+            for particle in each.population.particles:
+                found = as_drawn(particle, each.parameters)
+                found.log_weight = each.log_weight + each.population.log_scale + particle.log_weight
+                particles.append(found)
+        return particles
+
+
+def _copy(old: Filter, key: Key) -> Filter:
+    """A filter that goes on by itself, of weight 1 with its Ẑ."""
+    particles = [p.fork(derive(key, i)) for i, p in enumerate(old.population.particles)]
+    population = Population(particles, old.population.log_scale, list(old.population.history))
+    return Filter(old.drawn, replace(old.world, key=key), population, -population.log_evidence)
