@@ -155,7 +155,9 @@ def load_lm(
         if found is None:
             found = cache[key] = _load(place, device, dtype, max_batch, options)
             bundled = isinstance(place, str) and place == str(_BUNDLED)  # which lies elsewhere in another process
-            found.origin = _again, (None if bundled else place, device, dtype, max_batch, options)
+            # A key is never sent along: another process takes it from its own environment.
+            public = {name: value for name, value in options.items() if name != "api_key"}
+            found.origin = _again, (None if bundled else place, device, dtype, max_batch, public)
         return found
 
 
