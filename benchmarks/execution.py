@@ -7,7 +7,7 @@
 - *forks*: a particle's copy, against ``copy.deepcopy`` of the same state.
 - *particles*: 10,000 of them, of a program of 100 statements.
 
-Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about half a minute.
+Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes a minute or two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from execution_programs import (
 )
 from results import best, machine, once, paired, table, write_section
 
-from ppl import Program, infer, observe, program, sample
+from ppl import Program, infer, load_lm, observe, program, sample, shared
 from ppl.runtime.machine import Machine
 from ppl.runtime.particle import Particle, Scope, Status
 from ppl.runtime.source import RandomSource
@@ -123,6 +123,7 @@ def states() -> list[tuple[str, tuple[Any, ...]]]:
 
     names = [f"word{i}" for i in range(20)]
     table_ = {name: i for i, name in enumerate(names)}
+    large = {i: str(i) for i in range(10_000)}
     return [
         ("ten numbers and strings", (1, 2.5, "a", True, None, "b", 3, 4, 5, "c")),
         ("a list of 100 numbers", (list(range(100)), 1, "a")),
@@ -131,6 +132,9 @@ def states() -> list[tuple[str, tuple[Any, ...]]]:
         ("a dict of 20 tuples", ({name: (i, i + 1) for i, name in enumerate(names)}, 1)),
         ("a list of 20 dicts", ([{"x": i, "y": i} for i in range(20)], 1)),
         ("a dict of lists, tensors", ({"path": list(range(10)), "mean": torch.zeros(8)}, torch.zeros(8))),
+        ("a context of a model, two strings", (load_lm().context("Q: 1 + 1\n"), "a", "b")),
+        ("a dict of 10,000 strings", (large, 1)),
+        ("the same, marked by `shared`", (shared(large), 1)),
     ]
 
 
@@ -140,28 +144,30 @@ def forks() -> str:
     for title, live in states():
         particle = Particle(lambda: (None, None, ()), live, Scope(), 1)
 
-        def ours(particle: Particle = particle) -> object:
-            return [particle.fork(2) for _ in range(200)]
+        repeats = 200 if len(str(live)) < 10_000 else 10
 
-        def theirs(live: tuple[Any, ...] = live) -> object:
-            return [copy.deepcopy(live) for _ in range(200)]
+        def ours(particle: Particle = particle, repeats: int = repeats) -> object:
+            return [particle.fork(2) for _ in range(repeats)]
+
+        def theirs(live: tuple[Any, ...] = live, repeats: int = repeats) -> object:
+            return [copy.deepcopy(live) for _ in range(repeats)]
 
         a, b = paired(ours, theirs, 5)
-        rows.append([title, f"{b / 200 * 1e6:.1f}", f"{a / 200 * 1e6:.1f}", f"{b / a:.1f} ×"])
+        rows.append([title, f"{b / repeats * 1e6:,.1f}", f"{a / repeats * 1e6:,.1f}", f"{b / a:,.1f} ×"])
     return table(["live values", "`copy.deepcopy`, µs", "fork, µs", "faster"], rows)
 
 
 # --- many particles -------------------------------------------------------------------------------------------------
 
 
-def written(effects: int, plain: int) -> Program:
+def written(effects: int, plain: int, distribution: str = "COIN") -> Program:
     """A program of so many effects, one in five of them evidence, with plain statements between them."""
     lines = ["def f(start):", "    total = start", "    path = []"]
     for i in range(effects):
-        lines.append(f"    observe(COIN, x{i - 1})" if i % 5 == 4 else f"    x{i} = sample(COIN)")
+        lines.append(f"    observe({distribution}, x{i - 1})" if i % 5 == 4 else f"    x{i} = sample({distribution})")
         if i % 5 == 4:
             lines.append(f"    x{i} = x{i - 1}")
-        lines += [f"    total = total * 3 % 1009 + x{i}" for _ in range(plain // effects - (i % 5 == 4))]
+        lines += [f"    total = total * 3 % 1009 + {i}" for _ in range(plain // effects - (i % 5 == 4))]
     lines.append("    return total")
     return from_source("\n".join(lines))
 
@@ -171,6 +177,10 @@ def from_source(source: str) -> Program:
     file = f"<benchmark {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     scope: dict[str, Any] = {"sample": sample, "observe": observe, "COIN": COIN}
+    if "NORMAL" in source:
+        import torch
+
+        scope["NORMAL"] = torch.distributions.Normal(0.0, 1.0)
     exec(compile(source, file, "exec"), scope)
     return program(scope["f"])
 
@@ -178,7 +188,12 @@ def from_source(source: str) -> Program:
 def particles(n: int = 10_000) -> str:
     """Many particles of a program without a model."""
     rows = []
-    for title, prog in (("20 effects, 80 plain", written(20, 80)), ("100 effects", written(100, 0))):
+    cases = (
+        ("20 effects, 80 plain", written(20, 80)),
+        ("100 effects", written(100, 0)),
+        ("20 effects of a torch Normal, 80 plain", written(20, 80, "NORMAL")),
+    )
+    for title, prog in cases:
         for method in ("importance", "smc"):
 
             def run(prog: Program = prog, method: str = method) -> object:
@@ -196,7 +211,6 @@ def bookkeeping(n: int = 32) -> float:
     """The share of an inference's time that is not its model's engine, with the bundled model."""
     import torch
 
-    from ppl import load_lm
     from ppl.bundled.problems import problems
     from ppl.demo import solve
 

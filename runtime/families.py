@@ -114,7 +114,7 @@ def _uniform(next_: Uniforms, low: float, high: float) -> float:
 
 
 def _uniform_density(x: float, low: float, high: float) -> float:
-    return -math.log(high - low) if low <= x < high else -math.inf
+    return 0.0 - math.log(high - low) if low <= x < high else -math.inf
 
 
 # --- positive numbers -----------------------------------------------------------------------------------------------

@@ -203,11 +203,16 @@ def _is_shared(value: Any) -> bool:
     return getattr(kind, "__ppl_immutable__", False) is True or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS
 
 
+def _tensor(value: Any, memo: Memo) -> Any:
+    new = memo[id(value)] = value.clone()
+    return new
+
+
 def _by_protocol(value: Any, memo: Memo) -> Any:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        new = memo[id(value)] = value.clone()
-        return new
+        _HANDLERS.setdefault(torch.Tensor, _tensor)  # the next one is found at once
+        return _tensor(value, memo)
     try:
         if type(value).__reduce_ex__ is object.__reduce_ex__ and not hasattr(value, "__deepcopy__"):
             reducer = copyreg.dispatch_table.get(type(value))

@@ -17,6 +17,7 @@ from .families import FAMILIES, Family, Uniforms
 LARGEST = 32
 """Distributions over more numbers than this are torch's."""
 
+_FLOATS = (torch.float32, torch.float64)
 _HOMES = ("torch.distributions", "pyro.distributions.torch")
 _names: dict[type, str] = {}
 
@@ -50,7 +51,7 @@ class Known:
     def draw(self, uniforms: Uniforms) -> torch.Tensor:
         """A value, by numbers read from ``uniforms`` one after the other."""
         family, dtype, device = self.family, self.like.dtype, self.like.device
-        drawn: list[Any] = [family.draw(uniforms, *each) for each in self.parameters]
+        drawn = [family.draw(uniforms, *each) for each in self.parameters]
         if self.shape:
             value = torch.tensor(drawn[0] if family.vector else drawn, dtype=dtype, device=device).reshape(self.shape)
         else:
@@ -79,6 +80,8 @@ class Known:
             return -math.inf
         family = self.family
         try:
+            if len(numbers) == 1 and not family.vector:
+                return family.log_prob(numbers[0], *self.parameters[0])
             if family.vector:
                 return family.log_prob(numbers, *self.parameters[0])
             return sum([family.log_prob(x, *each) for x, each in zip(numbers, self.parameters, strict=True)])
@@ -99,28 +102,28 @@ def known(distribution: Any) -> Known | None:
     family = FAMILIES.get(kind)
     if family is None:
         return None
-    batch, event = distribution.batch_shape, distribution.event_shape
+    batch = distribution.batch_shape
     tensors = [getattr(distribution, parameter) for parameter in family.parameters]
     like = tensors[0]
     dtype = like.dtype
-    if not dtype.is_floating_point or dtype.itemsize < 4 or any(t.dtype is not dtype for t in tensors):
+    if dtype not in _FLOATS or any([t.dtype is not dtype for t in tensors]):  # noqa: C419 - a list is quicker
         return None
     if family.vector:
-        if batch or event.numel() > LARGEST:
+        event = distribution.event_shape
+        if batch or event.numel() > LARGEST or not all(bool(t.isfinite().all()) for t in tensors):
             return None
-        parameters = [tuple([t.tolist() for t in tensors])]
-        finite = all(bool(t.isfinite().all()) for t in tensors)
-    elif not batch:
-        parameters = [tuple([t.item() for t in tensors])]
-        finite = all(map(math.isfinite, parameters[0]))
-    else:
+        vectors = tuple([t.tolist() for t in tensors])
+        return Known(family, [vectors], like, event) if family.valid(*vectors) else None
+    if batch:
         if not 0 < batch.numel() <= LARGEST:
             return None
         parameters = list(zip(*[_flat(t.expand(batch)) for t in tensors], strict=True))
-        finite = all(all(map(math.isfinite, each)) for each in parameters)
-    if not finite or not all(family.valid(*each) for each in parameters):
-        return None
-    return Known(family, parameters, like, event if family.vector else batch)
+    else:
+        parameters = [tuple([t.item() for t in tensors])]
+    for each in parameters:
+        if not (math.isfinite(sum(each)) and family.valid(*each)):
+            return None
+    return Known(family, parameters, like, batch)
 
 
 def finite(distribution: Any) -> tuple[torch.Tensor, list[float]] | None:
