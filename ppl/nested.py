@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .compiler.passes import Pipeline
 from .compiler.requests import Block, Site
 from .dist import Finite
 from .program import Program
 from .runtime.methods import Enumerate, Method, make_method
 from .runtime.nested import entry
 from .runtime.particle import Fixed
+
+if TYPE_CHECKING:
+    from .compiler.passes import Pipeline
 
 __all__ = ["PosteriorOf", "nested", "posterior_of"]
 

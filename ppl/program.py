@@ -7,18 +7,20 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from .compiler import Compiled, Site, compile_function
-from .compiler.passes import Optimised, Pass, Pipeline, make_pipeline, optimise
 from .compiler.requests import Block
 from .effects import EffectOutsideProgram
 from .runtime.fork import fork
 from .runtime.machine import Machine
 from .runtime.particle import Fixed
 
-Passes = str | Pass | Sequence["str | Pass"] | Pipeline | None
+if TYPE_CHECKING:
+    from .compiler.passes import Optimised, Pass, Pipeline
+
+Passes: TypeAlias = "str | Pass | Sequence[str | Pass] | Pipeline | None"
 
 
 class Program:
@@ -109,6 +111,8 @@ class Program:
 
     def entry_under(self, pipeline: Pipeline) -> Block:
         """:attr:`entry`, under a pipeline."""
+        from .compiler.passes import optimise
+
         return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[0].entry
 
     # --- what users use ---
@@ -177,6 +181,8 @@ class Program:
         Raises:
             ValueError: there is no pass of that name.
         """
+        from .compiler.passes import make_pipeline
+
         return self._like(self._function, self._fixed, make_pipeline(passes, keep))
 
     def explain(self, passes: Passes = None, keep: Iterable[str] = ()) -> str:
@@ -195,6 +201,8 @@ class Program:
         Args:
             passes, keep: as for :meth:`with_passes`; by default what the program runs under.
         """
+        from .compiler.passes import make_pipeline, optimise
+
         pipeline = self.pipeline if passes is None and self.pipeline is not None else make_pipeline(passes, keep)
         return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[1]
 
