@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-vllm lint format bench bench-reasoning bench-execution bench-compile bench-passes train clean
+.PHONY: help install demo test test-slow test-vllm lint format bench bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ format: $(STAMP)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: bench-reasoning bench-execution bench-compile bench-passes  ## all benchmarks
+bench: bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence  ## all benchmarks
 
 bench-reasoning: $(STAMP)  ## accuracy of sampling, majority vote and SMC; writes benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/reasoning.py
@@ -75,6 +75,15 @@ bench-execution: $(STAMP)  ## cost of statements, effects, forks and many partic
 
 bench-passes: $(STAMP)  ## what the compiler's passes buy: round trips, variance of log Z, and their cost
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/passes.py
+
+bench-methods: $(STAMP)  ## all methods at equal token budgets, with an exact and a noisy checker (an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py
+
+bench-method-cost: $(STAMP)  ## what each method costs beyond the model
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/method_cost.py
+
+bench-evidence: $(STAMP)  ## evidence and ESS beside particles and Pyro
+	@$(BIN)/python -m pip install -q -c constraints.txt "particles>=0.3" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evidence.py
 
 bench-compile: $(STAMP)  ## how long programs take to compile
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compile_time.py

@@ -1,0 +1,110 @@
+"""What each method costs beyond the model: where the processor's time goes, with the bundled model and n = 32.
+
+    python benchmarks/method_cost.py [--n 32] [--seeds 3] [--no-write]
+
+A timer of the process's own time looks at the stack every two milliseconds. The innermost frame that tells decides:
+
+- *model*: the engines;
+- *program*: running the program, answering its effects, and the checker that it calls;
+- *method*: the rest: selecting, copying, moving, ranking, recording, scheduling.
+
+Prints a table and writes it into ``benchmarks/RESULTS.md``. Takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import torch
+from methods import METHODS, attempt
+from results import machine, table, write_section
+
+import ppl.runtime
+from ppl import infer, load_lm
+from ppl.bundled.problems import problems
+
+INTERVAL = 0.002
+RUNTIME = ppl.runtime.__file__.removesuffix("__init__.py")
+TELLING = {
+    f"{RUNTIME}engines/": "model",
+    **{f"{RUNTIME}{name}.py": "program" for name in ("machine", "together", "operands", "waiting", "replay", "follow")},
+    f"{RUNTIME}methods/": "method",
+    f"{RUNTIME}kernels/": "method",
+    **{f"{RUNTIME}{name}.py": "method" for name in ("population", "scheduler", "budget", "gather")},
+    f"{RUNTIME}": "",  # copies, draws, resampling: whoever asked for them
+    RUNTIME.removesuffix("runtime/") + "text": "program",
+    attempt.function.__code__.co_filename: "program",
+}
+SHARE = 0.05
+"""What methods may take."""
+
+
+def part(frame: FrameType | None) -> str:
+    """Whose work a stack is."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        found = next((kind for path, kind in TELLING.items() if file.startswith(path)), "")
+        if found:
+            return found
+        frame = frame.f_back
+    return "method"
+
+
+def sampled(run: Callable[[], object]) -> Counter[str]:
+    """How often each part was at work while ``run`` ran."""
+    seen: Counter[str] = Counter()
+    before = signal.signal(signal.SIGPROF, lambda _, frame: seen.update([part(frame)]))
+    signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
+    try:
+        run()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
+    return seen
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--n", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    asked = problems(1, 8, seed=1)[0]
+    attempt(asked.question, 0.15)  # the first call of a model is slow
+    rows = []
+    for name, make in METHODS.items():
+        method = make(options.n, asked.length + 1)
+
+        def once(seed: int, hinted: bool = name == "a-star", method: object = method) -> object:
+            return infer(attempt, asked.question, 0.15, hinted, method=method, seed=seed)  # type: ignore[arg-type]
+
+        seeds = 1 if name == "revision" else options.seeds  # one attempt after the other takes long
+        started = time.process_time()
+        seen = sampled(lambda run=once, seeds=seeds: [run(seed) for seed in range(seeds)])  # type: ignore[misc]
+        seconds = (time.process_time() - started) / seeds
+        shares = [seen[kind] / seen.total() for kind in ("model", "program", "method")]
+        over = "over" if shares[2] > SHARE else ""
+        rows.append((name, f"{seconds:.2f}", *(f"{100 * share:.1f} %" for share in shares), over))
+        print(*rows[-1], flush=True)
+    text = (
+        "## What methods cost beyond the model\n\n"
+        f"`python benchmarks/method_cost.py`: one problem of {asked.length} steps, noisy checker, n = {options.n}, "
+        f"{options.seeds} seeds. {load_lm().describe()}. {machine()}. Shares of the process's own time, by samples of "
+        "the stack: *model* is the engines, *program* the user's program and the answers to its effects, *method* all "
+        f"the rest; a method should stay under {100 * SHARE:.0f} %.\n\n"
+        + table(("method", "seconds a run", "model", "program", "method", ""), rows)
+    )
+    print(text)
+    if not options.no_write:
+        write_section("method-cost", text)
+
+
+if __name__ == "__main__":
+    main()
