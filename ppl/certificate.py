@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .certificate_chains import LAW, check_chains
-from .expectation import Call, Expected, TooLarge, expected, outcome, sized
+from .expectation import Call, Expected, TooLarge, endless, expected, most_runs, outcome, oversized, sized
 from .program import Passes, Program
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
+from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Guarantee
 
 LAWS = {
@@ -152,7 +153,14 @@ def certificate_of(
         recipe.check(program.sites)
     first = recipes[0]
     started = time.perf_counter()
-    errors, leaves = CHECKS[first.guarantee](program, call, recipes, limit)
+    try:
+        errors, leaves = CHECKS[first.guarantee](program, call, recipes, limit)
+    except TooManyRuns as problem:
+        if getattr(first, "max_runs", limit) < limit:  # the method's own bound, of which its message tells
+            raise
+        raise oversized(program, call, limit, first) from problem
+    except NotListable as problem:
+        raise endless(program, problem, first) from problem
     error = max(errors)
     return Certificate(
         program.name,
@@ -174,15 +182,15 @@ Check = Callable[[Program, Call, Sequence[Method], int], tuple[Sequence[float], 
 
 def check_measure(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
     """How far a method's expected measure is from the program's, in units of the evidence."""
-    scale = log_unit(program, call, recipes[0])
-    exact = expected(program, call, _reference(recipes[0]), limit, scale)
+    scale = log_unit(program, call, recipes[0], limit)
+    exact = expected(program, call, _reference(recipes[0], limit), limit, scale)
     found = [expected(program, call, recipe, limit, scale) for recipe in recipes]
     return [each.distance(exact) for each in found], sum(each.leaves for each in found)
 
 
 def check_posterior(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
     """The total variation distance of a method's expected posterior from the exact one."""
-    exact = expected(program, call, _reference(recipes[0]), limit)
+    exact = expected(program, call, _reference(recipes[0], limit), limit)
     found = [expected(program, call, recipe, limit) for recipe in recipes]
     return [each.variation(exact) for each in found], sum(each.leaves for each in found)
 
@@ -196,11 +204,11 @@ CHECKS: dict[Guarantee, Check] = {
 """How the law of each guarantee is checked."""
 
 
-def _reference(method: Method) -> Method:
+def _reference(method: Method, limit: int) -> Method:
     """Where the exact measure comes from: from a method that works another way than the one to be checked."""
     if isinstance(method, Enumerate):
         return Forward() if method.ignore_evidence else Importance(n=1)
-    return Enumerate(ignore_evidence=without_evidence(method))
+    return Enumerate(max_runs=most_runs(limit), ignore_evidence=without_evidence(method))
 
 
 def without_evidence(method: Method) -> bool:
@@ -208,9 +216,10 @@ def without_evidence(method: Method) -> bool:
     return method.guarantee == "proper" and not method.evidence
 
 
-def log_unit(program: Program, call: Call, method: Method) -> float:
+def log_unit(program: Program, call: Call, method: Method, limit: int = 100_000) -> float:
     """log Z, the unit of masses: an error counts by its share of the evidence, however small that is."""
-    log_evidence = outcome(program, call, Enumerate(ignore_evidence=without_evidence(method))).log_evidence
+    whole = Enumerate(max_runs=most_runs(limit), ignore_evidence=without_evidence(method))
+    log_evidence = outcome(program, call, whole).log_evidence
     return log_evidence if log_evidence is not None and math.isfinite(log_evidence) else 0.0
 
 

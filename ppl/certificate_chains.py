@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .expectation import Call, TooLarge
+from .expectation import Call, TooLarge, most_runs
 from .posterior_values import freeze
 from .program import Program
 from .runtime.exact import NotFinite, TooMany, explore
@@ -165,7 +165,7 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     import numpy as np
 
     counted = _Counted(program, call, limit, method)
-    runs = support(program, call)
+    runs = support(program, call, limit)
     states, masses = _states(counted, method, runs)
     index = {key: i for i, key in enumerate(states)}
     matrix = np.zeros((len(states), len(states)))
@@ -251,12 +251,12 @@ def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit:
     return errors, leaves
 
 
-def support(program: Program, call: Call) -> list[Particle]:
+def support(program: Program, call: Call, limit: int = 100_000) -> list[Particle]:
     """Every finished run of positive mass, recorded as if it had been drawn."""
 
     def task(world: World) -> Task[list[Particle]]:
         world = recording(world)
-        population = yield from Enumerate().run(world)
+        population = yield from Enumerate(max_runs=most_runs(limit)).run(world)
         found = []
         for particle in population.particles:
             if particle.status is not Status.DONE:

@@ -18,12 +18,14 @@ from typing import Any
 
 from .certificate import Certificate, TooLarge
 from .compiler.passes import Level, Pipeline, make_pipeline, optimise
+from .expectation import endless, most_runs, oversized
 from .infer import run_problems
 from .pieces import joined
 from .posterior_values import freeze
 from .program import Passes, Program
 from .runtime.exact import NotFinite, explore
 from .runtime.methods import Enumerate, Importance
+from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Run
 from .text import Text
 
@@ -78,11 +80,15 @@ def validate_passes(
     rewritten = program.with_passes(pipeline)
     try:
         whole = address_map(program, pipeline)
-        before = enumerated(program.with_passes([]), call, level, kept)
+        before = enumerated(program.with_passes([]), call, level, kept, limit=limit)
         after = explored(rewritten, call, level, kept, limit, whole)
         error = distance(before, after)
         if level is not Level.PROPER:
-            error = max(error, distance(before, enumerated(rewritten, call, level, kept, whole)))
+            error = max(error, distance(before, enumerated(rewritten, call, level, kept, whole, limit)))
+    except NotListable as problem:
+        raise endless(program, problem, Importance(n=1)) from problem
+    except TooManyRuns as problem:
+        raise oversized(program, call, limit, Importance(n=1)) from problem
     except NotFinite as problem:
         raise TooLarge(f"{program.name} under {describe(pipeline)}: {problem}", Importance(n=1)) from problem
     return Certificate(
@@ -111,10 +117,15 @@ def address_map(program: Program, pipeline: Pipeline) -> Pieces:
 
 
 def enumerated(
-    program: Program, call: Call, level: Level, keep: tuple[str, ...], whole: Pieces = frozenset()
+    program: Program,
+    call: Call,
+    level: Level,
+    keep: tuple[str, ...],
+    whole: Pieces = frozenset(),
+    limit: int = 100_000,
 ) -> Masses:
     """The measure of a program by enumeration, as far as a level says something about it."""
-    runs = run_problems(program, [call], Enumerate(), [0])[0].runs
+    runs = run_problems(program, [call], Enumerate(max_runs=most_runs(limit)), [0])[0].runs
     return [(key_of(run, level, keep, whole), run.log_weight) for run in runs]
 
 

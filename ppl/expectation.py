@@ -13,7 +13,8 @@ from .posterior_values import freeze
 from .program import Program
 from .runtime.exact import NotFinite, TooMany, explore_merged
 from .runtime.exact_size import Size, estimate_size
-from .runtime.methods import Method
+from .runtime.methods import Forward, Method
+from .runtime.methods.enumerate import NotListable
 from .runtime.result import Result, Run, log_sum_exp
 from .runtime.source import Source
 
@@ -145,12 +146,42 @@ def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge
     merged = ", also where equal populations are merged" if method.memoryless else ""
     return TooLarge(
         f"{program.name} by {method.describe()} takes more than limit={limit:,} runs to check exactly{merged}: it has "
-        f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
-        f"probes). It branches most at {', '.join(map(str, size.branching[:3]))}. Shrink the program there (fewer "
-        "steps, fewer outcomes, shorter texts), check fewer particles (n=(1, 2)) or raise limit=; else use "
-        "validate_statistically",
+        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts), check fewer particles (n=(1, 2)) or raise "
+        "limit=; else use validate_statistically",
         method,
         size,
+    )
+
+
+def most_runs(limit: int) -> int:
+    """The most runs of the program itself to enumerate: that is cheap, so a small ``limit`` does not stop it."""
+    return max(limit, 10_000)
+
+
+def oversized(program: Program, call: Call, limit: int, method: Method) -> TooLarge:
+    """The error for a program whose own runs are too many, however it is run."""
+    size = estimate_size(lambda source: outcome(program, call, Forward(n=1), source))
+    return TooLarge(
+        f"{program.name} has more than {most_runs(limit):,} runs, too many to check exactly: {_described(size)} (fewer "
+        "steps, fewer outcomes, shorter texts) or raise limit=; else use validate_statistically or calibrate",
+        method,
+        size,
+    )
+
+
+def _described(size: Size) -> str:
+    return (
+        f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
+        f"probes). It branches most at {', '.join(map(str, size.branching[:3]))}. Shrink the program there"
+    )
+
+
+def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:
+    """The error for a program that can't be enumerated: at which choice, and what to do."""
+    return TooLarge(
+        f"{program.name} can't be checked exactly: that needs {problem.why}\n  at {problem.span}\nPut a finite "
+        "distribution in its place, or use validate_statistically or calibrate",
+        method,
     )
 
 

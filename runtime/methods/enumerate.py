@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ...compiler.requests import Site
 from ..distributions import Distribution
 from ..engines.base import Completion, ModelDistribution
 from ..errors import ProgramError
@@ -18,6 +19,18 @@ from .base import Method
 
 class TooManyRuns(Exception):
     """A program has more runs than were allowed for."""
+
+
+class NotListable(ProgramError):
+    """A choice has infinitely many outcomes, or more than were allowed for.
+
+    Attributes:
+        why: the site and its distribution, in a few words.
+    """
+
+    def __init__(self, site: Site, kind: str) -> None:
+        self.why = f"finitely many outcomes at {site.name!r}, but {kind} can't be listed"
+        super().__init__(f"method='enumerate' needs {self.why}; use method='smc' or 'importance'", site.span)
 
 
 @dataclass(frozen=True)
@@ -76,11 +89,7 @@ class Enumerate(Method):
             assert isinstance(dist, Distribution)
             outcomes = dist.support()
             if outcomes is None or len(outcomes) > self.max_outcomes:
-                raise ProgramError(
-                    f"method='enumerate' needs finitely many outcomes at {ask.site.name!r}, but "
-                    f"{type(getattr(dist, 'inner', dist)).__name__} can't be listed; use method='smc' or 'importance'",
-                    ask.site.span,
-                )
+                raise NotListable(ask.site, type(getattr(dist, "inner", dist)).__name__)
             found[id(particle)] = list(outcomes)
         left = len(waits)
         while left:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from ppl import SMC, Importance, TooLarge, condition, dist, factor, program, sample, table_lm, validate
 from ppl.certificate import expected
 from ppl.runtime.exact import TooMany, explore
 from ppl.runtime.exact_size import METHODS_OWN, estimate_size
+from ppl.runtime.methods.enumerate import Enumerate, TooManyRuns
 from ppl.runtime.source import Source
 
 lm = table_lm(["a", "b", "."], seed=3)
@@ -81,3 +83,26 @@ def test_texts_count_by_their_tokens() -> None:
 def test_too_many_is_told_from_infinite() -> None:
     with pytest.raises(TooMany, match="more than 3 runs"):
         list(explore(ragged, limit=3))
+
+
+@pytest.mark.parametrize("how", [{"method": "smc"}, {"method": "mh"}, {"pipeline": "all"}])
+def test_a_program_of_too_many_runs_says_so_whatever_is_to_be_checked(how: dict[str, str]) -> None:
+    with pytest.raises(TooLarge, match=r"has more than 10,000 runs.*branches most.*validate_stat") as raised:
+        validate(uneven, 5, limit=50, **how)  # type: ignore[arg-type]
+    assert raised.value.size is not None and raised.value.size.leaves > 10_000
+
+
+@pytest.mark.parametrize("how", [{"method": "smc"}, {"method": "mh"}, {"method": "enumerate"}, {"pipeline": "all"}])
+def test_a_program_that_is_not_finite_is_told_what_to_do(how: dict[str, str]) -> None:
+    @program
+    def continuous() -> float:
+        x = sample(torch.distributions.Normal(0.0, 1.0))
+        return float(x)
+
+    with pytest.raises(TooLarge, match=r"at 'x', but Normal can't be listed\n.*test_size.py.*\n.*validate_stat"):
+        validate(continuous, **how)  # type: ignore[arg-type]
+
+
+def test_a_bound_of_the_method_itself_is_not_the_limit() -> None:
+    with pytest.raises(TooManyRuns, match="more than 2 runs"):
+        validate(uneven, 1, method=Enumerate(max_runs=2))
