@@ -18,8 +18,6 @@ from .source import Key, Source
 if TYPE_CHECKING:
     import torch
 
-    from .known import Known
-
 T = TypeVar("T")
 
 Path = list[tuple[int, int]]
@@ -115,8 +113,9 @@ class ExactSource(Source):
         a, b = cells[self.choose([math.log(b - a) for a, b in cells], key)]
         return (a + b) / 2
 
-    def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
-        raise NotFinite(f"{type(distribution).__name__} has no finite support, so its outcomes can't all be explored")
+    def draw(self, distribution: Any, key: Key) -> Any:
+        name = getattr(distribution, "name", type(distribution).__name__)
+        raise NotFinite(f"{name} has no finite support, so its outcomes can't all be explored")
 
 
 class _Stopped(BaseException):

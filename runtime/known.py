@@ -35,18 +35,19 @@ class Known:
     """A distribution of a known family, or independent copies of one.
 
     Args:
+        name: what torch calls it.
         family: the family.
         parameters: those of each copy.
         like: a tensor with the type and the device of its values.
         shape: of its values.
     """
 
-    __slots__ = ("family", "like", "parameters", "shape")
+    __slots__ = ("family", "like", "name", "parameters", "shape")
 
     def __init__(
-        self, family: Family, parameters: Sequence[tuple[Any, ...]], like: torch.Tensor, shape: torch.Size
+        self, name: str, family: Family, parameters: Sequence[tuple[Any, ...]], like: torch.Tensor, shape: torch.Size
     ) -> None:
-        self.family, self.parameters, self.like, self.shape = family, parameters, like, shape
+        self.name, self.family, self.parameters, self.like, self.shape = name, family, parameters, like, shape
 
     def draw(self, uniforms: Uniforms) -> torch.Tensor:
         """A value, by numbers read from ``uniforms`` one after the other."""
@@ -113,7 +114,7 @@ def known(distribution: Any) -> Known | None:
         if batch or event.numel() > LARGEST or not all(bool(t.isfinite().all()) for t in tensors):
             return None
         vectors = tuple([t.tolist() for t in tensors])
-        return Known(family, [vectors], like, event) if family.valid(*vectors) else None
+        return Known(kind, family, [vectors], like, event) if family.valid(*vectors) else None
     if batch:
         if not 0 < batch.numel() <= LARGEST:
             return None
@@ -123,7 +124,7 @@ def known(distribution: Any) -> Known | None:
     for each in parameters:
         if not (math.isfinite(sum(each)) and family.valid(*each)):
             return None
-    return Known(family, parameters, like, batch)
+    return Known(kind, family, parameters, like, batch)
 
 
 def finite(distribution: Any) -> tuple[torch.Tensor, list[float]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -28,9 +28,9 @@ def shared(value: T) -> T:
         TypeError: it is of another kind.
     """
     if type(value) is list:
-        return SharedList(value)  # type: ignore[return-value]
+        return cast(T, SharedList(cast(list[Any], value)))
     if type(value) is dict:
-        return SharedDict(value)  # type: ignore[return-value]
+        return cast(T, SharedDict(cast(dict[Any, Any], value)))
     if isinstance(value, (SharedList, SharedDict)) or _is_plain(value):
         return value
     identity = id(value)
@@ -50,12 +50,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
-    raise TypeError(
-        f"a {type(self).__base__.__name__} that was marked by shared() can't be changed; change a copy of it"
-    )
+    word = "list" if isinstance(self, list) else "dict"
+    raise TypeError(f"a {word} that was marked by shared() can't be changed; change a copy of it")
 
 
-class SharedList(list):  # type: ignore[type-arg]
+class SharedList(list[Any]):
     """A list that all particles share."""
 
     __ppl_immutable__ = True
@@ -66,7 +65,7 @@ class SharedList(list):  # type: ignore[type-arg]
         return shared, (list(self),)
 
 
-class SharedDict(dict):  # type: ignore[type-arg]
+class SharedDict(dict[Any, Any]):
     """A dict that all particles share."""
 
     __ppl_immutable__ = True

@@ -21,8 +21,6 @@ from .lazy import lazy
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-    from .known import Known
 else:
     np = lazy("numpy")
 
@@ -99,14 +97,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
-        """A value of a torch (or pyro) distribution with no finite support that could be enumerated.
-
-        Args:
-            distribution: the distribution.
-            key: the key.
-            recognised: what :func:`known` says of it, where that was asked before.
-        """
+    def draw(self, distribution: Any, key: Key) -> Any:
+        """A value of a distribution with no finite support that could be enumerated: torch's, pyro's or a ``Known``."""
 
     def boundary(self, operation: str, population: Any) -> None:  # noqa: B027 - randomness does not care
         """Told after each operation on a population, so that an exploration may merge populations that are the same.
@@ -183,11 +175,10 @@ class RandomSource(Source):
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         return uniform(key)
 
-    def draw(self, distribution: Any, key: Key, recognised: Known | None = None) -> Any:
-        if recognised is None:
-            from .known import known
+    def draw(self, distribution: Any, key: Key) -> Any:
+        from .known import Known, known
 
-            recognised = known(distribution)
+        recognised = distribution if type(distribution) is Known else known(distribution)
         if recognised is not None:
             return recognised.draw(stream(key))
 

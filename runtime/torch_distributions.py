@@ -29,7 +29,7 @@ class Torch(Distribution):
             chosen = source.choose(log_probs, key)
             return values[chosen], log_probs[chosen]
         recognised = known(self.inner)
-        value = source.draw(self.inner, key, recognised)
+        value = source.draw(self.inner if recognised is None else recognised, key)
         log_prob = None if recognised is None else recognised.log_prob(value)
         return value, float(self.inner.log_prob(value).sum()) if log_prob is None else log_prob
 

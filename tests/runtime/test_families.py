@@ -192,8 +192,8 @@ def test_what_is_left_to_torch() -> None:
     assert known(td.Normal(torch.zeros(()).half(), torch.ones(()).half())) is None
     assert known(td.StudentT(3.0)) is None
     assert known(td.Poisson(1000.0)) is None
-    assert known(pyro.Normal(0.0, 1.0)) is not None  # type: ignore[no-untyped-call]
-    assert known(pyro.Normal(0.0, 1.0).mask(False)) is None  # type: ignore[no-untyped-call]
+    assert known(pyro.Normal(0.0, 1.0)) is not None
+    assert known(pyro.Normal(0.0, 1.0).mask(False)) is None
 
 
 def test_data_of_another_shape_are_scored_by_torch() -> None:
