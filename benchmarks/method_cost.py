@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, make in METHODS.items():
         method = make(options.n, asked.length + 1)
 
-        def once(seed: int, hinted: bool = name == "a-star", method: object = method) -> object:
-            return infer(attempt, asked.question, 0.15, hinted, method=method, seed=seed)  # type: ignore[arg-type]
+        def once(seed: int, relative: bool = name == "a-star", method: object = method) -> object:
+            return infer(attempt, asked.question, 0.15, relative, method=method, seed=seed)  # type: ignore[arg-type]
 
         seeds = 1 if name == "revision" else options.seeds  # one attempt after the other takes long
         started = time.process_time()

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from results import machine, table, write_section
 
-from ppl import SMC, Forward, Importance, Method, Posterior, factor, infer_many, load_lm, program, sample, twist
+from ppl import SMC, Forward, Importance, Method, Posterior, factor, infer_many, load_lm, program, sample
 from ppl.bundled.problems import Problem, check_step, problems
 from ppl.kernels import Regenerate
 from ppl.runtime.methods import (
@@ -46,6 +46,7 @@ from ppl.runtime.methods import (
 
 FIGURES = Path("out/bench-methods.json")
 BOOTSTRAPS = 2000
+PROBLEMS, SEEDS = 200, 5
 NOISE = {"exact": 0.0, "noisy": 0.15}
 LINE = 12.5
 """Tokens of a line, in problems with long numbers: most get by with 10."""
@@ -82,16 +83,15 @@ def _chains(runs: int) -> Method:
 
 
 @program
-def attempt(question: str, noise: float, hinted: bool = False) -> str:
+def attempt(question: str, noise: float, relative: bool = False) -> str:
     thought = load_lm().context(f"Q: {question}\n")
     lines: tuple[str, ...] = ()
     for _ in range(13):
         line = sample(thought.line(max_tokens=16))
         thought = thought + line
         lines = (*lines, str(line))
-        factor(math.log(reward(question, lines, noise)))
-        if hinted:
-            twist(still_to_come(question, lines, noise))
+        # A* compares runs of different lengths: a right line must cost nothing, or short runs would always lead.
+        factor(math.log(reward(question, lines, noise) / (trust(noise) if relative else 1.0)))
         if line.startswith("A:"):
             break
     return line.removeprefix("A:").strip()
@@ -103,12 +103,6 @@ def reward(question: str, lines: Sequence[str], noise: float) -> float:
     digest = blake2b("".join((question, "\n", *lines)).encode(), digest_size=8).digest()
     flipped = int.from_bytes(digest, "little") < noise * 2**64
     return trust(noise) if right != flipped else 1.0 - trust(noise)
-
-
-def still_to_come(question: str, lines: Sequence[str], noise: float) -> float:
-    """What A* hopes for: log-rewards of right lines to the end, a hair less, so that of equals the furthest leads."""
-    left = question.count(".") - len(lines)
-    return 1.001 * left * math.log(trust(noise))
 
 
 def trust(noise: float) -> float:
@@ -185,19 +179,24 @@ def answer(posterior: Posterior) -> str | None:
 
 def report(entries: Sequence[Entry], count: int, seeds: int, steps: Sequence[int]) -> str:
     """The section of RESULTS.md."""
+    budgets = sorted({e.budget for e in entries})
+    fewer = (
+        "" if count >= PROBLEMS and seeds >= SEEDS else f" (fewer than the {PROBLEMS} and {SEEDS} of a full measure)"
+    )
     parts = [
         "## All methods at equal token budgets\n",
-        f"`python benchmarks/methods.py --problems {count} --seeds {seeds}`: {count} held-out problems of {steps[0]} "
-        f"to {steps[1]} steps, {seeds} seeds each. {load_lm().describe()}. {machine()}.\n",
+        f"`python benchmarks/methods.py --problems {count} --seeds {seeds} --tokens {' '.join(map(str, budgets))}`: "
+        f"{count} held-out problems of {steps[0]} to {steps[1]} steps, {seeds} seeds each{fewer}. "
+        f"{load_lm().describe()}. {machine()}.\n",
         "The checker tells whether the lines so far are how the right solution begins: the exact one always, the noisy "
         "one wrongly for 15 % of all prefixes, by a hash. *right*: the share of right answers, with a 95 % bootstrap "
         "interval over problems; a problem without an answer counts as wrong. *tokens*: used a problem, on average and "
         "at the most; the budget is never exceeded. *seconds*: of the processor, a problem. `sample` and `majority` "
-        "see no checker, and are measured once. `a-star` is told how many lines are to come. `revision` does not tell "
+        "see no checker, and are measured once. For `a-star` a right line costs nothing. `revision` does not tell "
         "an attempt what came before: this model never learnt to revise.\n",
     ]
     for checker in NOISE:
-        for budget in sorted({e.budget for e in entries}):
+        for budget in budgets:
             chosen = [e for e in entries if (e.checker, e.budget) == (checker, budget)]
             rows = []
             for e in sorted(chosen, key=lambda e: -e.accuracy):
@@ -221,8 +220,8 @@ def report(entries: Sequence[Entry], count: int, seeds: int, steps: Sequence[int
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--problems", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--problems", type=int, default=PROBLEMS)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--tokens", type=int, nargs="+", default=[1000, 4000])
     parser.add_argument("--steps", type=int, nargs=2, default=[4, 8], metavar=("LOW", "HIGH"))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))

@@ -33,7 +33,7 @@ from tests.servers.table_server import TableServer, serving
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MODEL_FREE = {"bayes_net", "constrained_writing", "custom_kernel", "custom_proposal", "guide", "hmm", "own_method"}
 MODEL_FREE |= {"recursion", "state_space"}
-WITH_MODEL = {"answers", "arithmetic", "judge", "tools"}
+WITH_MODEL = {"answers", "arithmetic", "judge", "nested", "tools"}
 ON_A_SERVER = {"server"}
 REPEATS = 16
 
@@ -85,7 +85,7 @@ def unbiased(
 def test_every_example_is_covered() -> None:
     files = {path.stem for path in EXAMPLES.glob("*.py")}
     assert files == MODEL_FREE | WITH_MODEL | ON_A_SERVER
-    here = Path(__file__).read_text(encoding="utf-8")
+    here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     for name in files:
         assert f'load("{name}")' in here, f"no test looks at the numbers of {name}.py"
 
