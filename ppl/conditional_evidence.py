@@ -71,11 +71,8 @@ def validate_conditional(
 
         def task() -> Task[Any]:
             kept = yield from generate(world, draw_reference(derive(key, "reference")), derive(key, "start"))
-            return (
-                yield from conditional_smc(
-                    world, kept.particle, n, derive(key, "smc"), ess_threshold, ancestor_sampling
-                )
-            )
+            settings = n, derive(key, "smc"), ess_threshold, ancestor_sampling
+            return (yield from conditional_smc(world, kept.particle, *settings))
 
         ((_, population),) = Scheduler(1).run(iter([(task(), machine.source)]))
         return population.log_evidence

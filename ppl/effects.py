@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -23,9 +24,11 @@ def _effect(spec: EffectSpec) -> Callable[[F], F]:
 
 
 def _refuse(word: str) -> NoReturn:
+    caller = sys._getframe(2)
+    where = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
     raise EffectOutsideProgram(
-        f"{word}() was called outside a @program. If it stands in a helper function, put @program above the helper; "
-        f"if {word} was passed around as a value, call it by its own name."
+        f"{word}() was called outside a @program ({where}). If it stands in a helper function, put "
+        f"@program above the helper; if {word} was passed around as a value, call it by its own name."
     )
 
 

@@ -475,7 +475,9 @@ def test_infer_takes_programs_only() -> None:
 
 
 def test_effects_outside_programs_refuse() -> None:
-    with pytest.raises(ppl.effects.EffectOutsideProgram, match="outside a @program"):
+    with pytest.raises(
+        ppl.effects.EffectOutsideProgram, match=r"outside a @program \(.*test_language.py:\d+, in test_"
+    ):
         sample(flip())
 
 
