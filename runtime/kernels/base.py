@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from ..errors import WeightError
 from ..follow import Policy, choices_of
 from ..particle import Particle, Status
 from ..population import World
@@ -123,10 +124,20 @@ def decide(setting: Setting, old: Particle, new: Particle, log_ratio: float, key
         old, new: the runs; a dead one is never accepted.
         log_ratio: log q(old | new) − log q(new | old), all choices of the kernel included.
         key: what acceptance is derived from.
+
+    Raises:
+        WeightError: the ratio is no number: some engine does not tell how probable its draws are.
     """
     if new.status is Status.DEAD or log_ratio == -math.inf:
         return old
     log_alpha = setting.target(new) - setting.target(old) + log_ratio
+    if math.isnan(log_alpha):
+        unknown = next((step for run in (new, old) for step in choices_of(run) if math.isnan(step.log_p)), None)
+        where = "" if unknown is None else f": the density of {unknown.address!r} is not known"
+        raise WeightError(
+            f"a move can't be accepted or rejected{where}; use a model that tells how probable its draws are",
+            None if unknown is None else unknown.site.span,
+        )
     return new if setting.world.machine.source.accept(log_alpha, derive(key, "accept")) else old
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ppl import ProgramError, condition, dist, factor, infer, program, sample, table_lm, validate
+from ppl import ProgramError, WeightError, condition, dist, factor, infer, program, sample, table_lm, validate
 from ppl.certificate_chains import support
+from ppl.dist import Finite
 from ppl.kernels import Mixture, Move, Moves, Propose, Random, Regenerate, SingleSite, Trace, kernel, transitions
 from ppl.law_programs import ends_early, hidden_markov
 from ppl.runtime.kernels.addresses import matches
@@ -226,6 +227,27 @@ def test_what_chains_are_told() -> None:
 
     with pytest.raises(ProgramError, match="parameter 'theta' is drawn after 'x', which is none; draw the parameters"):
         infer(late, method="pmmh", parameters="theta", steps=2)
+
+
+def test_a_density_that_is_not_known_is_told() -> None:
+    class Silent(Finite):
+        def log_prob(self, value: Any) -> float:
+            return math.nan
+
+        def draw(self, source: Any, key: int) -> tuple[Any, float]:
+            return super().draw(source, key)[0], math.nan
+
+        def support(self) -> None:  # type: ignore[override]
+            return None
+
+    @program
+    def silent() -> Any:
+        x = sample(Silent([0, 1], [math.log(0.5)] * 2))
+        y = sample(dist.flip(0.5))
+        return x, y
+
+    with pytest.raises(WeightError, match="can't be accepted or rejected: the density of 'x' is not known"):
+        infer(silent, method="mh", steps=5, seed=1)
 
 
 def test_burn_in_and_thinning() -> None:
