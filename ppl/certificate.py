@@ -127,7 +127,11 @@ def validate(
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
+    if not isinstance(program, Program):
+        raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
     if pipeline is not None:
+        if options:
+            raise TypeError(f"pipeline= is checked without a method, so {', '.join(options)} would mean nothing")
         from .certificate_passes import validate_passes
 
         return validate_passes(
@@ -230,6 +234,8 @@ def law_of(method: Method) -> str:
 
 def recipes_of(method: str | Method, options: Mapping[str, Any], counts: Sequence[int]) -> list[Method]:
     """The method at each number of particles; by itself if it has no such number."""
+    if not counts:
+        raise ValueError("n= is empty: give the numbers of particles to check, for example n=(1, 2, 3)")
     recipe = make_method(method, dict(options))
     if all(f.name != "n" for f in fields(recipe)):
         return [recipe]

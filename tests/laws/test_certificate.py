@@ -119,3 +119,12 @@ def test_torchs_finite_distributions_sum_to_one() -> None:
         return int(x + y)
 
     assert validate(die, n=(1, 2))
+
+
+def test_what_can_not_be_checked_is_said() -> None:
+    with pytest.raises(TypeError, match="needs a program, got <built-in function len>; write @program above"):
+        validate(len)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="n= is empty"):
+        validate(soft_and_hard, n=())
+    with pytest.raises(TypeError, match="checked without a method, so resampling would mean nothing"):
+        validate(soft_and_hard, pipeline="all", resampling="ssp")
