@@ -141,7 +141,7 @@ def in_particles(model: Model, readings: Sequence[float], n: int, seed: int, ess
     import particles
     from particles import distributions, state_space_models
 
-    class Space(state_space_models.StateSpaceModel):  # type: ignore[misc]
+    class Space(state_space_models.StateSpaceModel):
         def PX0(self) -> Any:
             return distributions.Normal(*model.start)
 
@@ -157,7 +157,7 @@ def in_particles(model: Model, readings: Sequence[float], n: int, seed: int, ess
     return float(run.logLt), float(run.wgts.ESS)
 
 
-class Counting(SMCFilter):  # type: ignore[misc]
+class Counting(SMCFilter):
     """Pyro's filter, which normalises its weights at each step, with what it divides by added up."""
 
     log_evidence = 0.0
@@ -239,7 +239,7 @@ def rows_of(model: Model, n: int, runs: int) -> tuple[float, list[tuple[str, ...
     else:
         logs = [in_particles(model, readings, 50_000, 10_000 + seed, 0.5)[0] for seed in range(10)]
         truth = max(logs) + math.log(fmean(math.exp(each - max(logs)) for each in logs))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, (estimate, share) in ESTIMATORS.items():
         estimate(model, readings, n, 0)  # the first is slow
         count = max(2, round(runs * share))

@@ -54,7 +54,7 @@ class Nested(Act):
     def answer(self, machine: Machine, particle: Particle) -> Wait | None:
         # Where runs are recorded, branch, are guided or only drawn, every choice has to be seen: there it runs inline.
         if type(machine) is not Machine or machine.branch or machine.ignore_evidence:
-            particle.block, particle.live = Entry(self, machine.prepare), ()  # type: ignore[arg-type, assignment]
+            particle.block, particle.live = Entry(self, machine.prepare), ()  # type: ignore[arg-type]
             return None
         return _Inside(machine, particle, self).go(None)
 
