@@ -137,7 +137,7 @@ def _frozenset(value: frozenset[Any], memo: Memo) -> frozenset[Any]:
 
 
 def _cursor(value: Cursor, memo: Memo) -> Cursor:
-    new = memo[id(value)] = Cursor(_by_protocol(value.iterator, memo))
+    new = memo[id(value)] = Cursor(fork(value.iterator, memo))
     return new
 
 

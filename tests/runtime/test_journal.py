@@ -128,7 +128,9 @@ class Name(str):
 
 
 @pytest.mark.parametrize(
-    "value", [object(), Name("x"), {1, 2}, len, torch.ones(2, requires_grad=True), np.array([None])], ids=repr
+    "value",
+    [object(), Name("x"), {1, 2}, len, torch.ones(2, requires_grad=True), np.array([None])],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_more_than_data_is_refused(value: Any) -> None:
     with pytest.raises(NotPlain):
