@@ -68,7 +68,7 @@ def nested(program: Program, method: str | Method = "smc", **options: Any) -> Pr
     Worth it where the inner program's evidence is hard to meet by single runs: its own particles resample, and the
     caller's weights vary less. Methods that record or branch (MCMC, ``move=``, guides, enumeration) run it inline.
     Arguments that the inner program changes are its own copies. Inner particles count in a budget by the tokens and
-    calls that they use, not as particles.
+    calls that they use, not as particles. Patterns among the options meet whole addresses: ``*/line``, not ``line``.
 
     Args:
         program: a ``@program``.

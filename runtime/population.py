@@ -126,7 +126,16 @@ def begin(world: World, key: Key) -> Particle:
     """A particle at the start of the program."""
     args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
     start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
-    return Particle(start, (), world.scope or Scope("", world.program.fixed), key)
+    return Particle(start, (), _activation(world), key)
+
+
+def _activation(world: World) -> Scope:
+    """Where the program runs, with what is fixed in it; methods that fix sites know them by their whole addresses."""
+    if world.scope is None:
+        return Scope("", world.program.fixed)
+    prefix = world.scope.prefix
+    own = {address.removeprefix(prefix): fixed for address, fixed in (world.program.fixed or {}).items()}
+    return Scope(prefix, {**own, **(world.scope.fixed or {})} or None)
 
 
 def advance(

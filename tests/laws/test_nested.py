@@ -27,8 +27,10 @@ from ppl import (
 )
 from ppl.dist import flip
 from ppl.law_programs import coin
+from ppl.kernels import SingleSite
 from ppl.nested import nested, posterior_of
 from ppl.runtime import nested as runtime_nested
+from ppl.runtime.methods import METHODS
 from ppl.runtime.population import Population
 
 lm = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
@@ -102,6 +104,25 @@ def test_two_outer_particles(inner: Method) -> None:
     for outer in ("importance", "smc"):
         certificate = validate(caller(nested(judge, inner)), method=outer, n=2)
         assert certificate, str(certificate)
+
+
+@program
+def by_parameter() -> bool:
+    a = sample(flip(0.3))
+    b = sample(flip(0.8 if a else 0.4))
+    factor(0.5 if b else -0.3)
+    return b
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [METHODS["smc2"](n=1, inner=1, parameters=("*/a",)), SMC(n=1, move=SingleSite(), ess_threshold=0.9)],
+    ids=repr,
+)
+def test_methods_that_fix_sites_or_move(inner: Method) -> None:
+    """Inside another program sites have longer addresses, by which these methods must find and fix them."""
+    certificate = validate(weigher_of(nested(by_parameter, inner)), method=Importance(n=1), n=1)
+    assert certificate, str(certificate)
 
 
 def test_the_exact_measure_is_that_of_the_program_inline() -> None:
