@@ -26,11 +26,11 @@ from ppl import (
     validate,
 )
 from ppl.dist import flip
-from ppl.law_programs import coin
 from ppl.kernels import SingleSite
+from ppl.law_programs import coin
 from ppl.nested import nested, posterior_of
 from ppl.runtime import nested as runtime_nested
-from ppl.runtime.methods import METHODS
+from ppl.runtime.methods.smc2 import SMC2
 from ppl.runtime.population import Population
 
 lm = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
@@ -116,7 +116,7 @@ def by_parameter() -> bool:
 
 @pytest.mark.parametrize(
     "inner",
-    [METHODS["smc2"](n=1, inner=1, parameters=("*/a",)), SMC(n=1, move=SingleSite(), ess_threshold=0.9)],
+    [SMC2(n=1, inner=1, parameters=("*/a",)), SMC(n=1, move=SingleSite(), ess_threshold=0.9)],
     ids=repr,
 )
 def test_methods_that_fix_sites_or_move(inner: Method) -> None:
