@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-vllm lint format bench bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence train clean
+.PHONY: help install demo test test-slow test-vllm lint format bench bench-decoding bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +65,10 @@ format: $(STAMP)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence  ## all benchmarks
+bench: bench-reasoning bench-decoding bench-execution bench-compile bench-passes bench-method-cost bench-evidence  ## all benchmarks but bench-methods, which takes hours
+
+bench-decoding: $(STAMP)  ## decoding with particles beside generate of transformers
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/decoding.py
 
 bench-reasoning: $(STAMP)  ## accuracy of sampling, majority vote and SMC; writes benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/reasoning.py

@@ -8,6 +8,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import builtins
 import contextlib
 import copy
 import hashlib
@@ -29,7 +30,7 @@ MAX_LINES = 100_000
 def stand_in(program: ir.Program, namespace: Mapping[str, Any]) -> types.FunctionType:
     """A function with the signature, the globals and the closure of a program, to link it with.
 
-    The defaults of the parameters are evaluated, in ``namespace``; nothing else is.
+    Nothing is evaluated: the defaults of the parameters are literals, or names that are looked up.
 
     Args:
         program: verified IR that nobody else uses.
@@ -37,8 +38,9 @@ def stand_in(program: ir.Program, namespace: Mapping[str, Any]) -> types.Functio
             used as it is, so that what is defined in it later is seen.
 
     Raises:
-        NameError: an enclosing function's variable is not there. The program's own name may be missing: its cell is
-            empty then.
+        NameError: an enclosing function's variable, or a name in a default, is not there. The program's own name may
+            be missing: its cell is empty then.
+        ValueError: a default is something else, which only running it could tell.
     """
     missing = [name for name in program.free if name not in namespace and name != program.name]
     if missing:
@@ -49,6 +51,14 @@ def stand_in(program: ir.Program, namespace: Mapping[str, Any]) -> types.Functio
     for argument in ast.walk(signature):
         if isinstance(argument, ast.arg) and argument.annotation is not None:
             argument.annotation = ast.Constant(unparse(argument.annotation))
+    defaults = [_default(value, namespace, program) for value in signature.defaults]
+    named = {
+        argument.arg: _default(value, namespace, program)
+        for argument, value in zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
+        if value is not None
+    }
+    signature.defaults = [ast.Constant(None) for _ in signature.defaults]
+    signature.kw_defaults = [value and ast.Constant(None) for value in signature.kw_defaults]
     body: list[ast.stmt] = [ast.Expr(load(name)) for name in program.free]
     inner = function(program.name, signature, [*body, ast.Pass()])
     around = function("·factory", program.free, [inner, ast.Return(load(program.name))])
@@ -63,7 +73,26 @@ def stand_in(program: ir.Program, namespace: Mapping[str, Any]) -> types.Functio
         else:
             del cell.cell_contents  # its own, which is not made yet
     found.__qualname__ = program.name
+    found.__defaults__, found.__kwdefaults__ = tuple(defaults) or None, named or None
     return found
+
+
+def _default(value: ast.expr, namespace: Mapping[str, Any], program: ir.Program) -> Any:
+    """What a parameter's default is: a literal, a name of the namespace, or such a name of a module in it."""
+    with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(value)
+    if isinstance(value, ast.Name):
+        if value.id in namespace or hasattr(builtins, value.id):
+            return namespace.get(value.id, getattr(builtins, value.id, None))
+        raise NameError(f"a parameter of {program.name} is {value.id} by default: put {value.id} into the namespace")
+    if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name):
+        module = namespace.get(value.value.id)
+        if isinstance(module, types.ModuleType) and value.attr in vars(module):
+            return vars(module)[value.attr]
+    raise ValueError(
+        f"a parameter of {program.name} is {unparse(value)} by default, which reading would have to run: "
+        f"write the value in the text, or a name, and put that into the namespace"
+    )
 
 
 def _futures(namespace: Mapping[str, Any]) -> int:

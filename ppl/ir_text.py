@@ -26,7 +26,7 @@ def read_ir(text: str, namespace: Mapping[str, Any] | ModuleType, file: str = "<
     """The program that a text of IR describes: the same posterior from the same seed.
 
     **Reading is safe, running is not**: a program is Python, and running it runs that Python, as importing the file
-    that it came from would. Here only the default values of its parameters are evaluated. Run only what you trust.
+    that it came from would. Run only what you trust.
 
     Args:
         text: the IR.
@@ -38,7 +38,8 @@ def read_ir(text: str, namespace: Mapping[str, Any] | ModuleType, file: str = "<
     Raises:
         IRSyntaxError: the text is no IR.
         InvalidIR: it can be read, but breaks a rule of the verifier.
-        NameError: a variable of an enclosing function, or a name in a default value, is missing.
+        NameError: a variable of an enclosing function, or a name that is a default value, is missing.
+        ValueError: a default value is neither a literal nor a name: only running it could tell what it is.
     """
     from .compiler.link import link_ir
     from .compiler.load import stand_in

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import is_
+from types import FunctionType
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
+from .fork import Memo, fork_values
 from .particle import Particle
 
 
@@ -66,4 +69,19 @@ class Entry:
     def __call__(self) -> Any:
         program = self.ask.program
         entry = program.entry if self.prepare is None else self.prepare(program)
-        return entry(*self.ask.args, **self.ask.kwargs)
+        return _with_own_defaults(entry)(*self.ask.args, **self.ask.kwargs)
+
+
+def _with_own_defaults(entry: Block) -> Block:
+    """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
+    defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
+    if not defaults and not named:
+        return entry
+    memo: Memo = {}
+    own, own_named = fork_values(defaults or (), memo), fork_values(tuple((named or {}).values()), memo)
+    if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
+        return entry
+    assert isinstance(entry, FunctionType)
+    new = FunctionType(entry.__code__, entry.__globals__, entry.__name__, own, entry.__closure__)
+    new.__kwdefaults__ = dict(zip(named or {}, own_named, strict=True)) or None
+    return new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+import math
 import traceback
 from pathlib import Path
 from typing import Any
@@ -173,14 +174,14 @@ def test_interventions_and_passes_work_on_it() -> None:
         assert runs(change(again), ([True, False],), "smc") == runs(change(hidden), ([True, False],), "smc")
 
 
-def test_reading_evaluates_defaults_and_nothing_else() -> None:
+def test_reading_evaluates_nothing() -> None:
     ran: list[str] = []
-    text = "program f(x=note('default'), y: note('annotation')=1)\n  free []\n  entry (%x, %y)\n"
+    text = "program f(x=note, y: note('annotation')=1)\n  free []\n  entry (%x, %y)\n"
     text += "    py [] -> [z=%z] | z = note('body')\n    return [%z]\n"
     again = read_ir(text, {"note": ran.append})
-    assert ran == ["default"]
+    assert ran == []
     again()
-    assert ran == ["default", "body"]
+    assert ran == ["body"]
 
 
 def test_tracebacks_point_at_the_users_line(tmp_path: Path) -> None:
@@ -231,3 +232,16 @@ def test_sources_are_kept_once() -> None:
     before = len(linecache.cache)
     read_ir(to_ir(nests), world(nests))
     assert len(linecache.cache) == before
+
+
+def test_reading_evaluates_no_default(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "program f(x={})\n  free []\n  entry (%x)\n    return [%x]\n"
+    hostile = text.format('__import__("os").system("echo run")')
+    with pytest.raises(ValueError, match="which reading would have to run: write the value"):
+        read_ir(hostile, {})
+    assert "run" not in capfd.readouterr().out
+    assert infer(read_ir(text.format("(1, [-2.5])"), {}), n=1).runs[0].value == (1, [-2.5])
+    assert infer(read_ir(text.format("LIMIT"), {"LIMIT": 7}), n=1).runs[0].value == 7
+    assert infer(read_ir(text.format("math.inf"), {"math": math}), n=1).runs[0].value == math.inf
+    with pytest.raises(NameError, match="put LIMIT into the namespace"):
+        read_ir(text.format("LIMIT"), {})

@@ -12,7 +12,20 @@ import pytest
 import torch
 import torch.distributions as td
 
-from ppl import ProgramError, barrier, call, condition, dist, factor, infer, infer_many, program, sample, table_lm
+from ppl import (
+    ProgramError,
+    barrier,
+    call,
+    condition,
+    dist,
+    factor,
+    infer,
+    infer_many,
+    program,
+    sample,
+    table_lm,
+    validate,
+)
 from ppl.runtime.fork import CannotFork
 from ppl.text import Text
 
@@ -322,3 +335,43 @@ def test_a_lambda_in_a_program_is_one_batched_function_unless_it_holds_something
     assert infer(plain, n=16, seed=0).probability(0) == 1.0
     assert sizes == [16]
     assert infer(holding, n=16, seed=0).probability(0) == 1.0
+
+
+def test_mutable_defaults_are_each_call_s_own() -> None:
+    @program
+    def grows(seen: list[bool] = [], *, named: dict[str, int] = {}) -> tuple[int, int]:  # noqa: B006
+        seen.append(sample(dist.flip(0.5)))
+        named[str(len(named))] = 1
+        return len(seen), len(named)
+
+    @program
+    def twice() -> tuple[tuple[int, int], tuple[int, int]]:
+        first = grows()
+        second = grows()
+        return first, second
+
+    for _ in range(2):
+        assert {run.value for run in infer(grows, n=3, seed=0).runs} == {(1, 1)}
+        assert {run.value for run in infer(twice, n=3, seed=0).runs} == {((1, 1), (1, 1))}
+
+
+def test_an_iterator_stays_the_one_that_a_loop_uses() -> None:
+    @program
+    def uses_up() -> tuple[int, int]:
+        items = iter([0.1, 0.6, 0.8])
+        drawn = [sample(dist.flip(p)) for p in items]
+        return len(drawn), len(list(items))
+
+    assert {run.value for run in infer(uses_up, method="enumerate").runs} == {(3, 0)}
+    assert validate(uses_up, pipeline="default")
+
+
+def test_a_check_that_returns_nothing_is_an_error() -> None:
+    @program
+    def forgets() -> bool:
+        x = sample(dist.flip(0.5))
+        condition(print() if x else x)  # type: ignore[func-returns-value]
+        return x
+
+    with pytest.raises(ProgramError, match="forgot to return"):
+        infer(forgets, n=20, seed=0)
