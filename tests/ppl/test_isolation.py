@@ -370,7 +370,7 @@ def test_a_check_that_returns_nothing_is_an_error() -> None:
     @program
     def forgets() -> bool:
         x = sample(dist.flip(0.5))
-        condition(print() if x else x)  # type: ignore[func-returns-value]
+        condition(print() if x else x)
         return x
 
     with pytest.raises(ProgramError, match="forgot to return"):
