@@ -20,6 +20,7 @@ from .engines.base import Completion, ModelDistribution
 from .errors import ProgramError
 from .follow import KEEP, REDRAW, STOP, Draw, Follow, Journal, MoveSite, Policy, Put, Score, Step, steps_of
 from .fork import own
+from .guide import GuidedMachine
 from .machine import Machine, Wait
 from .operands import as_drawn, density, scoring, variables
 from .particle import Particle, Status
@@ -219,10 +220,19 @@ def _same_text(value: Any, other: Any) -> bool:
 
 
 def recording(world: World) -> World:
-    """The same problem, run by a machine that records."""
+    """The same problem, run by a machine that records.
+
+    Raises:
+        ValueError: it has a guide, whose draws depend on more than the run.
+    """
     machine = world.machine
     if isinstance(machine, Recorder):
         return world
+    if isinstance(machine, GuidedMachine):
+        raise ValueError(
+            "a guide proposes whole runs, for importance sampling and SMC without move=; kernels change a part of a "
+            "run: give them proposals of their own, as in SingleSite(proposals={...}), or Propose(guide)"
+        )
     return replace(world, machine=Recorder(**{f.name: getattr(machine, f.name) for f in fields(Machine)}))
 
 

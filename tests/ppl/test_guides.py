@@ -12,6 +12,7 @@ from torch.distributions import Normal
 
 from ppl import SMC, Importance, Method, Program, condition, dist, factor, infer, observe, program, sample, table_lm
 from ppl.infer import run_problems
+from ppl.kernels import SingleSite
 from ppl.posterior_values import freeze
 from ppl.runtime.exact import explore
 from ppl.runtime.guide import Told
@@ -153,3 +154,11 @@ def test_guides_that_make_no_sense_are_refused() -> None:
         infer(model, 0.5, proposals=other)
     with pytest.raises(TypeError, match="or is a guide"):
         infer(model, 0.5, proposals=[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"method": "mh", "steps": 3}, {"method": "pgibbs"}, {"move": "kernel"}])
+def test_markov_chains_take_no_guide(options: dict[str, Any]) -> None:
+    if "move" in options:
+        options = {"method": SMC(n=3, move=SingleSite())}
+    with pytest.raises(ValueError, match="a guide proposes whole runs"):
+        infer(model, 0.4, proposals=guide, seed=0, **options)
