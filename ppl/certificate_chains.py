@@ -170,7 +170,8 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     index = {key: i for i, key in enumerate(states)}
     matrix = np.zeros((len(states), len(states)))
     outside = 0.0
-    for key, state in states.items():
+    for done, (key, state) in enumerate(states.items()):
+        counted.part = (done, len(states))
         for log_p, reached in counted.explore(lambda s, k, state=state: method.step(s, state, k)):  # type: ignore[misc]
             j = index.get(_key(method, reached))
             if j is None:
@@ -189,7 +190,8 @@ def _states(counted: _Counted, method: Chains, runs: list[Particle]) -> tuple[di
     states: dict[Any, Any] = {}
     masses: dict[Any, float] = {}
     lifted = {tuple((s.address, *_exactly(s.value)) for s in method.shared(run)): run for run in runs}
-    for run in lifted.values():
+    for done, run in enumerate(lifted.values()):
+        counted.part = (done, len(lifted))
         for log_p, found in counted.explore(lambda s, k, run=run: method.lift(s.world, run, k)):  # type: ignore[misc]
             if found is not None:
                 state, mass = found
@@ -216,6 +218,15 @@ class _Counted:
     def __init__(self, program: Program, call: Call, limit: int, method: Method) -> None:
         self.program, self.call, self.limit, self.method = program, call, limit, method
         self.leaves = 0
+        self.part = (0, 1)
+        """How many of how many rows, or runs, have been explored."""
+
+    @property
+    def size(self) -> str:
+        """How many steps there are, as far as can be told."""
+        done, of = self.part
+        about = f", about {float(f'{self.leaves * of / done:.1g}'):,.0f} by what was seen" if done else ""
+        return f"{done:,} of {of:,} states were done{about}"
 
     def explore(self, task: Callable[[Setting, int], Task[T]]) -> Iterator[tuple[float, T]]:
         """Each outcome of a task with its log-probability."""
@@ -231,7 +242,7 @@ class _Counted:
         except TooMany:
             raise TooLarge(
                 f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "
-                "down its transition matrix. Shrink the program (fewer choices, fewer outcomes, shorter texts), take "
+                f"down its transition matrix: {self.size}. Shrink the program (fewer choices, fewer outcomes, shorter texts), take "
                 "fewer particles or raise limit=; else test it by calibrate or geweke",
                 self.method,
             ) from None
