@@ -242,8 +242,8 @@ class _Counted:
         except TooMany:
             raise TooLarge(
                 f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "
-                f"down its transition matrix: {self.size}. Shrink the program (fewer choices, fewer outcomes, shorter texts), take "
-                "fewer particles or raise limit=; else test it by calibrate or geweke",
+                f"down its transition matrix: {self.size}. Shrink the program (fewer choices, fewer outcomes, shorter "
+                "texts), take fewer particles or raise limit=; else test it by calibrate or geweke",
                 self.method,
             ) from None
         except NotFinite as error:
