@@ -112,10 +112,6 @@ def density(distribution: Distribution, value: Any, ask: Ask) -> float:
 
 def truth(ask: Ask) -> bool:
     holds = ask.holds  # type: ignore[attr-defined]
-    if holds is None:
-        raise ProgramError(
-            "condition() got None, as from a check that forgot to return; give it true or false", ask.site.span
-        )
     try:
         return bool(holds)
     except (RuntimeError, TypeError, ValueError) as error:

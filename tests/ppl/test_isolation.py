@@ -364,14 +364,3 @@ def test_an_iterator_stays_the_one_that_a_loop_uses() -> None:
 
     assert {run.value for run in infer(uses_up, method="enumerate").runs} == {(3, 0)}
     assert validate(uses_up, pipeline="default")
-
-
-def test_a_check_that_returns_nothing_is_an_error() -> None:
-    @program
-    def forgets() -> bool:
-        x = sample(dist.flip(0.5))
-        condition(print() if x else x)
-        return x
-
-    with pytest.raises(ProgramError, match="forgot to return"):
-        infer(forgets, n=20, seed=0)
