@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .certificate import Certificate, TooLarge, certificate_of, law_of
 from .law_programs import CORPUS
@@ -147,11 +148,19 @@ def show_table(limit: int = LIMIT, markdown: Path | None = None) -> list[Row]:
     errors = Console(stderr=True)
     with errors.status("certifying") as status:
         rows = table(limit, lambda c: status.update(f"{c.program} by {c.method}"))
-    shown = Table(*HEADINGS, box=None)
-    for row in rows:
-        colour = "green" if row.holds else "bold red"
-        shown.add_row(*map(escape, row.cells), f"[{colour}]{row.verdict}[/]")
-    Console().print(shown)
+    # Few laws and many methods: in a terminal they are told below.
+    laws = {law: number for number, law in enumerate(dict.fromkeys(row.law for row in rows), 1)}
+    lines = [(*row.cells[:2], str(laws[row.law]), *row.cells[3:], row.verdict) for row in rows]
+    shown = Table(box=None)
+    for heading, cells in zip(HEADINGS, zip(*lines, strict=True), strict=True):
+        side: Literal["left", "right"] = "left" if heading in ("method", "guarantee", "") else "right"
+        shown.add_column(heading, justify=side, min_width=max(map(len, (*cells, *heading.split()))))
+    for row, line in zip(rows, lines, strict=True):
+        shown.add_row(*map(escape, line[:-1]), f"[{'green' if row.holds else 'bold red'}]{line[-1]}[/]")
+    console = Console()
+    console.print(shown)
+    for law, number in laws.items():
+        console.print(f"{number}  {escape(law)}", style="dim", highlight=False)
     if markdown is not None:
         markdown.parent.mkdir(parents=True, exist_ok=True)
         markdown.write_text(to_markdown(rows) + "\n", encoding="utf-8")
