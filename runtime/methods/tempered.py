@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..gather import gather
-from ..kernels import Kernel, Setting
+from ..kernels import Kernel, Setting, as_kernel
 from ..particle import Particle
 from ..population import Population, World, advance, record, resample, spawn
 from ..replay import recording
@@ -38,7 +38,7 @@ class Tempered(Method):
         resampling: a scheme, as for ``smc``.
         max_steps: at most so many degrees: the last goes to β = 1, however far that is.
         betas: the degrees after 0, rising to 1, instead of finding them.
-        move: a kernel, such as ``SingleSite()``.
+        move: a kernel, such as ``SingleSite()``; ``MH(kernel=...)`` stands for its kernel.
         moves: how many times it is applied at each degree.
     """
 
@@ -51,7 +51,7 @@ class Tempered(Method):
     resampling: str = "systematic"
     max_steps: int = 100
     betas: tuple[float, ...] | None = None
-    move: Kernel | None = None
+    move: Kernel | Method | None = None
     moves: int = 1
 
     def __post_init__(self) -> None:
@@ -64,6 +64,8 @@ class Tempered(Method):
         rising = self.betas is None or all(a < b for a, b in pairwise((0.0, *self.betas)))
         if not rising or (self.betas is not None and self.betas[-1:] != (1.0,)):
             raise ValueError(f"betas rise from over 0 to 1.0, such as (0.1, 0.4, 1.0); got {self.betas!r}")
+        if self.move is not None:
+            as_kernel(self.move)
         if self.moves < 1:
             raise ValueError(f"moves is how many times to move, 1 or more; got {self.moves!r}")
 
@@ -105,9 +107,10 @@ class Tempered(Method):
         if self.move is None:
             return
         setting = Setting(world, target=Partly(beta))
+        kernel = as_kernel(self.move)
         for round_ in range(self.moves):
             old = population.particles
-            steps = [self.move.step(setting, p, derive(p.key, "move", round_)) for p in old]
+            steps = [kernel.step(setting, p, derive(p.key, "move", round_)) for p in old]
             population.particles = yield from gather(steps)
             for before, after in zip(old, population.particles, strict=True):
                 after.log_weight = before.log_weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.distributions import Normal
 from ppl import Method, Program, barrier, condition, dist, factor, infer, observe, program, sample, twist, validate
 from ppl.law_programs import CORPUS
 from ppl.runtime.kernels import SingleSite
-from ppl.runtime.methods import SMC, Entropic, LookAhead, Published, Steering, Tempered
+from ppl.runtime.methods import MH, SMC, Entropic, LookAhead, Published, Steering, Tempered
 from ppl.runtime.methods import entropic as entropic_module
 from ppl.runtime.methods import steering as steering_module
 from ppl.runtime.methods.tempered import Partly, next_beta
@@ -177,6 +178,14 @@ def test_tempered_ends_at_one_in_steps_of_even_size() -> None:
     assert len(posterior.history) > 2
     exact = infer(uneven, method="enumerate")
     assert posterior.log_evidence == pytest.approx(exact.log_evidence, abs=0.5)
+
+
+def test_tempered_takes_a_method_for_its_kernel() -> None:
+    options: dict[str, Any] = {"method": "tempered", "n": 8, "seed": 3, "betas": (0.5, 1.0)}
+    one, same = (infer(uneven, **options, move=move) for move in (SingleSite(), MH(steps=5)))
+    assert [run.value for run in one.runs] == [run.value for run in same.runs]
+    with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
+        Tempered(move="mh")  # type: ignore[arg-type]
 
 
 def test_tempered_moves_that_see_all_of_the_evidence_at_once_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
