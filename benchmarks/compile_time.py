@@ -8,14 +8,13 @@ Prints a table of what 100 statements take, in programs of several kinds and siz
 
 from __future__ import annotations
 
-import argparse
 import ast
 import linecache
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from results import best, machine, table, write_section
+from results import best, command, machine, table
 
 from ppl import condition, dist, factor, observe, program, sample
 from ppl.compiler import Compiled, compile_function, link
@@ -127,13 +126,7 @@ generated when a program first runs, of the one or of the other.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
-    options = parser.parse_args(argv)
-    text = report()
-    print(text)
-    if not options.no_write:
-        write_section("compile time", text)
+    command(__doc__, "compile time", report, argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes a minute or
 
 from __future__ import annotations
 
-import argparse
 import copy
 import linecache
 import os
@@ -34,7 +33,7 @@ from execution_programs import (
     samples,
     yields,
 )
-from results import best, machine, once, paired, table, write_section
+from results import best, command, machine, once, paired, table
 
 from ppl import Program, infer, load_lm, observe, program, sample, shared
 from ppl.runtime.machine import Machine
@@ -287,13 +286,7 @@ With the bundled model and 32 particles, {100 * bookkeeping():.1f} % of the time
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
-    options = parser.parse_args(argv)
-    text = report()
-    print(text)
-    if not options.no_write:
-        write_section("execution", text)
+    command(__doc__, "execution", report, argv)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
@@ -19,6 +20,17 @@ def write_section(name: str, text: str, path: Path = RESULTS) -> None:
         old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
     head, rest = old.split(begin, 1)
     path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def command(about: str | None, section: str, report: Callable[[], str], argv: Sequence[str] | None) -> None:
+    """What a benchmark without settings does as a program: print its report, and write it down."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    options = parser.parse_args(argv)
+    text = report()
+    print(text)
+    if not options.no_write:
+        write_section(section, text)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +103,7 @@ class Joint:
 
     def _fix(self, values: Mapping[str, Any], observed: bool) -> Program:
         # Not given(): data may stand at an observe, where users have arguments for it.
-        new = copy(self.program)
-        new._fixed = {**new._fixed, **{address: Fixed(value, observed) for address, value in values.items()}}
-        return new
+        return self.program.with_fixed({address: Fixed(value, observed) for address, value in values.items()})
 
     def _simulate(self, program: Program, seed: int) -> Run:
         for attempt in range(_ATTEMPTS):

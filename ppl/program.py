@@ -95,6 +95,10 @@ class Program:
         """A program that differs in these."""
         return type(self)(function, fixed, self._compiler, pipeline)
 
+    def with_fixed(self, fixed: Mapping[str, Fixed]) -> Program:
+        """The same program with further sites fixed, whether or not :meth:`given` would take their addresses."""
+        return self._like(self._function, {**self._fixed, **fixed}, self.pipeline)
+
     @property
     def entry(self) -> Block:
         """Takes the program's arguments and runs to its first effect."""
@@ -214,8 +218,7 @@ class Program:
             if not isinstance(address, str):
                 raise TypeError(f"addresses are strings, as in {{'x[0]': value}}; got {address!r}")
             check_address(self, address)
-        fixed = {**self._fixed, **{a: Fixed(v, observed) for a, v in values.items()}}
-        return self._like(self._function, fixed, self.pipeline)
+        return self.with_fixed({address: Fixed(value, observed) for address, value in values.items()})
 
     def __repr__(self) -> str:
         changes = "".join(f".{'given' if f.observed else 'do'}({{{a!r}: {f.value!r}}})" for a, f in self._fixed.items())

@@ -85,8 +85,8 @@ def shared_prefix_attention(
     assert attention_mask is not None
     out, own = attend(folded, key, value, _fold(attention_mask, heads // key_heads, q), scale)
     layer = cache.current
-    for group, mask in zip(step.groups, current[1].get(layer.index, (None,) * len(step.groups)), strict=True):
-        _add_stem(out, own, folded, layer.stem(group), group, None if mask is None else mask, scale)
+    for group, mask in zip(step.groups, current[1][layer.index], strict=True):
+        _add_stem(out, own, folded, layer.stem(group), group, mask, scale)
     merged = out.reshape(rows, heads, q, value.shape[-1]).transpose(1, 2)
     return merged.contiguous(), None
 

@@ -222,10 +222,8 @@ def mask_kinds(config: Any) -> dict[str, int | None] | None:
     return {kind: getattr(config, _SPANS[kind]) if kind in _SPANS else None for kind in dict.fromkeys(kinds)}
 
 
-def layer_kinds(config: Any) -> list[str]:
-    """The kind of attention of each layer of a model for which :func:`mask_kinds` gives any."""
-    kinds = mask_kinds(config)
-    assert kinds is not None
+def layer_kinds(config: Any, kinds: Iterable[str]) -> list[str]:
+    """The kind of attention of each layer, given what :func:`mask_kinds` found."""
     return getattr(config, "layer_types", None) or [next(iter(kinds))] * int(config.num_hidden_layers)
 
 

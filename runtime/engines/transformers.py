@@ -87,6 +87,7 @@ class TransformersModel(LogitModel):
         self._recent = RecentLogits(logits_bytes)
         self._extra = {"return_dict": True, "use_cache": True}
         self._masks = mask_kinds(self._config)
+        self._layers = [] if self._masks is None else layer_kinds(self._config, self._masks)
         self.root = Prefix()
         self.usage = Usage()
         head = model.get_output_embeddings()
@@ -258,7 +259,7 @@ class TransformersModel(LogitModel):
         stems: dict[int, list[Tensor | None]] = {}
         if batch.step.groups:
             by_kind = {kind: stem_masks(kind, span, batch, self._dtype) for kind, span in self._masks.items()}
-            stems = {layer: by_kind[kind] for layer, kind in enumerate(layer_kinds(self._config))}
+            stems = {layer: by_kind[kind] for layer, kind in enumerate(self._layers)}
         cache = self._slots.cache
         cache.begin(batch.step)
         hook = None

@@ -496,3 +496,12 @@ def test_resample_at() -> None:
     posterior = infer(marked, n=8, seed=0, ess_threshold=1.0, resample_at="here")
     assert [g.site for g in posterior.history] == ["here", "here", ""]
     assert exact(marked).log_evidence == pytest.approx(infer(marked, n=3000, seed=0).log_evidence, abs=0.1)
+
+
+def test_fixing_sites_leaves_a_program_of_a_module_as_it_is() -> None:
+    from ppl.law_programs import coin
+    from ppl.runtime.particle import Fixed
+
+    # copy.copy gives such a program itself: pickle finds it by its name.
+    fixed = coin.with_fixed({"x": Fixed(True, True)})
+    assert fixed is not coin and coin.fixed is None and fixed.fixed == {"x": Fixed(True, True)}

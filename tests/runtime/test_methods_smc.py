@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from ppl.runtime.methods import MH, SMC, Entropic, LookAhead, Published, Steerin
 from ppl.runtime.methods import entropic as entropic_module
 from ppl.runtime.methods import steering as steering_module
 from ppl.runtime.methods.tempered import Partly, next_beta
+from ppl.runtime.particle import Particle
 from ppl.runtime.population import Population, World, resample
 from ppl.runtime.replay import recording
 from ppl.runtime.scheduler import Task
@@ -67,20 +68,20 @@ def test_proper(name: str, method: Method) -> None:
     assert certificate, str(certificate)
 
 
-def test_entropic_without_the_residual_weight_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgetful(
-        world: World,
-        population: Population,
-        scheme: str,
-        n: int | None = None,
-        selection: Sequence[float] | None = None,
-    ) -> tuple[int, ...]:
-        ancestors = resample(world, population, scheme, n, selection)
+def resampled_to(weight: Callable[[Particle], float]) -> Callable[..., tuple[int, ...]]:
+    """A wrong ``resample`` after which particles have these log-weights."""
+
+    def wrong(world: World, population: Population, *options: Any, **named: Any) -> tuple[int, ...]:
+        ancestors = resample(world, population, *options, **named)
         for p in population.particles:
-            p.log_weight = -p.log_twist
+            p.log_weight = weight(p)
         return ancestors
 
-    monkeypatch.setattr(entropic_module, "resample", forgetful)
+    return wrong
+
+
+def test_entropic_without_the_residual_weight_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropic_module, "resample", resampled_to(lambda p: -p.log_twist))
     assert not validate(uneven, method=Entropic(ess_threshold=1.0, steps=6), n=3, limit=40_000)
 
 
@@ -88,19 +89,7 @@ def test_look_ahead_that_is_not_divided_out_is_caught(monkeypatch: pytest.Monkey
     method = LookAhead(n=2, ess_threshold=1.0, resampling="multinomial")
     assert validate(uneven, method=method, n=2, limit=40_000)
 
-    def keeps(
-        world: World,
-        population: Population,
-        scheme: str,
-        n: int | None = None,
-        selection: Sequence[float] | None = None,
-    ) -> tuple[int, ...]:
-        ancestors = resample(world, population, scheme, n, selection)
-        for p in population.particles:
-            p.log_weight = 0.0
-        return ancestors
-
-    monkeypatch.setattr("ppl.runtime.methods.look_ahead.resample", keeps)
+    monkeypatch.setattr("ppl.runtime.methods.look_ahead.resample", resampled_to(lambda p: 0.0))
     assert not validate(uneven, method=method, n=2, limit=40_000)
 
 
@@ -120,18 +109,6 @@ def test_pilots_are_no_deaths_but_cost_what_they_cost() -> None:
 
 
 def test_steering_with_equal_weights_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def equal(
-        world: World,
-        population: Population,
-        scheme: str,
-        n: int | None = None,
-        selection: Sequence[float] | None = None,
-    ) -> tuple[int, ...]:
-        ancestors = resample(world, population, scheme, n, selection)
-        for p in population.particles:
-            p.log_weight = -p.log_twist
-        return ancestors
-
     @program
     def once() -> int:
         x = sample(dist.categorical([0.4, 0.4, 0.2]))
@@ -140,7 +117,7 @@ def test_steering_with_equal_weights_is_caught(monkeypatch: pytest.MonkeyPatch) 
         return x
 
     assert validate(once, method=Steering(factor=2), n=(1, 2), limit=40_000)
-    monkeypatch.setattr(steering_module, "resample", equal)
+    monkeypatch.setattr(steering_module, "resample", resampled_to(lambda p: -p.log_twist))
     assert not validate(once, method=Steering(factor=2), n=2, limit=40_000)
 
 
