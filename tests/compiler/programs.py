@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 INTS = ["a", "b", "c", "d"]
-LISTS = ["xs", "ys"]
 MAX_STATEMENTS = 28
 
 
@@ -25,6 +24,7 @@ class Programs:
         self.loops = 0
         self.functions: list[str] = []
         self.inner = 0
+        self.lists = ["xs", "ys"]
         self.unbound = False
         self.source = self._module()
 
@@ -100,7 +100,7 @@ class Programs:
             lambda: f"({e()} and {e()} or {e()})",
             lambda: f"({self.one_of(INTS)} := {e()})",
             lambda: f"len({self.sequence(depth - 1, pure)})",
-            lambda: f"{self.one_of(LISTS)}[{e()} % 2]",
+            lambda: f"{self.one_of(self.lists)}[{e()} % 2]",
             lambda: f"m.get({e()}, {e()})",
             lambda: f"({e()}, {e()})[{e()} % 2]",
             lambda: f"sum({self.sequence(depth - 1, pure)})",
@@ -119,7 +119,7 @@ class Programs:
         if not pure:
             options += [
                 lambda: f"sample({e()})",
-                lambda: f"sample(({e()}, {self.one_of(LISTS)}))",
+                lambda: f"sample(({e()}, {self.one_of(self.lists)}))",
                 lambda: f"call(double, {e()})",
                 lambda: f"len([{e()}, observe({e()}, {e()}), factor({e()})])",
                 lambda: f"xs.append({e()}) or {e()}",
@@ -159,18 +159,18 @@ class Programs:
             lambda: f"not {e()} % 3",
             lambda: f"({e()} > 1 and {e()} < 5)",
             lambda: f"({e()} > 4 or {e()} < {e()} < {e()} or {e()})",
-            lambda: f"any(v > {self.integer(0, True)} for v in {self.one_of(LISTS)})",
+            lambda: f"any(v > {self.integer(0, True)} for v in {self.one_of(self.lists)})",
         ]
         return forms[self.pick(len(forms))]()
 
     def sequence(self, depth: int, pure: bool = False) -> str:
         """A list."""
         if depth <= 0:
-            return self.one_of([*LISTS, "[1, 2]", "args"])
+            return self.one_of([*self.lists, "[1, 2]", "args"])
         e = lambda: self.integer(depth - 1, pure)  # noqa: E731
         s = lambda: self.sequence(depth - 1, pure)  # noqa: E731
         forms: list[Callable[[], str]] = [
-            lambda: self.one_of(LISTS),
+            lambda: self.one_of(self.lists),
             lambda: f"[{e()}, {e()}]",
             lambda: f"[{e()}, *{s()}, {e()}]",
             lambda: f"{s()}[{e()}:{e()}]",
@@ -191,16 +191,14 @@ class Programs:
         pair = iterable.startswith(("enumerate", "zip"))
         target = f"({v}, {w})" if pair else v
         old, self.names = self.names, lambda: [v, v, "c", "c0"] if v != "xs" else ["c", "c0"]  # type: ignore
-        saved, LISTS_ = list(LISTS), LISTS
-        if v == "xs":
-            LISTS_.remove("xs")
+        lists, self.lists = self.lists, [name for name in self.lists if name != v]
         e = self.integer(depth - 1, pure)
         if ":=" in e:
             e = note_free(e)
         more = self.one_of(["", f" if {self.integer(0, pure)} != 2", " if tick()"])
         if self.chance(25):
             more += f" for {w} in {self.one_of(['ys', 'range(2)'])} if {self.integer(0, pure)}"
-        LISTS_[:] = saved
+        self.lists = lists
         self.names = old  # type: ignore[method-assign]
         self.inner -= 1
         kind = self.pick(4)
@@ -248,7 +246,7 @@ class Programs:
             lambda: f"{name}, {self.one_of(INTS)} = {e()}, {e()}",
             lambda: f"{name} = {self.one_of(INTS)} = {e()}",
             lambda: f"{name}, *ys = {self.sequence(2, pure)}",
-            lambda: f"{self.one_of(LISTS)} = {self.sequence(2, pure)}",
+            lambda: f"{self.one_of(self.lists)} = {self.sequence(2, pure)}",
             lambda: f"if len(xs) < 8: xs.append({e()})",
             lambda: f"xs += [{e()}]" if self.chance(60) else "xs = list(xs)",
             lambda: f"xs[{e()} % 2] = {e()}",
@@ -266,7 +264,7 @@ class Programs:
             lambda: f"del {name}" if self.chance(30) else "pass",
             lambda: f"del o[{e()}], o[{e()}]",
             lambda: f"m = {self.mapping(2, pure)}",
-            lambda: f"if {self.test(1, pure)}: return {e()}, {self.one_of(LISTS)}",
+            lambda: f"if {self.test(1, pure)}: return {e()}, {self.one_of(self.lists)}",
         ]
         if in_loop:
             forms += [lambda: f"if {self.test(1, pure)}: {self.one_of(['break', 'continue'])}"] * 3
