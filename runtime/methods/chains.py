@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
-from ..budget import Control, Stopped
+from ..budget import Stopped
 from ..follow import Step, choices_of
 from ..gather import gather
 from ..kernels import Setting, Target, joint
 from ..particle import Particle
-from ..population import Population, World
+from ..population import Population, World, inside
 from ..replay import recording
 from ..scheduler import Task
 from ..source import Key, derive
@@ -147,10 +147,9 @@ def first_run(world: World, most: int = 1024) -> Task[Particle | None]:
     Returns:
         The run; ``None`` if there was none.
     """
-    world = replace(world, control=Control(), report=None)
     for n in _doubling(most):
         key = derive(world.key, "start", n)
-        population = yield from SMC(n=n).run(replace(world, key=key))
+        population = yield from SMC(n=n).run(inside(world, key))
         found = collapse(world, population, key)
         if found is not None:
             return found

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..budget import Control
 from ..errors import ProgramError
 from ..follow import REDRAW, STOP, Decision, Draw, Follow, Journal, Maker, Score, Step, choices_of, steps_of
 from ..kernels import Setting
 from ..kernels.addresses import any_matches, matches
 from ..particle import Fixed, Particle, Status, Trace
-from ..population import Runnable, World, begin, run_particles
+from ..population import Runnable, World, begin, inside, run_particles
 from ..result import Choice
 from ..scheduler import Task
 from ..source import Key, derive
@@ -190,7 +189,7 @@ def given(world: World, parameters: list[Step], key: Key) -> World:
     """The problem with parameters given, for a method that runs inside another."""
     values = {step.address: Fixed(step.value, True) for step in parameters}
     fixed: Any = _With(world.program, {**(world.program.fixed or {}), **values})
-    return replace(world, program=fixed, key=key, control=Control(), report=None)
+    return replace(inside(world, key), program=fixed)
 
 
 class _With:
