@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ from .server_answers import Piece, Reader
 from .server_client import Client, ServerError
 from .server_kinds import KINDS, Body, Kind, kind_of
 from .server_laws import Reported
+from .server_scoring import WAYS, Places, Way
 
 _BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
@@ -36,7 +38,7 @@ class Abilities:
         kind: its make.
         ids: whether it takes prompts as token ids; else as text, which it tokenises itself.
         reported: which law its log-probabilities belong to; ``None``: it gives none.
-        scoring: how it scores given tokens, "prompt_logprobs" or "echo"; ``None``: it can't.
+        scoring: how it scores given tokens, by its name in ``server_scoring.WAYS``; ``None``: it can't.
     """
 
     kind: Kind
@@ -111,15 +113,15 @@ class Probe:
             bos: the id that comes before every prompt, if there is one.
         """
         self._client = client
-        self._reader = Reader(model)
+        self._reader = Reader(model, kind.lists_end)
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
         ordinary = (t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip())
-        some = list(islice(ordinary, 2))
-        head = [] if bos is None else [bos]
-        self._tokens = head + (some * 2)[:2]
-        self._text = b"".join(model.decode_bytes(t) for t in self._tokens).decode()
+        some = (list(islice(ordinary, 2)) * 2)[:2]
+        self._text = b"".join(map(model.decode_bytes, some)).decode()
+        self._tokens = [*([] if bos is None else [bos]), *some]
+        self._spelled = list(model.encode(self._text))
 
     def run(self) -> Abilities:
         """Ask.
@@ -133,7 +135,7 @@ class Probe:
             return Abilities(self._kind, ids, None, None)
         places = plain.best[0] if plain.best else {}
         reported = Reported(self._is_tempered(ids, best, places), self._is_truncated(ids, best, places), best)
-        return Abilities(self._kind, ids, reported, self._scoring() if ids else None)
+        return Abilities(self._kind, ids, reported, self._scoring(ids))
 
     def _body(self, ids: bool, law: Law, **more: Any) -> Body:
         return {
@@ -195,27 +197,23 @@ class Probe:
         piece = self._piece(self._body(ids, law, logprobs=best))
         return len(piece.log_probs) == 1 and abs(piece.log_probs[0]) < _CLOSE
 
-    def _scoring(self) -> str | None:
-        for way in self._kind.scoring:
+    def _scoring(self, ids: bool) -> str | None:
+        tokens = self._tokens if ids else self._spelled
+        for name in self._kind.scoring:
+            way = WAYS[name]
+            if not (ids or way.text):
+                continue
+            sent = way.prompt(len(tokens), 1)
+            body = self._body(ids, PLAIN)
+            if ids:
+                body["prompt"] = tokens[:sent]
+            body |= way.fields(tokens[sent:], 0, self._eos)
             try:
-                body = self._body(True, PLAIN) | asks(way, 0)
-                self._client.ask("completions", body, self._echoed, patient=False)
-                return way
+                self._client.ask("completions", body, partial(self._scored, way, tokens, sent), patient=False)
+                return name
             except ServerError:
                 continue
         return None
 
-    def _echoed(self, answer: Any) -> Sequence[Any]:
-        return self._reader.echoed(answer, self._tokens)
-
-
-def asks(scoring: str, best: int) -> Body:
-    """The fields that ask for the log-probabilities of a prompt.
-
-    Args:
-        scoring: the way: "prompt_logprobs" or "echo".
-        best: how many of the most probable tokens to report in each place.
-    """
-    if scoring == "prompt_logprobs":
-        return {"prompt_logprobs": best, "max_tokens": 1}
-    return {"echo": True, "logprobs": max(1, best), "max_tokens": 1}
+    def _scored(self, way: Way, tokens: Sequence[int], sent: int, answer: Any) -> Places:
+        return way.read(self._reader, answer, tokens, sent)
