@@ -107,7 +107,11 @@ class ServerModel(LanguageModel):
                     "the context is empty, and this model has no BOS token to start from: give it some text"
                 )
             return tokens
-        return b"".join(map(self.decode_bytes, path)).decode("utf-8", errors="replace")
+        return self.text(path)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """How tokens read."""
+        return b"".join(map(self.decode_bytes, tokens)).decode("utf-8", errors="replace")
 
     def describe(self) -> str:
         """For example "bundled at http://localhost:8000/v1 (vLLM; prompts as token ids; …)"."""
@@ -316,7 +320,7 @@ class ServerEngine(Engine):
         if offset + first == 0:
             raise ValueError("the first token of all has no log-probability at a server; give the context some text")
         sent = way.prompt(len(tokens), offset + first)
-        body = self._body(tokens[:sent] if model.abilities.ids else model.prompt(question.path), PLAIN)
+        body = self._body(tokens[:sent] if model.abilities.ids else self._spelled(tokens[:sent]), PLAIN)
         body |= way.fields(tokens[sent:], question.best(), model.eos_tokens)
 
         def read(answer: Any) -> Places:
@@ -327,6 +331,16 @@ class ServerEngine(Engine):
             question.take(places, offset)
 
         self._send(body, read, take, question.jobs)
+
+    def _spelled(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, if that is read as the same tokens again."""
+        text = self.model.text(tokens)
+        if self.model.encode(text) != tuple(tokens):
+            raise ValueError(
+                f"the server takes prompts as text, and would read {text[-40:]!r} as other tokens than these: use a "
+                "server that takes token ids, or score texts as the tokenizer writes them"
+            )
+        return text
 
     def _body(self, prompt: list[int] | str, law: Law) -> Body:
         model = self.model

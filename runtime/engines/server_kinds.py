@@ -32,6 +32,7 @@ class Kind:
     Attributes:
         name: what people call it.
         always: fields of every request: they switch off what would change the law or the tokens.
+        ids: whether prompts as token ids are worth a try.
         everything: the value of ``top_k`` that keeps all tokens; ``None``: the server knows no ``top_k``.
         scoring: how it may be asked about given tokens; names in ``server_scoring.WAYS``.
         seed_bits: how large a seed may be.
@@ -45,6 +46,7 @@ class Kind:
 
     name: str
     always: Mapping[str, Any] = field(default_factory=dict)
+    ids: bool = True
     everything: int | None = None
     scoring: tuple[str, ...] = ("echo",)
     seed_bits: int = 31
@@ -126,7 +128,10 @@ LLAMA_CPP = Kind(
 LLAMA_CPP_PYTHON = Kind(
     "llama-cpp-python",
     always={"min_p": 0.0, "repeat_penalty": 1.0},
+    ids=False,
     everything=0,
+    # Its echo gives each token the log-probability of the place after it.
+    scoring=("grammar",),
     cuts_stops=True,
     lists_end=False,
     order=Order(

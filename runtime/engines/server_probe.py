@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from .server_answers import Piece, Reader
 from .server_client import Client, ServerError
 from .server_kinds import KINDS, Body, Kind, kind_of
 from .server_laws import Reported
-from .server_scoring import WAYS, Places, Way
+from .server_scoring import WAYS
 
 _BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
@@ -24,6 +24,9 @@ _CLOSE = 1e-3
 
 _CLEAR = 0.05
 """Log-probabilities this far apart are different."""
+
+_SAME = 0.05
+"""A token's log-probability as drawn and as scored, in half precision too."""
 
 _HALF: Law = (0.5, 1.0, None)
 _FIRST: Law = (1.0, 1.0, 1)
@@ -121,6 +124,7 @@ class Probe:
         some = (list(islice(ordinary, 2)) * 2)[:2]
         self._text = b"".join(map(model.decode_bytes, some)).decode()
         self._tokens = [*([] if bos is None else [bos]), *some]
+        self._model = model
         self._spelled = list(model.encode(self._text))
 
     def run(self) -> Abilities:
@@ -133,9 +137,10 @@ class Probe:
         best, plain = self._plain(ids)
         if plain is None:
             return Abilities(self._kind, ids, None, None)
-        places = plain.best[0] if plain.best else {}
+        assert plain.tokens is not None
+        places = {**(plain.best[0] if plain.best else {}), plain.tokens[0]: plain.log_probs[0]}
         reported = Reported(self._is_tempered(ids, best, places), self._is_truncated(ids, best, places), best)
-        return Abilities(self._kind, ids, reported, self._scoring(ids))
+        return Abilities(self._kind, ids, reported, self._scoring(ids, places))
 
     def _body(self, ids: bool, law: Law, **more: Any) -> Body:
         return {
@@ -154,8 +159,9 @@ class Probe:
     def _takes_ids(self) -> bool:
         """Whether it takes token ids; asks with patience, so that a server that is still starting is waited for."""
         try:
-            self._piece(self._body(True, PLAIN), patient=True)
-            return True
+            if self._kind.ids:
+                self._piece(self._body(True, PLAIN), patient=True)
+                return True
         except ServerError as error:
             if not error.refused:
                 raise
@@ -197,23 +203,29 @@ class Probe:
         piece = self._piece(self._body(ids, law, logprobs=best))
         return len(piece.log_probs) == 1 and abs(piece.log_probs[0]) < _CLOSE
 
-    def _scoring(self, ids: bool) -> str | None:
-        tokens = self._tokens if ids else self._spelled
+    def _scoring(self, ids: bool, places: Mapping[int, float]) -> str | None:
+        """A way to score that gives a token the same log-probability as it has when it is drawn."""
+        before = self._tokens if ids else self._spelled
+        ordinary = (token for token in places if token >= 0 and token not in self._eos)
+        token = next((token for token in ordinary if ids or self._text_with(token) is not None), None)
+        if token is None:
+            return None
+        tokens = [*before, token]
         for name in self._kind.scoring:
             way = WAYS[name]
-            if not (ids or way.text):
-                continue
-            sent = way.prompt(len(tokens), 1)
-            body = self._body(ids, PLAIN)
-            if ids:
-                body["prompt"] = tokens[:sent]
-            body |= way.fields(tokens[sent:], 0, self._eos)
+            sent = way.prompt(len(tokens), len(before))
+            prompt = tokens[:sent] if ids else self._text if sent < len(tokens) else self._text_with(token)
+            body = self._body(ids, PLAIN) | {"prompt": prompt} | way.fields(tokens[sent:], 0, self._eos)
+            read = partial(way.read, self._reader, tokens=tokens, sent=sent)
             try:
-                self._client.ask("completions", body, partial(self._scored, way, tokens, sent), patient=False)
-                return name
+                last = self._client.ask("completions", body, read, patient=False)[-1]
             except ServerError:
                 continue
+            if last is not None and abs(last[token] - places[token]) < _SAME:
+                return name
         return None
 
-    def _scored(self, way: Way, tokens: Sequence[int], sent: int, answer: Any) -> Places:
-        return way.read(self._reader, answer, tokens, sent)
+    def _text_with(self, token: int) -> str | None:
+        """The text of the prompt and one more token, if it is read as these tokens."""
+        text = self._text + self._model.decode_bytes(token).decode("utf-8", errors="replace")
+        return text if self._model.encode(text) == (*self._spelled, token) else None

@@ -14,13 +14,7 @@ Places = list[Mapping[int, float] | None]
 
 
 class Way(ABC):
-    """A way to score given tokens.
-
-    Attributes:
-        text: whether the prompt may be text too: the answer tells its tokens.
-    """
-
-    text = False
+    """A way to score given tokens."""
 
     def prompt(self, count: int, unwanted: int) -> int:
         """How many of ``count`` tokens to send as the prompt, where nothing is wanted about the first ``unwanted``."""
@@ -54,8 +48,6 @@ class _Prompt(Way):
 
 class _Echo(Way):
     """The prompt as a part of the answer, as OpenAI's protocol once had it."""
-
-    text = True
 
     def fields(self, rest: Sequence[int], best: int, ends: Collection[int]) -> Body:
         return {"echo": True, "logprobs": max(1, best), "max_tokens": 1}
