@@ -86,7 +86,12 @@ def method_for(name: str, budget: int, lines: int) -> Method:
         budget: tokens.
         lines: of a whole run.
     """
-    return METHODS[name](max(1, int(budget / (lines * LINE))), lines)
+    return METHODS[name](particles(budget, lines), lines)
+
+
+def particles(budget: int, lines: int) -> int:
+    """How many whole runs a budget surely feeds, at least one: how many particles most methods get."""
+    return max(1, int(budget / (lines * LINE)))
 
 
 def _chains(runs: int) -> Method:

@@ -23,8 +23,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from ceiling import reachable, step_probabilities
 from cells import Cell, Entry, Store, Task, code, measure
-from contenders import LEFT_OUT, METHODS, NOISE
+from contenders import LEFT_OUT, METHODS, NOISE, particles
 from remembering import Remembering
 from results import machine, table, write_section
 
@@ -47,8 +48,7 @@ def measured(kinds: Sequence[Kind], options: argparse.Namespace, store: Store) -
     """Measure what is not kept yet, one length of problems after the other."""
     model = Remembering(load_lm().model)  # type: ignore[arg-type]
     lm = load_lm(model)
-    low, high = options.steps
-    asked = problems(options.problems, list(range(low, high + 1)), seed=options.draw)
+    asked = _asked(options)
     found: dict[Kind, list[Cell]] = {kind: [] for kind in kinds}
     for length in sorted({p.length for p in asked}):
         group = [p for p in asked if p.length == length]
@@ -58,6 +58,19 @@ def measured(kinds: Sequence[Kind], options: argparse.Namespace, store: Store) -
             found[method, checker, budget].append(store.cell(task, partial(_measure, task, group, lm)))
         model.forget()  # no other length asks about these prefixes
     return {kind: Entry(tuple(cells)) for kind, cells in found.items()}
+
+
+def ceiling(budget: int, options: argparse.Namespace) -> float:
+    """The accuracy to expect of as many tries at each step as ``smc`` has particles, rightly judged."""
+    asked = _asked(options)
+    tries = [particles(budget, p.length + 1) for p in asked]
+    reached = [reachable(step_probabilities(p, load_lm()), n) for p, n in zip(asked, tries, strict=True)]
+    return sum(reached) / len(reached)
+
+
+def _asked(options: argparse.Namespace) -> list[Problem]:
+    low, high = options.steps
+    return problems(options.problems, list(range(low, high + 1)), seed=options.draw)
 
 
 def _measure(task: Task, asked: Sequence[Problem], lm: LM) -> Cell:
@@ -77,7 +90,11 @@ def report(found: dict[Kind, Entry], options: argparse.Namespace) -> str:
     for checker, budget in columns:
         rows = {name: found[name, checker, budget] for name in names}
         title = f"### {checker.capitalize()} checker, {budget:,} tokens a problem"
-        parts.append(f"{title}\n\n{_details(rows)}\n")
+        most = (
+            f"With {budget:,} tokens, `{AGAINST}` and the other methods with as many runs side by side can be expected "
+            f"to reach {100 * ceiling(budget, options):.1f} %, were all runs on the right way at each step."
+        )
+        parts.append(f"{title}\n\n{most}\n\n{_details(rows)}\n")
     return "\n".join(parts)
 
 

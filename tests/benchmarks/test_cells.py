@@ -12,7 +12,7 @@ import cells
 import numpy as np
 import pytest
 from cells import Cell, Entry, Store, Task, bootstrap, measure
-from contenders import LEFT_OUT, LINE, METHODS, NOISE, method_for, reward
+from contenders import LEFT_OUT, LINE, METHODS, NOISE, method_for, particles, reward
 from remembering import Remembering
 
 from ppl import load_lm
@@ -109,8 +109,8 @@ def test_every_method_has_a_row_or_a_reason() -> None:
 
 
 def test_a_budget_feeds_its_particles() -> None:
-    assert method_for("smc", 1000, 8).n == int(1000 / (8 * LINE))  # type: ignore[attr-defined]
-    assert method_for("smc", 1, 8).n == 1  # type: ignore[attr-defined]
+    assert method_for("smc", 1000, 8).n == particles(1000, 8) == int(1000 / (8 * LINE))  # type: ignore[attr-defined]
+    assert method_for("smc", 1, 8).n == particles(1, 8) == 1  # type: ignore[attr-defined]
 
 
 def test_the_noisy_checker_is_wrong_as_often_as_it_says() -> None:
