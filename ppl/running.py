@@ -7,12 +7,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from .compiler.requests import Block
 from .posterior import Posterior
 from .program import Program
 from .runtime.budget import Budget, Control, controlled
+from .runtime.engines.model import Usage
 from .runtime.guide import GuidedMachine
 from .runtime.journal import Journal
 from .runtime.machine import Machine, Tally
@@ -103,11 +105,9 @@ def stream(
     for place, population in scheduler.run(tasks()):
         number = asked[place]
         machine = machines.pop(number)
-        tally, used = machine.tally, scheduler.usage()
-        seconds = time.perf_counter() - started[number]
-        cost = Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds)
+        cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
         _warn_of_unused(program, machine)
-        yield number, Posterior(_result(program, method, population, tally, chosen[number], cost))
+        yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
 
 
 def run_problems(
@@ -134,6 +134,12 @@ def warn_user(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
+
+
+def _cost(tally: Tally, models: Mapping[str, Usage], seconds: float) -> Cost:
+    """What was counted for a problem, and what the models computed meanwhile."""
+    used = reduce(Usage.plus, models.values(), Usage())
+    return Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds, models)
 
 
 def _machine(

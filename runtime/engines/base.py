@@ -7,7 +7,7 @@ does not depend on which other requests shared its batches.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,9 @@ class Engine(ABC):
 
     __ppl_immutable__ = True  # shared by all particles
 
+    name = ""
+    """What people call its model; the cost of a run is told by it."""
+
     constrains = False
     """Whether it can draw text under a constraint (``TextSpec.constraint``)."""
 
@@ -64,6 +67,9 @@ class Engine(ABC):
     def waiting(self) -> bool:
         """Whether :meth:`step` would only wait for something outside of this process."""
         return False
+
+    def on_answer(self, ring: Callable[[], object]) -> None:  # noqa: B027 - most never wait
+        """Let ``ring`` be called, from any thread, whenever :attr:`waiting` may have become false."""
 
     @property
     @abstractmethod

@@ -35,6 +35,14 @@ class Usage:
             self.copied_positions - start.copied_positions,
         )
 
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.positions + other.positions,
+            self.forwards + other.forwards,
+            self.copied_positions + other.copied_positions,
+        )
+
     def snapshot(self) -> Usage:
         """A copy that later work leaves as it is."""
         return Usage(self.positions, self.forwards, self.copied_positions)
