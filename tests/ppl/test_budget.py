@@ -196,7 +196,9 @@ def test_tempered_runs_that_are_stopped_are_weighed_by_all_evidence() -> None:
         factor(2.0 if x else 0.0)
         return x
 
-    posterior = infer(uneven, method=Tempered(n=8, betas=(0.2, 1.0)), seed=0, budget={"particles": 8})
+    posterior = infer(
+        uneven, method=Tempered(n=8, betas=(0.2, 1.0), resampling="multinomial"), seed=0, budget={"particles": 8}
+    )
     assert posterior.incomplete and len(posterior.runs) == 8
     assert {round(run.log_weight + math.log(8), 9) for run in posterior.runs} == {0.0, 2.0}
 
