@@ -121,8 +121,8 @@ def posterior_of(
 
     This is how programs reason about each other: ``observe(posterior_of(listener, word), meaning)`` in a speaker. It is
     computed on the spot, with model calls in batches of its own that no budget of the caller counts; wrap it in
-    ``functools.cache`` where many runs ask for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a number
-    to reckon with.
+    ``functools.cache`` where many runs ask for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a
+    number to reckon with.
 
     Args:
         program: a ``@program`` with finitely many runs on these arguments.
