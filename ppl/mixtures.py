@@ -70,6 +70,10 @@ class ModelMixture(ModelDistribution):
 
         return Dialogue(steps)
 
+    def likeliest(self) -> ModelDistribution:
+        """That of the component with the largest share, since the mixture's own would take all outcomes to find."""
+        return self.components[max(range(len(self.components)), key=self.log_shares.__getitem__)].likeliest()
+
     def score(self, value: Any) -> Request:
         """The request for the log-probability of a value under the whole mixture."""
         for component in self.components:

@@ -94,6 +94,9 @@ class TextDistribution(_OfContext):
             self.context, replace(self.spec, constraint=constraint if known is None else Both(known, constraint))
         )
 
+    def likeliest(self) -> TextDistribution:
+        return TextDistribution(self.context, replace(self.spec, temperature=0.0))
+
     @property
     def base(self) -> TextDistribution | None:
         """The same without its constraint, if it has one."""
@@ -222,6 +225,11 @@ class ChoiceDistribution(_OfContext):
         """The same, renormalised over the options with these places in ``options``."""
         new = ChoiceDistribution.__new__(ChoiceDistribution)
         new.__dict__.update(self.__dict__, among=frozenset(among))
+        return new
+
+    def likeliest(self) -> ChoiceDistribution:
+        new = ChoiceDistribution.__new__(ChoiceDistribution)
+        new.__dict__.update(self.__dict__, temperature=0.0)
         return new
 
     @property

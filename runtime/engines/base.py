@@ -128,6 +128,14 @@ class ModelDistribution(ABC):
             raise ValueError(f"{type(self).__name__} can't be continued after {count} tokens")
         return self
 
+    def likeliest(self) -> ModelDistribution:
+        """All mass on the most probable value; for text, on the most probable token each time.
+
+        Raises:
+            NotImplementedError: it is not known which that is.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def draw(self, key: Key) -> Request:
         """The request whose completion carries a value drawn from this distribution and its log-probability."""

@@ -93,7 +93,7 @@ SETTINGS: dict[str, list[Method]] = {
     "mh": [MH(steps=12, chains=2), MH(kernel=wanders, steps=12, chains=2), MH(kernel=ParticleGibbs(3), steps=6)],
     "pgibbs": [PGibbs(n=3, steps=8, chains=2, ancestor_sampling=True)],
     "parallel-tempering": [ParallelTempering(betas=(0.5, 1.0), steps=8, chains=1)],
-    "beam": [Beam(n=4, m=2), Beam(n=4, m=2, rollouts=2, depth=2)],
+    "beam": [Beam(n=4, m=2), Beam(n=4, m=2, rollouts=2, depth=2), Beam(n=4, m=2, rollouts="greedy")],
     "revision": [Revision(n=3, argument=None)],
 }
 """Methods whose defaults would not do what has to be looked at, or would take long."""
