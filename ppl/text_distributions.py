@@ -151,6 +151,24 @@ class TextDistribution(_OfContext):
         tokens = self._complete(value)
         return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
 
+    def as_proposed(self, value: str) -> str:
+        """A text that a proposal drew, as one of this model's.
+
+        Raises:
+            ValueError: another model wrote it, in tokens of its own: a string can have several sequences of these, and
+                the proposal told the probability of one.
+        """
+        if not isinstance(value, Text) or value.lm is None or value.lm is self.lm or value.finish is None:
+            return self.as_drawn(value)
+        tokens = value.tokens_for(self.lm)
+        if tokens is None:
+            raise ValueError(
+                f"its proposal is text of {value.lm.name!r}, whose tokens are not those of {self.lm.name!r}, so that "
+                "it can't be corrected exactly: propose with a model that has the same tokenizer, or let both choose "
+                "among the same strings (context.choice)"
+            )
+        return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
+
     def cuts(self, value: str, unit: str) -> Sequence[int]:
         """Where a text may be cut: before each token, or before each line."""
         from .continuation import cuts

@@ -228,9 +228,9 @@ class Machine:
                 self.covered.add(ask.site)
                 check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
-        drawn = as_drawn(prior, value, ask)
+        drawn = as_drawn(prior, value, ask, proposed=True)
         return self.scored(
-            particle, ask, prior, value, lambda log_p: self._drawn(particle, ask, address, drawn, log_p, log_q)
+            particle, ask, prior, drawn, lambda log_p: self._drawn(particle, ask, address, drawn, log_p, log_q)
         )
 
     def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:

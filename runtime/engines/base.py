@@ -168,6 +168,14 @@ class ModelDistribution(ABC):
         """
         return value
 
+    def as_proposed(self, value: Any) -> Any:
+        """As :meth:`as_drawn`, for a value that a proposal drew and weighed.
+
+        Raises:
+            ValueError: what the proposal weighed is not what this distribution would.
+        """
+        return self.as_drawn(value)
+
 
 class RequestError(ValueError):
     """A request has no answer.
