@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -86,7 +86,7 @@ class Chains(Method):
 
     # --- what the exact check asks, of chains whose state is more than a run ---
 
-    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Any, float] | None]:
+    def lift(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Any, float] | None]:
         """A state with what it shares with ``run``, and its log-mass; ``None`` if it has none.
 
         The law that a step leaves invariant gives a state the sum, over the outcomes that lead to it, of their
@@ -98,10 +98,6 @@ class Chains(Method):
     def shared(self, run: Particle) -> Sequence[Step]:
         """The choices of a run that fix what :meth:`lift` does with it."""
         return choices_of(run)
-
-    def mark(self, state: Any) -> Hashable:
-        """What tells states with the same run apart."""
-        return None
 
     # --- what they have in common ---
 

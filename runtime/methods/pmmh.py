@@ -79,15 +79,21 @@ class PMMH(Chains):
         return None
 
     def step(self, setting: Setting, state: Estimate, key: Key) -> Task[Estimate]:
-        proposed = yield from self.propose(setting.world, state.run, key)
+        proposed = yield from setting.part(self._proposed, derive(key, "parameters"), state.run)
         if proposed is None:
             return state
         new, log_ratio = proposed
-        found = yield from self.estimate(setting.world, choices_of(new), derive(key, "inner"))
+        found = yield from setting.part(self._estimated, derive(key, "inner"), choices_of(new))
         if found is None:
             return state
         log_alpha = found.log_mass - state.log_mass + log_ratio
         return found if setting.world.machine.source.accept(log_alpha, derive(key, "accept")) else state
+
+    def _proposed(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Particle, float] | None]:
+        return self.propose(setting.world, run, key)
+
+    def _estimated(self, setting: Setting, parameters: list[Step], key: Key) -> Task[Estimate | None]:
+        return self.estimate(setting.world, parameters, key)
 
     def run_of(self, state: Estimate) -> Particle:
         return state.run
@@ -98,15 +104,12 @@ class PMMH(Chains):
     def reversible(self) -> bool:
         return True
 
-    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Estimate, float] | None]:
-        found = yield from self.estimate(world, self._parameters(run), key)
+    def lift(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Estimate, float] | None]:
+        found = yield from setting.part(self._estimated, key, self._parameters(run))
         return None if found is None else (found, found.log_mass)
 
     def shared(self, run: Particle) -> list[Step]:
         return self._parameters(run)
-
-    def mark(self, state: Estimate) -> float:
-        return round(state.log_mass, 9)
 
     # --- parameters ---
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from torch.distributions import Normal, Uniform
 
 from ppl import Program, barrier, dist, factor, infer, program, sample, table_lm, validate
