@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..kernels import Kernel, SingleSite, as_kernel, move_population, stops
 from ..population import Population, World, advance, record, resample, spawn
+from ..replay import recording
 from ..resampling import SCHEMES
 from ..result import effective_sample_size, log_sum_exp
 from ..rollouts import Rollouts, check_rollouts, rollouts
@@ -29,18 +31,28 @@ class LookAhead(Method):
         defensive: the share of the first-stage weight that goes by the average of all particles' trials.
         resampling: a scheme, as for ``smc``.
         ess_threshold: resample when the effective sample size of the first-stage weights falls under this share of n.
+        move: a kernel of ``ppl.kernels``, one step of which moves every particle after each of its steps, the target so
+            far left invariant (resample–move). ``MH(kernel=...)`` stands for its kernel.
     """
 
     name = "look-ahead"
     guarantee = "proper"
-    memoryless = True
-    law_variants = ({"ess_threshold": 1.0}, {"ess_threshold": 1.0, "pilots": "greedy"})
+    law_variants = (
+        {"ess_threshold": 1.0},
+        {"ess_threshold": 1.0, "pilots": "greedy"},
+        {"ess_threshold": 1.0, "pilots": "greedy", "move": SingleSite()},
+    )
 
     n: int = 16
     pilots: Rollouts = 1
     defensive: float = 0.1
     resampling: str = "systematic"
     ess_threshold: float = 0.5
+    move: Kernel | Method | None = None
+
+    @property
+    def memoryless(self) -> bool:  # type: ignore[override]
+        return self.move is None  # a move looks at what was recorded
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
@@ -51,11 +63,16 @@ class LookAhead(Method):
                 f"defensive is a share over 0 and up to 1; got {self.defensive!r}: a particle whose trials all fail "
                 "could not go on, and the law would break"
             )
+        if self.move is not None:
+            as_kernel(self.move)
 
     def run(self, world: World) -> Task[Population]:
+        world = world if self.move is None else recording(world)
         population = spawn(world, self.n)
+        steps = 0
         while True:
             yield from advance(world, population)
+            steps += 1
             if not population.running:
                 break
             first_stage = yield from self._first_stage(world, population)
@@ -63,6 +80,8 @@ class LookAhead(Method):
                 resample(world, population, self.resampling, selection=first_stage)
             else:
                 record(population, None)
+            if self.move is not None:
+                yield from move_population(world, population, as_kernel(self.move), stops(steps))
         record(population, None)
         return population
 
