@@ -56,12 +56,15 @@ def attention(
     # Queries that share a key head lie side by side, as if they were further positions: keys are never repeated.
     folded = query.reshape(rows, key_heads, heads // key_heads * q, -1)
     mask = _fold(mask, heads // key_heads, q)
-    if not parts and query.device.type != "cpu":
-        out = scaled_dot_product_attention(folded, key, value, mask, scale=scale)
-    else:
+    if parts:
         out, own = attend(folded, key, value, mask, scale)
         for part in parts:
             _add_stem(out, own, folded, part, scale)
+    elif _by_products(folded):
+        scores = torch.matmul(folded * scale, key.transpose(-1, -2))
+        out = torch.matmul(torch.softmax(scores if mask is None else scores.add_(mask), -1), value)
+    else:
+        out = scaled_dot_product_attention(folded, key, value, mask, scale=scale)
     return out.reshape(rows, heads, q, value.shape[-1]).transpose(1, 2).contiguous()
 
 
@@ -97,6 +100,11 @@ def _fold(mask: Tensor | None, groups: int, q: int) -> Tensor | None:
     return mask if mask is None or groups == 1 or q == 1 else mask.repeat(1, 1, groups, 1)
 
 
+def _by_products(query: Tensor) -> bool:
+    """Whether two batched products are the fastest way."""
+    return query.device.type == "cpu" and query.dtype == torch.float32 and query.shape[2] <= _FEW
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Attention with the log-sum-exp of the scores.
 
@@ -110,7 +118,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
         Outputs [rows, heads, n, dim], and their log-sum-exp [rows, heads, n] in float32.
     """
     same = key.shape[-1] == value.shape[-1]
-    if query.device.type == "cpu" and same and (query.shape[2] > _FEW or query.dtype != torch.float32):
+    if query.device.type == "cpu" and same and not _by_products(query):
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, False, attn_mask=mask, scale=scale
         )

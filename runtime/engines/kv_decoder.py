@@ -18,12 +18,13 @@ from .kv_cache import SlotCache, SlotLayer
 from .kv_masks import Kinds
 from .kv_plan import Batch
 from .kv_weights import LayerWeights, layer_weights
+from .memory import size_of
 
 _KNOWN = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Models whose layers are: norm, attention with rotary positions, norm, gated feed-forward layer."""
 
 COPIED_BYTES = 1 << 30
-"""The most memory that joined copies of another's weights may take."""
+"""The most memory that joined copies of weights may take; larger models are joined in place, or not at all."""
 
 
 def why_not(model: Any, own: bool) -> str:
@@ -31,7 +32,7 @@ def why_not(model: Any, own: bool) -> str:
 
     Args:
         model: a ``transformers`` causal language model.
-        own: whether its weights may be laid out anew.
+        own: whether its weights may be joined in place.
     """
     kind = type(model)
     if kind.__name__ not in _KNOWN or not kind.__module__.startswith("transformers.models."):
@@ -45,7 +46,7 @@ def why_not(model: Any, own: bool) -> str:
             return f"its {type(module).__name__} has a hook"
     if len({(weight.device, weight.dtype) for weight in model.parameters()}) > 1:
         return "its weights are of several types or on several devices"
-    size = sum(weight.numel() * weight.element_size() for weight in model.model.layers.parameters())
+    size = size_of(model.model.layers)
     if not own and size > COPIED_BYTES:
         return f"a copy of its weights takes {size / (1 << 30):.1f} GiB"
     return ""
@@ -58,26 +59,32 @@ class Decoder:
         model: a model that :func:`why_not` has nothing against.
         cache: where keys and values are.
         kinds: its kinds of attention.
-        own: whether its weights may be laid out anew.
     """
 
-    def __init__(self, model: Any, cache: SlotCache, kinds: Kinds, own: bool) -> None:
+    def __init__(self, model: Any, cache: SlotCache, kinds: Kinds) -> None:
         self.cache = cache
         self.kinds = kinds
         self._model = model
-        self._own = own
+        self._state: list[tuple[int, int]] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Take the model's weights as they are now, if they have changed."""
-        weights = list(self._model.parameters())
-        # Weights made in inference mode don't tell of changes.
-        state = [(weight.data_ptr(), None if weight.is_inference() else weight._version) for weight in weights]
-        if state == getattr(self, "_state", None) and not any(weight.is_inference() for weight in weights):
+        state = self._weights_state()
+        if state and state == self._state:
             return
+        layers = self._model.model.layers
+        in_place = size_of(layers) > COPIED_BYTES
         with torch.no_grad():
-            self._layers = [layer_weights(layer, self._own) for layer in self._model.model.layers]
-        self._state = [(weight.data_ptr(), None if weight.is_inference() else weight._version) for weight in weights]
+            self._layers = [layer_weights(layer, in_place) for layer in layers]
+        self._state = self._weights_state()
+
+    def _weights_state(self) -> list[tuple[int, int]]:
+        """What changes when the weights do; empty if they don't tell, as those made in inference mode."""
+        weights = list(self._model.parameters())
+        if any(weight.is_inference() for weight in weights):
+            return []
+        return [(weight.data_ptr(), weight._version) for weight in weights]
 
     def __call__(self, batch: Batch) -> Tensor:
         """Put a batch through the model: logits of the wanted tokens [wanted, vocab_size]."""

@@ -15,6 +15,7 @@ from .prefix import Prefix
 if TYPE_CHECKING:
     from .kv_slots import Slot
 
+
 @dataclass
 class Row:
     """One row of a forward pass: consecutive nodes of one path.

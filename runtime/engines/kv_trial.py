@@ -53,6 +53,6 @@ def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dt
         if isinstance(error, MemoryError):
             raise
         return f"{type(error).__name__}: {error}"
-    error, spread = float(torch.stack(errors).max()), float(torch.stack(spreads).mean())
+    worst, spread = float(torch.stack(errors).max()), float(torch.stack(spreads).mean())
     tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 0.1
-    return "" if error <= tolerance * spread + 1e-6 else f"its logits change by {error:.2g}"
+    return "" if worst <= tolerance * spread + 1e-6 else f"its logits change by {worst:.2g}"

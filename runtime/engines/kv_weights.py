@@ -42,13 +42,13 @@ class LayerWeights:
     down: tuple[Tensor, Tensor | None]
 
 
-def layer_weights(layer: Any, own: bool) -> LayerWeights:
+def layer_weights(layer: Any, in_place: bool) -> LayerWeights:
     """The weights of a layer of the Llama kind.
 
     Args:
         layer: the module.
-        own: whether the module's own weights may become views of these, so that memory holds them once. Their
-            values stay as they are.
+        in_place: whether the module's own weights become views of these, so that memory holds them once. Their values
+            stay as they are.
     """
     attention, mlp = layer.self_attn, layer.mlp
     return LayerWeights(
@@ -58,31 +58,32 @@ def layer_weights(layer: Any, own: bool) -> LayerWeights:
         layer.input_layernorm.variance_epsilon,
         mlp.act_fn,
         layer.input_layernorm.weight,
-        joined([attention.q_proj, attention.k_proj, attention.v_proj], own),
+        joined([attention.q_proj, attention.k_proj, attention.v_proj], in_place),
         attention.q_norm.weight if hasattr(attention, "q_norm") else None,
         attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        joined([attention.o_proj], own),
+        joined([attention.o_proj], in_place),
         layer.post_attention_layernorm.weight,
-        joined([mlp.gate_proj, mlp.up_proj], own),
-        joined([mlp.down_proj], own),
+        joined([mlp.gate_proj, mlp.up_proj], in_place),
+        joined([mlp.down_proj], in_place),
     )
 
 
-def joined(linears: Sequence[Any], own: bool) -> tuple[Tensor, Tensor | None]:
+def joined(linears: Sequence[Any], in_place: bool) -> tuple[Tensor, Tensor | None]:
     """One matrix [inputs, outputs] and bias [outputs] for several linear layers of the same input.
 
-    On a CPU the matrix lies row by row, because for a batch of few rows its library spends a third of a product on
-    turning the usual layout around; elsewhere it is the usual layout, seen transposed.
+    A copy on a CPU lies row by row: for a batch of few rows, a product spends a third of its time on turning the usual
+    layout around. Otherwise it is the usual layout, seen transposed.
     """
     parts = [linear.weight.detach() for linear in linears]
-    if parts[0].device.type == "cpu":
+    if in_place:
+        joint = torch.cat(parts)
+        for linear, part in zip(linears, joint.split([len(part) for part in parts]), strict=True):
+            linear.weight.data = part
+        matrix = joint.t()
+    elif parts[0].device.type == "cpu":
         matrix = torch.cat([part.t() for part in parts], 1).contiguous()
     else:
         matrix = torch.cat(parts).t()
-    if own:
-        views = matrix.split([len(part) for part in parts], 1)
-        for linear, view in zip(linears, views, strict=True):
-            linear.weight.data = view.t()
     if linears[0].bias is None:
         return matrix, None
     return matrix, torch.cat([linear.bias.detach() for linear in linears])

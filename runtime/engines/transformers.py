@@ -71,8 +71,8 @@ class TransformersModel(LogitModel):
             cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
             logits_bytes: memory for recently computed logits.
             max_batch: the most rows of a forward pass.
-            own: whether nobody else uses ``model``, so that its weights may be laid out anew where they are. Otherwise
-                faster ways of computing need a copy of them, which is made for models of up to 1 GiB.
+            own: whether nobody else uses ``model``. The fastest way of computing joins weights: in copies, where the
+                layers take up to 1 GiB; those of larger models only if they may be joined where they are.
         """
         self.model = model.eval()
         if model.config._attn_implementation not in ("eager", "sdpa"):
@@ -181,7 +181,7 @@ class TransformersModel(LogitModel):
         )
 
     def clear_cache(self) -> None:
-        """Free all cached keys, values and logits; they are computed again when needed, from the weights as they are."""
+        """Free all cached keys, values and logits; they are computed again when needed, from the weights as of now."""
         self._slots.clear()
         self._recent.clear()
         if isinstance(self._pass, Decoder):
@@ -293,7 +293,7 @@ class TransformersModel(LogitModel):
         known = f"its attention is {implementation!r}" if implementation != "sdpa" else ""
         problem = known or why_not(self.model, own)
         if not problem:
-            self._pass = Decoder(self.model, slots.cache, self._kinds, own)
+            self._pass = Decoder(self.model, slots.cache, self._kinds)
             problem = self._why_wrong()
         if problem:
             self._remarks.append(f"computed by its own modules ({problem})")
