@@ -79,7 +79,7 @@ bench-execution: $(STAMP)  ## cost of statements, effects, forks and many partic
 bench-passes: $(STAMP)  ## what the compiler's passes buy: round trips, variance of log Z, and their cost
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/passes.py
 
-bench-methods: $(STAMP)  ## all methods at equal token budgets, with an exact and a noisy checker (an hour)
+bench-methods: $(STAMP)  ## all methods at equal token budgets, with an exact and a noisy checker (half an hour; a run that was cut goes on)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py
 
 bench-method-cost: $(STAMP)  ## what each method costs beyond the model

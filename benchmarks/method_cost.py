@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 import torch
-from methods import METHODS, attempt
+from contenders import METHODS, attempt
 from results import machine, table, write_section
 
 import ppl.runtime

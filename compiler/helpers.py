@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .classify import Classifier
 from .errors import CompileError, Span
 from .requests import EffectSpec
 from .scan import own_nodes
-from .source import MISSING, Resolver, is_decorator, is_program
+from .source import MISSING, Resolver, code_names, is_decorator, is_program
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def _reaches(function: types.FunctionType, seen: set[types.FunctionType]) -> boo
     """Whether an effect or a program is mentioned in a function or in those of its module that it mentions."""
     seen.add(function)
     resolver = Resolver(function, set())
-    names = set(_names(function.__code__))
+    names = {*code_names(function.__code__), *function.__code__.co_freevars}
     for name in names:
         found = resolver.lookup(name)
         inside = isinstance(found, types.ModuleType)
@@ -80,15 +79,6 @@ def _reaches(function: types.FunctionType, seen: set[types.FunctionType]) -> boo
         if deeper and _reaches(found, seen):
             return True
     return False
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The outside names in a piece of code and in what is defined in it."""
-    yield from code.co_names
-    yield from code.co_freevars
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 def _same_module(found: types.FunctionType, function: types.FunctionType) -> bool:

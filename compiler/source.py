@@ -197,6 +197,14 @@ class Resolver:
         return found
 
 
+def code_names(code: types.CodeType) -> Iterator[str]:
+    """The names of globals and of attributes in a piece of code and in what is defined in it, some more than once."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from code_names(constant)
+
+
 def meaning(found: Any) -> object:
     """All that the compiler wants to know about an object that a name stands for."""
     if found is MISSING:

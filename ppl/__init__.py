@@ -18,7 +18,7 @@ from .posterior import Posterior
 from .program import Program, program
 from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
-from .runtime.methods import MH, PMMH, SMC, SMC2, Enumerate, Forward, Importance, Method, ParallelTempering, PGibbs
+from .runtime.methods import Method
 from .runtime.operands import ProposalSite
 from .text import Context, Text
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .getting_it_right import geweke
     from .ir_text import load_ir, read_ir, to_ir
     from .program_model import ProgramModel
+    from .runtime.methods import MH, PMMH, SMC, SMC2, Enumerate, Forward, Importance, ParallelTempering, PGibbs
     from .runtime.shared import shared
     from .statistical import StatisticalCertificate
 
@@ -93,6 +94,10 @@ __all__ = [
 ]
 
 _LATER = {
+    **dict.fromkeys(
+        ("MH", "PMMH", "SMC", "SMC2", "Enumerate", "Forward", "Importance", "PGibbs", "ParallelTempering"),
+        "runtime.methods",
+    ),
     "Certificate": "certificate",
     "ProgramModel": "program_model",
     "StatisticalCertificate": "statistical",

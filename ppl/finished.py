@@ -10,11 +10,12 @@ from .compiler.errors import Span
 from .compiler.requests import Site
 from .lm import LM
 from .posterior import Posterior
+from .runtime.engines.model import Usage
 from .runtime.plain import NotPlain, decode, encode
 from .runtime.result import Choice, Cost, Death, Generation, Result, Run
 from .text import Text
 
-_KINDS = {kind.__name__: kind for kind in (Choice, Cost, Death, Generation, Result, Run, Site, Span)}
+_KINDS = {kind.__name__: kind for kind in (Choice, Cost, Death, Generation, Result, Run, Site, Span, Usage)}
 """What a result is made of, besides the program's own values."""
 
 

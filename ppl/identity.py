@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .compiler import compile_function
+from .compiler.source import code_names
 from .lm import LM
 from .program import Program
 from .runtime.engines.model import LanguageModel
@@ -168,7 +169,7 @@ class Identity:
                 self._named(variable, cell.cell_contents, function)
             except ValueError:  # the cell is still empty
                 continue
-        read = dict.fromkeys(_names(function.__code__))
+        read = dict.fromkeys(code_names(function.__code__))
         for variable in read:
             value = function.__globals__.get(variable)
             if isinstance(value, types.ModuleType) and _is_users(value.__name__):
@@ -250,13 +251,6 @@ def _code(code: types.CodeType) -> Iterator[str]:
             yield from _code(constant)
         else:
             yield repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 def _unwrapped(member: Any) -> Any:

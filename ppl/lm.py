@@ -48,6 +48,7 @@ class LM:
         """
         self.model = model
         self.engine = make_engine()
+        self.engine.name = name
         self.name = name
         self._make_engine = make_engine
 

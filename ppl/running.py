@@ -7,12 +7,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from .compiler.requests import Block
 from .posterior import Posterior
 from .program import Program
 from .runtime.budget import Budget, Control, controlled
+from .runtime.engines.model import Usage
 from .runtime.guide import GuidedMachine
 from .runtime.journal import Journal
 from .runtime.machine import Machine, Tally
@@ -89,24 +91,23 @@ def stream(
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
         for number in asked:
             args, kwargs = problems.calls[number]
-            machine = machines[number] = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare)
+            control = Control(*problems.limits)
+            machine = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare, control)
+            machines[number] = machine
             started[number] = time.perf_counter()
             seed = problems.seeds[number]
             chosen[number] = fresh_seed() if seed is None else seed
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
-            control = Control(*problems.limits)
-            task = controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control)
+            task = controlled(method.run(World(program, args, kwargs, machine, key, told)), control)
             yield task if journals is None else recorded(task, journals(number)), source
 
     for place, population in scheduler.run(tasks()):
         number = asked[place]
         machine = machines.pop(number)
-        tally, used = machine.tally, scheduler.usage()
-        seconds = time.perf_counter() - started[number]
-        cost = Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds)
+        cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
         _warn_of_unused(program, machine)
-        yield number, Posterior(_result(program, method, population, tally, chosen[number], cost))
+        yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
 
 
 def run_problems(
@@ -135,6 +136,12 @@ def warn_user(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
+def _cost(tally: Tally, models: Mapping[str, Usage], seconds: float) -> Cost:
+    """What was counted for a problem, and what the models computed meanwhile."""
+    used = reduce(Usage.plus, models.values(), Usage())
+    return Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds, models)
+
+
 def _machine(
     source: Source,
     proposals: Proposals,
@@ -142,13 +149,14 @@ def _machine(
     kwargs: Mapping[str, Any],
     on_error: str,
     prepare: Callable[[Any], Block] | None,
+    control: Control,
 ) -> Machine:
     """The machine of one problem."""
     if not isinstance(proposals, Program):
-        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
+        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare, control=control)
     tally = Tally()
     guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
-    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, guide=guide)
+    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, control=control, guide=guide)
 
 
 def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:

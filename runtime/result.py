@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 from ..compiler.requests import Site
+from .engines.model import Usage
 
 Guarantee = Literal["proper", "stationary", "exact", "heuristic"]
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
@@ -87,6 +88,7 @@ class Cost:
         model_calls: requests made to models.
         calls: rows given to ``call`` functions.
         seconds: wall-clock time. Shared with the problems that ran beside this one.
+        models: what each model computed, by its name; shared as ``positions`` and ``forwards`` are, which are its sums.
     """
 
     tokens: int = 0
@@ -95,6 +97,7 @@ class Cost:
     model_calls: int = 0
     calls: int = 0
     seconds: float = 0.0
+    models: Mapping[str, Usage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

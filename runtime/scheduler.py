@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from threading import Event
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ class Scheduler:
         self._owner: dict[int, tuple[int, Wait]] = {}
         self._sessions: dict[Engine, Engine] = {}
         self._before: list[Usage] = []
+        self._answered = Event()
         self._calls: list[Wait] = []
         self._tasks: dict[int, tuple[Task[Any], Source]] = {}
 
@@ -78,15 +80,14 @@ class Scheduler:
             for task, _ in self._tasks.values():
                 task.close()
 
-    def usage(self) -> Usage:
-        """What the engines have computed since this scheduler first used them."""
-        total = Usage()
-        for engine, before in zip(self._sessions.values(), self._before, strict=True):
-            used = engine.usage.since(before)
-            total.positions += used.positions
-            total.forwards += used.forwards
-            total.copied_positions += used.copied_positions
-        return total
+    def usage(self) -> dict[str, Usage]:
+        """What each model has computed since this scheduler first used it, by its name; ``#2`` and so on tell models
+        of one name apart."""
+        found: dict[str, Usage] = {}
+        for (engine, session), before in zip(self._sessions.items(), self._before, strict=True):
+            same = sum(name.partition("#")[0] == engine.name for name in found)
+            found[f"{engine.name}#{same + 1}" if same else engine.name] = session.usage.since(before)
+        return found
 
     def _resume(self, number: int, answered: Answered | None) -> None:
         """Let a task go on, and submit what its particles wait for."""
@@ -100,6 +101,7 @@ class Scheduler:
             session = self._sessions.get(wait.engine)
             if session is None:
                 session = self._sessions[wait.engine] = wait.engine.session()
+                session.on_answer(self._answered.set)
                 self._before.append(session.usage.snapshot())
             session.submit(wait.request, source)
 
@@ -111,8 +113,10 @@ class Scheduler:
             # Engines first: particles that they release may join a batch of calls.
             for engine in busy:
                 engine.start()
-            # Nobody waits for a server while an engine here has work.
-            able = [engine for engine in busy if not engine.waiting] or busy[:1]
+            # Nobody waits for a server while an engine here has work, or while another server has answered.
+            while not (able := [engine for engine in busy if not engine.waiting]):
+                self._answered.wait()
+                self._answered.clear()
             for engine in able:
                 try:
                     completions += engine.step()

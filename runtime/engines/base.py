@@ -7,7 +7,7 @@ does not depend on which other requests shared its batches.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,9 @@ class Engine(ABC):
 
     __ppl_immutable__ = True  # shared by all particles
 
+    name = ""
+    """What people call its model; the cost of a run is told by it."""
+
     constrains = False
     """Whether it can draw text under a constraint (``TextSpec.constraint``)."""
 
@@ -64,6 +67,9 @@ class Engine(ABC):
     def waiting(self) -> bool:
         """Whether :meth:`step` would only wait for something outside of this process."""
         return False
+
+    def on_answer(self, ring: Callable[[], object]) -> None:  # noqa: B027 - most never wait
+        """Let ``ring`` be called, from any thread, whenever :attr:`waiting` may have become false."""
 
     @property
     @abstractmethod
@@ -122,6 +128,14 @@ class ModelDistribution(ABC):
             raise ValueError(f"{type(self).__name__} can't be continued after {count} tokens")
         return self
 
+    def likeliest(self) -> ModelDistribution:
+        """All mass on the most probable value; for text, on the most probable token each time.
+
+        Raises:
+            NotImplementedError: it is not known which that is.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def draw(self, key: Key) -> Request:
         """The request whose completion carries a value drawn from this distribution and its log-probability."""
@@ -153,6 +167,14 @@ class ModelDistribution(ABC):
             ValueError: as for :meth:`score`.
         """
         return value
+
+    def as_proposed(self, value: Any) -> Any:
+        """As :meth:`as_drawn`, for a value that a proposal drew and weighed.
+
+        Raises:
+            ValueError: what the proposal weighed is not what this distribution would.
+        """
+        return self.as_drawn(value)
 
 
 class RequestError(ValueError):

@@ -23,7 +23,8 @@ from .server_client import Client
 from .server_jobs import Drawing, Question, questions
 from .server_kinds import Body
 from .server_laws import Reported, told
-from .server_probe import Abilities, asks
+from .server_probe import Abilities
+from .server_scoring import WAYS, Places
 
 _ENDINGS = 1024
 """How many texts' endings to remember before starting over."""
@@ -106,7 +107,11 @@ class ServerModel(LanguageModel):
                     "the context is empty, and this model has no BOS token to start from: give it some text"
                 )
             return tokens
-        return b"".join(map(self.decode_bytes, path)).decode("utf-8", errors="replace")
+        return self.text(path)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """How tokens read."""
+        return b"".join(map(self.decode_bytes, tokens)).decode("utf-8", errors="replace")
 
     def describe(self) -> str:
         """For example "bundled at http://localhost:8000/v1 (vLLM; prompts as token ids; …)"."""
@@ -123,13 +128,17 @@ class ServerEngine(Engine):
             model: the model and its server.
         """
         self.model = model
-        self._reader = Reader(model)
+        self._reader = Reader(model, model.abilities.kind.lists_end)
         self._jobs: list[Job] = []
         self._new: list[Job] = []
         self._errors: deque[RequestError] = deque()
         self._endings: dict[TextSpec, Ending] = {}
         self._flying: set[Future[Any]] = set()
         self._answers: SimpleQueue[tuple[Callable[[Any], None], Sequence[Job], Future[Any]]] = SimpleQueue()
+        self._ring: Callable[[], object] = lambda: None
+
+    def on_answer(self, ring: Callable[[], object]) -> None:
+        self._ring = ring
 
     def submit(self, request: Request, source: Source) -> None:
         """Take a request; it is sent at the next :meth:`step`. One that the server cannot answer is refused there.
@@ -218,8 +227,11 @@ class ServerEngine(Engine):
         if spec.constraint is not None:
             return f"a server can't mask tokens exactly; draw without the constraint and condition on it, or {_LOCAL}"
         law = spec.law
-        if law[2] is not None and not self.model.abilities.kind.cuts and not scored:
+        kind = self.model.abilities.kind
+        if law[2] is not None and not kind.cuts and not scored:
             return "this make of server knows no top_k; leave it out, or use top_p"
+        if kind.order is not None and not scored and kind.order.differs(law):
+            return f"under {told(law)} {kind.name} draws from another law: {kind.order.because}, or {_LOCAL}"
         if reported is None or reported.needed(law) is not None:
             return ""
         best = f"give top_k, at most {reported.best}; " if reported.best > 1 else ""
@@ -247,7 +259,7 @@ class ServerEngine(Engine):
     def _job(self, request: Request, source: Source) -> Job:
         match request:
             case Generate():
-                return Drawing(request, self._ending(request.spec), self.model, self.model.abilities.reported)
+                return Drawing(request, self._ending(request.spec), self.model, self.model.abilities)
             case Score():
                 return Scoring(request, self.model.vocab_size, self._ending(request.spec))
             case Choose():
@@ -278,10 +290,12 @@ class ServerEngine(Engine):
     def _send_drawing(self, job: Drawing) -> None:
         abilities = self.model.abilities
         law = job.request.spec.law
-        body = self._body(job.path, law) | {"seed": job.seed(abilities.kind)}
+        path = job.path
+        body = self._body(self.model.prompt(path), law) | {"seed": job.seed}
         body["max_tokens"] = wanted = job.wanted
         if job.request.spec.max_tokens is None and self.model.max_length is not None:
-            body["max_tokens"] = max(1, min(wanted, self.model.max_length - len(body["prompt"])))
+            room = self.model.max_length - len(path) - (self.model.bos is not None)
+            body["max_tokens"] = max(1, min(wanted, room))
         if job.stops:
             body["stop"] = job.stops
         if abilities.reported is not None:
@@ -296,39 +310,53 @@ class ServerEngine(Engine):
         self._send(body, self._reader.piece, take, [job])
 
     def _send_question(self, question: Question) -> None:
-        scoring = self.model.abilities.scoring
-        assert scoring is not None
-        prompt = self.model.prompt(question.path)
-        offset = len(prompt) - question.leaf.length
-        if offset == 0 and any(count == 0 for count, _ in question.looks):
+        model = self.model
+        assert model.abilities.scoring is not None
+        way = WAYS[model.abilities.scoring]
+        # A server that takes text puts the BOS before it itself, and does not count it among the prompt's tokens.
+        tokens = [*([] if model.bos is None or not model.abilities.ids else [model.bos]), *question.path]
+        offset = len(tokens) - question.leaf.length
+        first = min(count for count, _ in question.looks)
+        if offset + first == 0:
             raise ValueError("the first token of all has no log-probability at a server; give the context some text")
-        body = self._body(question.path, PLAIN) | asks(scoring, question.best())
+        sent = way.prompt(len(tokens), offset + first)
+        body = self._body(tokens[:sent] if model.abilities.ids else self._spelled(tokens[:sent]), PLAIN)
+        body |= way.fields(tokens[sent:], question.best(), model.eos_tokens)
 
-        def read(answer: Any) -> list[Mapping[int, float] | None]:
-            assert not isinstance(prompt, str)
-            return self._reader.echoed(answer, prompt)
+        def read(answer: Any) -> Places:
+            return way.read(self._reader, answer, tokens, sent)
 
-        def take(places: list[Mapping[int, float] | None]) -> None:
+        def take(places: Places) -> None:
             self._count(len(places))
             question.take(places, offset)
 
         self._send(body, read, take, question.jobs)
 
-    def _body(self, path: Sequence[int], law: Law) -> Body:
+    def _spelled(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, if that is read as the same tokens again."""
+        text = self.model.text(tokens)
+        if self.model.encode(text) != tuple(tokens):
+            raise ValueError(
+                f"the server takes prompts as text, and would read {text[-40:]!r} as other tokens than these: use a "
+                "server that takes token ids, or score texts as the tokenizer writes them"
+            )
+        return text
+
+    def _body(self, prompt: list[int] | str, law: Law) -> Body:
         model = self.model
         kind = model.abilities.kind
-        return {
-            "model": model.name,
-            "prompt": model.prompt(path),
-            **kind.always,
-            **kind.sampling(law, model.eos_tokens),
-        }
+        return {"model": model.name, "prompt": prompt, **kind.always, **kind.sampling(law, model.eos_tokens)}
 
     def _send(self, body: Body, read: Callable[[Any], Any], take: Callable[[Any], None], jobs: Sequence[Job]) -> None:
-        answers = self._answers
+        answers, ring = self._answers, self._ring
+
+        def answered(done: Future[Any]) -> None:
+            answers.put((take, jobs, done))
+            ring()
+
         future = self.model.client.send("completions", body, read)
         self._flying.add(future)
-        future.add_done_callback(lambda done: answers.put((take, jobs, done)))
+        future.add_done_callback(answered)
 
     def _wait(self) -> None:
         """Take what was answered: at least one answer, and whatever else is there already."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .model import LanguageModel
+from .server_client import ServerError
 
 _NOTHING = -9998.0
 """JSON has no infinities; vLLM writes -9999 for a token of no mass."""
@@ -37,8 +38,15 @@ class Piece:
 class Reader:
     """Reads answers in terms of one model's tokens."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, lists_end: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            model: whose tokens are meant.
+            lists_end: whether an end token is among the tokens of an answer, as a string without characters.
+        """
         self._model = model
+        self._lists_end = lists_end
         self._ids: dict[str, int | None] | None = None
 
     def piece(self, answer: Any) -> Piece:
@@ -53,6 +61,9 @@ class Reader:
             raise ValueError("the text is no string")
         told = choice.get("logprobs") or {}
         tokens = self._tokens(choice, told)
+        if tokens is not None and told.get("content") is not None and len(tokens) < _written(answer):
+            # llama.cpp lists no token that is a part of a character.
+            tokens = None
         log_probs = _log_probs(told) if tokens is not None else ()
         if tokens is not None and len(log_probs) not in (0, len(tokens)):
             raise ValueError(f"{len(tokens)} tokens with {len(log_probs)} log-probabilities")
@@ -80,7 +91,8 @@ class Reader:
             ]
         else:
             told = choice.get("logprobs") or {}
-            tokens = self._tokens({}, told)
+            ids = choice.get("prompt_token_ids")
+            tokens = self._tokens({} if ids is None else {"token_ids": [*ids, *choice["token_ids"]]}, told)
             if tokens is None or tokens[: len(prompt)] != tuple(prompt):
                 raise ValueError("the server echoed other tokens than it was sent")
             best = self._best(told) or ({},) * len(tokens)
@@ -104,50 +116,82 @@ class Reader:
         if content is not None:
             return tuple(self._id(entry) for entry in content)
         names = told.get("tokens")
-        return None if names is None else tuple(map(self._named, names))
+        if names is None:
+            return None
+        if not all(map(_number_in, names)) and choice.get("text", "".join(names)) != "".join(names):
+            # A token that is a part of a character is named by what is left of it.
+            return None
+        return tuple(map(self._named, names))
 
     def _best(self, told: Mapping[str, Any]) -> tuple[Mapping[int, float], ...]:
         content = told.get("content")
         if content is not None:
-            return tuple(
-                {self._id(entry): _number(entry["logprob"]) for entry in place.get("top_logprobs") or ()}
-                for place in content
-            )
+            return tuple(self._others(place) for place in content)
         places = told.get("top_logprobs")
         if places is None:
             return ()
-        return tuple({self._named(n): _number(x) for n, x in (place or {}).items()} for place in places)
+        return tuple({self._other(i, n): _number(x) for i, (n, x) in enumerate((p or {}).items())} for p in places)
+
+    def _others(self, place: Mapping[str, Any]) -> dict[int, float]:
+        entries = place.get("top_logprobs") or place.get("top_probs") or ()
+        return {self._id(entry): _told(entry) for entry in entries}
 
     def _id(self, entry: Mapping[str, Any]) -> int:
         return int(entry["id"]) if "id" in entry else self._named(entry["token"])
 
     def _named(self, name: str) -> int:
         """The id of a token that the server gives as a string."""
-        head, _, number = name.rpartition("token_id:")
-        if not head and number.isdigit():
-            return int(number)
-        if self._ids is None:
-            self._ids = _names(self._model)
-        found = self._ids.get(name)
+        found = self._find(name)
         if found is None:
-            raise ValueError(f"the server names a token by the string {name!r}, which no single token reads as")
+            raise ServerError(
+                f"the server names a token by the string {name!r}, which no single token of this model reads as, so "
+                "that what it wrote can't be known: look whether tokenizer= is the model's, or use a server that gives "
+                "token ids (vLLM, SGLang, llama.cpp's llama-server)",
+                refused=True,
+            )
         return found
 
+    def _other(self, place: int, name: str) -> int:
+        """As :meth:`_named` for a token that was not drawn: if it can't be told which, a number of its own will do."""
+        found = self._find(name)
+        return -1 - place if found is None else found
 
-def _names(model: LanguageModel) -> dict[str, int | None]:
+    def _find(self, name: str) -> int | None:
+        number = _number_in(name)
+        if number:
+            return int(number)
+        if self._ids is None:
+            self._ids = _names(self._model, self._lists_end)
+        return self._ids.get(name)
+
+
+def _number_in(name: str) -> str:
+    """The id in a name such as "token_id:17"; empty for other names."""
+    head, mark, number = name.rpartition("token_id:")
+    return number if mark and not head and number.isdigit() else ""
+
+
+def _names(model: LanguageModel, lists_end: bool) -> dict[str, int | None]:
     """Token ids by how they read; ``None`` where several read alike."""
     found: dict[str, int | None] = {}
     for token in range(model.vocab_size):
         name = model.decode_bytes(token).decode("utf-8", errors="replace")
         found[name] = None if name in found else token
-    if len(model.eos_tokens) == 1:
-        found[""] = next(iter(model.eos_tokens))
+    found[""] = next(iter(model.eos_tokens)) if lists_end and len(model.eos_tokens) == 1 else None
     return found
+
+
+def _told(entry: Mapping[str, Any]) -> float:
+    """A log-probability; llama.cpp gives a probability instead where samplers have changed it."""
+    if "prob" not in entry:
+        return _number(entry["logprob"])
+    prob = float(entry["prob"])
+    return -math.inf if prob == 0.0 else _number(math.log(prob))
 
 
 def _log_probs(told: Mapping[str, Any]) -> tuple[float, ...]:
     if told.get("content") is not None:
-        return tuple(_number(entry["logprob"]) for entry in told["content"])
+        return tuple(_told(entry) for entry in told["content"])
     # The first token of an echoed prompt has none.
     return tuple(math.nan if x is None else _number(x) for x in told.get("token_logprobs") or ())
 
@@ -157,6 +201,11 @@ def _number(log_prob: Any) -> float:
     if math.isnan(found) or found > 1e-3:
         raise ValueError(f"{found} is no log-probability")
     return -math.inf if found <= _NOTHING else min(found, 0.0)
+
+
+def _written(answer: Mapping[str, Any]) -> int:
+    """How many tokens the server wrote, as far as it says."""
+    return int((answer.get("usage") or {}).get("completion_tokens") or 0)
 
 
 def _read(answer: Mapping[str, Any]) -> int:

@@ -14,11 +14,14 @@ from .model import LanguageModel
 from .prefix import Prefix
 from .requests import Ending, Finish, Generate, Generated, Law
 from .server_answers import Piece
-from .server_kinds import Kind
-from .server_laws import Reported, kept
+from .server_laws import kept, known
+from .server_probe import Abilities
 
 _CHUNK = 256
 """Tokens to ask for at a time where a text has no bound."""
+
+_SHORT_CHUNK = 16
+"""Tokens to ask for at a time where the server can't be told where to stop: what it writes beyond that is lost."""
 
 
 class Drawing(Job):
@@ -31,18 +34,18 @@ class Drawing(Job):
         tokens: what was drawn so far.
     """
 
-    __slots__ = ("_end", "_log_prob", "_model", "_reported", "_state", "_text", "tokens")
+    __slots__ = ("_end", "_kind", "_log_prob", "_model", "_reported", "_state", "tokens")
 
     request: Generate
 
-    def __init__(self, request: Generate, ending: Ending, model: LanguageModel, reported: Reported | None) -> None:
+    def __init__(self, request: Generate, ending: Ending, model: LanguageModel, abilities: Abilities) -> None:
         super().__init__(request)
         self._end = ending
         self._model = model
-        self._reported = reported
+        self._kind = abilities.kind
+        self._reported = abilities.reported
         self._state = ending.start
         self._log_prob = 0.0
-        self._text = ""
         self.tokens: list[int] = []
 
     def plan(self, batch: Batch) -> None:
@@ -59,17 +62,23 @@ class Drawing(Job):
         spec = self.request.spec
         if spec.pause == "token":
             return 1
-        return _CHUNK if spec.max_tokens is None else spec.max_tokens - len(self.tokens)
+        chunk = _SHORT_CHUNK if self._kind.cuts_stops and self._ends else _CHUNK
+        return chunk if spec.max_tokens is None else min(chunk, spec.max_tokens - len(self.tokens))
 
     @property
     def stops(self) -> list[str]:
-        """Where the server may stop."""
+        """Where the server is told to stop."""
+        return [] if self._kind.cuts_stops else self._ends
+
+    @property
+    def _ends(self) -> list[str]:
         spec = self.request.spec
         return [*spec.stop, *(["\n"] if spec.pause == "line" and "\n" not in spec.stop else [])]
 
-    def seed(self, kind: Kind) -> int:
+    @property
+    def seed(self) -> int:
         """The seed of the next piece: a function of the key and of how much was drawn."""
-        return derive(self.request.key, "server", len(self.tokens)) >> (64 - kind.seed_bits)
+        return derive(self.request.key, "server", len(self.tokens)) >> (64 - self._kind.seed_bits)
 
     def take(self, piece: Piece) -> None:
         """Take what the server wrote."""
@@ -104,9 +113,9 @@ class Drawing(Job):
     def _take_text(self, piece: Piece) -> Finish | None:
         """Where the server gives text only: its tokens are those that the tokenizer would write it with."""
         spec = self.request.spec
-        self._text += piece.text
         self._log_prob = math.nan
-        tokens = self._model.encode(self._text)
+        before = b"".join(map(self._model.decode_bytes, self.tokens)).decode("utf-8", errors="replace")
+        tokens = self._model.encode(before + piece.text)
         count, finish = self._end.of(tokens)
         if finish not in ("stop", "pause"):
             # How many tokens the server counted, it knows best.
@@ -173,7 +182,13 @@ class Question:
         for count, look in self.looks:
             place = places[offset + count]
             assert place is not None
-            if best:
+            if best and not known(place, self.law):
+                look.job.error = RequestError(
+                    f"of the {best} most probable tokens the server names only {len(place)} apart; score with "
+                    "temperature=1 and no top_p or top_k",
+                    look.job.request,
+                )
+            elif best:
                 look.job.found(look.slot, kept(place, self.law).get(look.token, -math.inf))
             else:
                 look.job.found(look.slot, place[look.token])

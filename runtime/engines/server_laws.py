@@ -56,6 +56,9 @@ class Reported:
             log_prob: what the server reports for it.
             best: the log-probabilities of the most probable tokens, as many as :meth:`needed`.
             law: what it was drawn from.
+
+        Returns:
+            It, or NaN if the server did not tell all the tokens that are needed.
         """
         temperature, top_p, top_k = law
         if temperature == 0.0:
@@ -63,11 +66,18 @@ class Reported:
         if not self.needed(law):
             return log_prob
         inner = 1.0 if self.tempered else temperature
-        return kept({**best, token: log_prob}, (inner, top_p, top_k)).get(token, -math.inf)
+        all_best = {**best, token: log_prob}
+        return kept(all_best, (inner, top_p, top_k)).get(token, -math.inf) if known(all_best, law) else math.nan
 
 
 RAW = Reported(tempered=False, truncated=False, best=20)
 """Log-probabilities of the model itself, as those of given tokens are."""
+
+
+def known(best: Mapping[int, float], law: Law) -> bool:
+    """Whether as many of the most probable tokens are known as top-k keeps; temperature 0 takes one."""
+    temperature, _, top_k = law
+    return len(best) >= (1 if temperature == 0.0 or top_k is None else top_k)
 
 
 def kept(best: Mapping[int, float], law: Law) -> dict[int, float]:

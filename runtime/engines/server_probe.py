@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ from .server_answers import Piece, Reader
 from .server_client import Client, ServerError
 from .server_kinds import KINDS, Body, Kind, kind_of
 from .server_laws import Reported
+from .server_scoring import WAYS
 
 _BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
@@ -22,6 +24,9 @@ _CLOSE = 1e-3
 
 _CLEAR = 0.05
 """Log-probabilities this far apart are different."""
+
+_SAME = 0.05
+"""A token's log-probability as drawn and as scored, in half precision too."""
 
 _HALF: Law = (0.5, 1.0, None)
 _FIRST: Law = (1.0, 1.0, 1)
@@ -36,7 +41,7 @@ class Abilities:
         kind: its make.
         ids: whether it takes prompts as token ids; else as text, which it tokenises itself.
         reported: which law its log-probabilities belong to; ``None``: it gives none.
-        scoring: how it scores given tokens, "prompt_logprobs" or "echo"; ``None``: it can't.
+        scoring: how it scores given tokens, by its name in ``server_scoring.WAYS``; ``None``: it can't.
     """
 
     kind: Kind
@@ -111,15 +116,16 @@ class Probe:
             bos: the id that comes before every prompt, if there is one.
         """
         self._client = client
-        self._reader = Reader(model)
+        self._reader = Reader(model, kind.lists_end)
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
         ordinary = (t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip())
-        some = list(islice(ordinary, 2))
-        head = [] if bos is None else [bos]
-        self._tokens = head + (some * 2)[:2]
-        self._text = b"".join(model.decode_bytes(t) for t in self._tokens).decode()
+        some = (list(islice(ordinary, 2)) * 2)[:2]
+        self._text = b"".join(map(model.decode_bytes, some)).decode()
+        self._tokens = [*([] if bos is None else [bos]), *some]
+        self._model = model
+        self._spelled = list(model.encode(self._text))
 
     def run(self) -> Abilities:
         """Ask.
@@ -131,9 +137,10 @@ class Probe:
         best, plain = self._plain(ids)
         if plain is None:
             return Abilities(self._kind, ids, None, None)
-        places = plain.best[0] if plain.best else {}
+        assert plain.tokens is not None
+        places = {**(plain.best[0] if plain.best else {}), plain.tokens[0]: plain.log_probs[0]}
         reported = Reported(self._is_tempered(ids, best, places), self._is_truncated(ids, best, places), best)
-        return Abilities(self._kind, ids, reported, self._scoring() if ids else None)
+        return Abilities(self._kind, ids, reported, self._scoring(ids, places))
 
     def _body(self, ids: bool, law: Law, **more: Any) -> Body:
         return {
@@ -152,8 +159,9 @@ class Probe:
     def _takes_ids(self) -> bool:
         """Whether it takes token ids; asks with patience, so that a server that is still starting is waited for."""
         try:
-            self._piece(self._body(True, PLAIN), patient=True)
-            return True
+            if self._kind.ids:
+                self._piece(self._body(True, PLAIN), patient=True)
+                return True
         except ServerError as error:
             if not error.refused:
                 raise
@@ -195,27 +203,29 @@ class Probe:
         piece = self._piece(self._body(ids, law, logprobs=best))
         return len(piece.log_probs) == 1 and abs(piece.log_probs[0]) < _CLOSE
 
-    def _scoring(self) -> str | None:
-        for way in self._kind.scoring:
+    def _scoring(self, ids: bool, places: Mapping[int, float]) -> str | None:
+        """A way to score that gives a token the same log-probability as it has when it is drawn."""
+        before = self._tokens if ids else self._spelled
+        ordinary = (token for token in places if token >= 0 and token not in self._eos)
+        token = next((token for token in ordinary if ids or self._text_with(token) is not None), None)
+        if token is None:
+            return None
+        tokens = [*before, token]
+        for name in self._kind.scoring:
+            way = WAYS[name]
+            sent = way.prompt(len(tokens), len(before))
+            prompt = tokens[:sent] if ids else self._text if sent < len(tokens) else self._text_with(token)
+            body = self._body(ids, PLAIN) | {"prompt": prompt} | way.fields(tokens[sent:], 0, self._eos)
+            read = partial(way.read, self._reader, tokens=tokens, sent=sent)
             try:
-                body = self._body(True, PLAIN) | asks(way, 0)
-                self._client.ask("completions", body, self._echoed, patient=False)
-                return way
+                last = self._client.ask("completions", body, read, patient=False)[-1]
             except ServerError:
                 continue
+            if last is not None and abs(last[token] - places[token]) < _SAME:
+                return name
         return None
 
-    def _echoed(self, answer: Any) -> Sequence[Any]:
-        return self._reader.echoed(answer, self._tokens)
-
-
-def asks(scoring: str, best: int) -> Body:
-    """The fields that ask for the log-probabilities of a prompt.
-
-    Args:
-        scoring: the way: "prompt_logprobs" or "echo".
-        best: how many of the most probable tokens to report in each place.
-    """
-    if scoring == "prompt_logprobs":
-        return {"prompt_logprobs": best, "max_tokens": 1}
-    return {"echo": True, "logprobs": max(1, best), "max_tokens": 1}
+    def _text_with(self, token: int) -> str | None:
+        """The text of the prompt and one more token, if it is read as these tokens."""
+        text = self._text + self._model.decode_bytes(token).decode("utf-8", errors="replace")
+        return text if self._model.encode(text) == (*self._spelled, token) else None

@@ -1,37 +1,101 @@
-"""The inference methods: one a file, and a row here."""
+"""The inference methods: one a file, and a row in ``ROWS``; each is imported when it is first asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
 from dataclasses import fields
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from .a_star import AStar
 from .base import Method
-from .beam import Beam, DiverseTrees
-from .best_first import BestFirst
-from .entropic import Entropic
-from .enumerate import Enumerate
-from .forward import Forward
-from .importance import Importance
-from .look_ahead import LookAhead
-from .mh import MH
-from .pgibbs import PGibbs
-from .pmmh import PMMH
-from .published import Published
-from .revision import Revision
-from .smc import SMC
-from .smc2 import SMC2
-from .steering import Steering
-from .tempered import Tempered
-from .tempering import ParallelTempering
-from .voting import BestOfN, SelfConsistency, WeightedMajority
 
-_SMC = (SMC, SMC2, Steering, LookAhead, Entropic, Tempered)
-_RUNS = (Importance, Enumerate, BestFirst, Forward)
-_CHAINS = (MH, PGibbs, PMMH, ParallelTempering)
-_SEARCHES = (Beam, DiverseTrees, AStar, BestOfN, SelfConsistency, WeightedMajority, Revision, Published)
+if TYPE_CHECKING:
+    from .a_star import AStar
+    from .beam import Beam, DiverseTrees
+    from .best_first import BestFirst
+    from .entropic import Entropic
+    from .enumerate import Enumerate
+    from .forward import Forward
+    from .importance import Importance
+    from .look_ahead import LookAhead
+    from .mh import MH
+    from .pgibbs import PGibbs
+    from .pmmh import PMMH
+    from .published import Published
+    from .revision import Revision
+    from .smc import SMC
+    from .smc2 import SMC2
+    from .steering import Steering
+    from .tempered import Tempered
+    from .tempering import ParallelTempering
+    from .voting import BestOfN, SelfConsistency, WeightedMajority
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (*_SMC, *_RUNS, *_CHAINS, *_SEARCHES)}
+ROWS = {
+    "smc": ("smc", "SMC"),
+    "smc2": ("smc2", "SMC2"),
+    "steering": ("steering", "Steering"),
+    "look-ahead": ("look_ahead", "LookAhead"),
+    "entropic": ("entropic", "Entropic"),
+    "tempered": ("tempered", "Tempered"),
+    "importance": ("importance", "Importance"),
+    "enumerate": ("enumerate", "Enumerate"),
+    "best-first": ("best_first", "BestFirst"),
+    "forward": ("forward", "Forward"),
+    "mh": ("mh", "MH"),
+    "pgibbs": ("pgibbs", "PGibbs"),
+    "pmmh": ("pmmh", "PMMH"),
+    "parallel-tempering": ("tempering", "ParallelTempering"),
+    "beam": ("beam", "Beam"),
+    "dvts": ("beam", "DiverseTrees"),
+    "a-star": ("a_star", "AStar"),
+    "best-of-n": ("voting", "BestOfN"),
+    "self-consistency": ("voting", "SelfConsistency"),
+    "weighted-majority": ("voting", "WeightedMajority"),
+    "revision": ("revision", "Revision"),
+    "published": ("published", "Published"),
+}
+"""The name of each method of the package, the module here that it stands in, and its class."""
+
+
+class Registry(MutableMapping[str, type[Method]]):
+    """The methods by name: those of the package, in the order of ``ROWS``, and what was registered.
+
+    A class without a guarantee can't be made (``Method`` sees to it), so none can stand here.
+    """
+
+    def __init__(self) -> None:
+        self._methods: dict[str, type[Method] | None] = dict.fromkeys(ROWS)  # None: not imported yet
+
+    def __getitem__(self, name: str) -> type[Method]:
+        method = self._methods[name]
+        if method is None:
+            module, kind = ROWS[name]
+            method = self._methods[name] = getattr(import_module(f".{module}", __name__), kind)
+        return method
+
+    def __setitem__(self, name: str, method: type[Method]) -> None:
+        self._methods[name] = method
+
+    def __delitem__(self, name: str) -> None:
+        del self._methods[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._methods)
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+
+METHODS = Registry()
+_MODULES = {kind: module for module, kind in ROWS.values()}
+
+
+def __getattr__(name: str) -> Any:
+    """A method's class, imported now."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return found
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -90,6 +154,7 @@ __all__ = [
     "METHODS",
     "MH",
     "PMMH",
+    "ROWS",
     "SMC",
     "SMC2",
     "AStar",
@@ -106,6 +171,7 @@ __all__ = [
     "PGibbs",
     "ParallelTempering",
     "Published",
+    "Registry",
     "Revision",
     "SelfConsistency",
     "Steering",

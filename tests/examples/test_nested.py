@@ -9,7 +9,7 @@ import pytest
 
 from ppl import infer
 
-from .test_examples import load
+from .running import load
 
 
 def test_nested_judges_estimate_the_same_evidence() -> None:

@@ -6,10 +6,11 @@ statements of ``random_programs``. Every attribute of a model call is drawn, so 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from ppl import Program, TooLarge
@@ -96,6 +97,19 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
         return HEADER + "\n".join(["@program", "def main(n):", *indented(body)]) + "\n"
 
     return build()
+
+
+def outcomes(programs: st.SearchStrategy[str], check: Callable[[str], bool | None]) -> Counter[bool | None]:
+    """How often ``check`` of 300 random programs returned what: True where a pass fired and kept its law."""
+    counts: Counter[bool | None] = Counter()
+
+    @given(programs)
+    @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def each(source: str) -> None:
+        counts[check(source)] += 1
+
+    each()
+    return counts
 
 
 def fires(program: Program, passes: Sequence[Pass], keep: Sequence[str] = ()) -> bool:

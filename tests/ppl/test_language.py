@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ import pytest
 import torch
 import torch.distributions as td
 
-import ppl
 from ppl import (
-    SMC,
     Posterior,
     ProgramError,
-    WeightError,
     barrier,
     call,
     condition,
@@ -29,49 +25,9 @@ from ppl import (
     program,
     sample,
     table_lm,
-    twist,
 )
 
-flip = dist.flip
-
-
-def ANY(value: Any) -> Any:
-    """A value whose type the checker is to forget: these are the mistakes that it would find."""
-    return value
-
-
-@program
-def net() -> tuple[bool, bool]:
-    rain = sample(flip(0.2))
-    wet = sample(flip(0.9 if rain else 0.1))
-    return rain, wet
-
-
-@program
-def hinted(q: float) -> bool:
-    x = sample(flip(q))
-    observe(flip(0.5), x, name="seen")
-    return x
-
-
-@program
-def chain(n: int) -> list[bool]:
-    xs = []
-    for _ in range(n):
-        x = sample(flip(0.5))
-        xs.append(x)
-    return xs
-
-
-@program
-def outer() -> bool:
-    first = net()
-    second = net()
-    return first[0] and second[0]
-
-
-def exact(prog: Any, *args: Any, **options: Any) -> Posterior:
-    return infer(prog, *args, method="enumerate", **options)
+from .small_programs import chain, exact, flip, net, outer
 
 
 def test_a_direct_call_runs_forward_and_ignores_evidence() -> None:
@@ -98,20 +54,6 @@ def test_given_and_do_reach_into_loops_and_nested_programs() -> None:
     assert exact(chain.given({"x[1]": True}), 2).log_evidence == pytest.approx(math.log(0.5))
     assert exact(outer.given({"second/rain": True})).log_evidence == pytest.approx(math.log(0.2))
     assert exact(outer.do({"second/rain": True})).probability(True) == pytest.approx(0.2)
-
-
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [("snow", "rain, wet"), ("rain[0]", "no loop"), ("a/rain", "has no sample site")],
-)
-def test_unknown_names_list_the_known_ones(address: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        net.given({address: True})
-
-
-def test_a_looped_name_without_its_index_says_how_to_write_it() -> None:
-    with pytest.raises(ValueError, match=r"x\[0\]"):
-        chain.do(x=True)
 
 
 def test_addresses() -> None:
@@ -144,16 +86,6 @@ def test_addresses() -> None:
     ]
 
 
-def test_duplicate_computed_names_are_refused_with_the_known_ones() -> None:
-    @program
-    def twice() -> None:
-        for _ in range(2):
-            sample(flip(), name="x" + "y")
-
-    with pytest.raises(ProgramError, match=r"'xy' was used before"):
-        infer(twice, n=1)
-
-
 def test_torch_and_pyro_distributions_as_they_are() -> None:
     @program
     def gaussian(y: float) -> torch.Tensor:
@@ -181,39 +113,6 @@ def test_torch_finite_distributions_enumerate_and_outside_the_support_is_zero() 
         observe(td.Uniform(0.0, 1.0), torch.tensor(2.0))
 
     assert infer(outside, n=2).empty
-
-
-def test_a_weight_that_is_no_number_names_site_value_and_line() -> None:
-    @program
-    def broken() -> None:
-        factor(math.nan, name="bad")
-
-    with pytest.raises(WeightError, match=r"(?s)'bad' is nan.*test_language.py:\d+:  factor\(math.nan"):
-        infer(broken)
-
-    @program
-    def infinite() -> None:
-        factor(float("inf"))
-
-    with pytest.raises(WeightError, match="inf"):
-        infer(infinite)
-
-    @program
-    def hopeless() -> None:
-        twist(-math.inf)
-
-    with pytest.raises(WeightError, match=r"condition\(False\)"):
-        infer(hopeless)
-
-
-@pytest.mark.parametrize(("thing", "told"), [("abc", "needs a distribution, got str 'abc'"), (None, "NoneType")])
-def test_what_is_no_distribution(thing: Any, told: str) -> None:
-    @program
-    def wrong() -> None:
-        sample(thing)
-
-    with pytest.raises(ProgramError, match=told):
-        infer(wrong)
 
 
 def test_all_zero_weight_is_an_outcome_that_counts_its_deaths() -> None:
@@ -298,17 +197,6 @@ def test_proposals_by_name_see_the_prior_and_the_variables() -> None:
         infer(rare, "t", proposals={"nope": informed})
 
 
-def test_a_program_called_where_it_can_not_be_cut_says_so() -> None:
-    programs = [net]
-
-    @program
-    def hidden() -> Any:
-        return max(programs, key=lambda p: p())
-
-    with pytest.raises(ppl.effects.EffectOutsideProgram, match="Give it a name of its own"):
-        infer(hidden)
-
-
 def test_programs_as_values() -> None:
     @program
     def twice(prog: Any) -> tuple[Any, Any]:
@@ -354,131 +242,6 @@ def test_the_same_seed_gives_the_same_posterior_whatever_ran_beside_it() -> None
 def test_a_fresh_seed_is_told_and_reproduces() -> None:
     first = infer(story, "a", 2, n=4)
     assert weights(infer(story, "a", 2, n=4, seed=first.seed)) == weights(first)
-
-
-# --- arguments of infer ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("call_", "told"),
-    [
-        (lambda: infer(net, method="smcc"), "no method 'smcc'; there are 'smc'"),
-        (lambda: infer(net, m=3), "has no option 'm'; it has n"),
-        (lambda: infer(net, n=0), "1 or more"),
-        (lambda: infer(net, resampling="fair"), "one of multinomial"),
-        (lambda: infer(net, ess_threshold=2), "fraction of n"),
-        (lambda: infer(net, method=SMC(), n=3), r"method=SMC\(n=3\)"),
-        (lambda: infer(net, on_error="ignore"), "'raise' or 'kill'"),
-        (lambda: infer_many(net, [(), ()], seed=[1]), "1 seeds for 2 inputs"),
-    ],
-)
-def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        call_()
-
-
-@pytest.mark.parametrize(
-    ("call_", "told"),
-    [
-        (lambda: infer(net, method=ANY(SMC)), r"write SMC\(\.\.\.\)"),
-        (lambda: infer(net, name="x"), "has no option 'name'; it has n, resampling"),
-        (lambda: infer(chain, n=3), "missing 1 required"),
-        (lambda: infer(hinted, q=0.5), r"goes into kwargs=\{'q'"),
-        (lambda: infer(net, seed=ANY("a")), "seed is an integer, got 'a'"),
-        (lambda: infer(net()), "not infer"),
-        (lambda: infer(net, proposals=ANY({"rain": flip()})), "give a function of a ProposalSite"),
-        (lambda: infer(net, proposals=ANY([1])), "maps site names"),
-        (lambda: infer(hinted, 0.5, resample_at="nosuch"), "matches no site.*seen"),
-        (lambda: net.given(ANY("rain")), r"given\(x=value\)"),
-        (lambda: flip(ANY("a")), "probability from 0 to 1, got 'a'"),
-    ],
-)
-def test_mistakes_and_what_they_are_told(call_: Any, told: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=told):
-        call_()
-
-
-def test_arguments_the_wrong_way_round() -> None:
-    @program
-    def named_first() -> None:
-        sample("x", flip())
-
-    with pytest.raises(ProgramError, match=r"sample\(distribution, name='x'\)"):
-        infer(named_first)
-
-    @program
-    def value_first() -> None:
-        observe(True, flip())
-
-    with pytest.raises(ProgramError, match=r"observe\(distribution, value\)"):
-        infer(value_first)
-
-
-def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
-    @program
-    def narrow() -> bool:
-        return sample(flip(0.5), proposal=dist.delta(True))
-
-    with pytest.raises(ProgramError, match="never gives False"):
-        infer(narrow)
-
-
-def test_an_error_in_a_batched_function_names_the_call() -> None:
-    @program
-    def fails() -> int:
-        return call(lambda xs: xs + 1, 2)
-
-    with pytest.raises(ProgramError, match=r"(?s)TypeError.*one list an argument.*return call\("):
-        infer(fails)
-
-
-def test_a_survived_exception_is_blamed_on_its_line() -> None:
-    @program
-    def splits() -> int:
-        x = sample(flip(0.5))
-        return int("no number" if x else "3")
-
-    death = infer(splits, n=20, seed=0, on_error="kill").deaths[0]
-    assert death.site.span.text == 'return int("no number" if x else "3")'
-
-
-def test_what_no_run_reached_is_told() -> None:
-    with pytest.warns(UserWarning, match=r"no run of chain reached 'x\[7\]'"):
-        infer(chain.given({"x[7]": True}), 2, n=2)
-    with pytest.warns(UserWarning, match="'second/snow'"):
-        infer(outer.do({"second/snow": True}), n=2)
-
-
-def test_global_randomness_is_told() -> None:
-    @program
-    def unseeded() -> float:
-        return random.random()
-
-    with pytest.warns(UserWarning, match="global random generator"):
-        infer(unseeded, n=2)
-
-
-def test_an_option_missed_by_white_space_is_told() -> None:
-    @program
-    def verdict() -> None:
-        observe(lm.context("a").choice(["a\n", "b\n"]), "a")
-
-    with pytest.raises(ProgramError, match="did you mean"):
-        infer(verdict)
-
-
-def test_infer_takes_programs_only() -> None:
-    with pytest.raises(TypeError, match="put @program above"):
-        infer(len, [1])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n'"):
-        infer(chain)
-
-
-def test_effects_outside_programs_refuse() -> None:
-    with pytest.raises(
-        ppl.effects.EffectOutsideProgram, match=r"outside a @program \(.*test_language.py:\d+, in test_"
-    ):
-        sample(flip())
 
 
 def test_resample_at() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,40 +14,12 @@ import torch
 from ppl.compiler.errors import Span
 from ppl.compiler.requests import Site
 from ppl.posterior import EmptyPosterior, NoEvidence, Posterior
-from ppl.posterior_distribution import Distribution
 from ppl.posterior_report import probability, seconds
-from ppl.posterior_values import freeze, shorten, show, visible
-from ppl.runtime.result import Choice, Cost, Death, Generation, Guarantee, Result, Run
+from ppl.posterior_values import shorten, show, visible
+from ppl.runtime.result import Choice, Cost, Death, Generation, Result, Run
 from ppl.text import Text
 
-HOSTILE = "<script>alert(1)</script>&\"'[bold red]x[/][/]\x1b[31mred\x1b]0;title\x07\r\n\u202eevil\ud800"
-
-
-def make(
-    values: list[Any],
-    weights: list[float] | None = None,
-    traces: list[tuple[Choice, ...]] | None = None,
-    guarantee: Guarantee = "proper",
-    log_evidence: float | None = -3.214,
-    **more: Any,
-) -> Posterior:
-    weights = [1.0] * len(values) if weights is None else weights
-    runs = [
-        Run(v, math.log(w) if w > 0 else -math.inf, traces[i] if traces else (Choice("x", v, -0.5),), -float(i))
-        for i, (v, w) in enumerate(zip(values, weights, strict=True))
-    ]
-    return Posterior(
-        Result(
-            runs,
-            log_evidence,
-            guarantee,
-            f"SMC(n={len(values)})",
-            "solve",
-            more.pop("particles", len(values)),
-            7,
-            **more,
-        )
-    )
+from .posteriors import HOSTILE, make
 
 
 @pytest.fixture
@@ -141,58 +110,6 @@ def test_ties_stand_in_order_of_appearance() -> None:
 def test_a_key_groups_values() -> None:
     posterior = make(["Yes", "yes", "no"], [1.0, 1.0, 3.0])
     assert dict(posterior.distribution(str.lower)) == pytest.approx({"no": 0.6, "yes": 0.4})
-
-
-# ---- Values that do not hash
-
-
-@dataclasses.dataclass
-class Plan:
-    steps: list[int]
-    note: str = dataclasses.field(default="", compare=False)
-
-
-@pytest.mark.parametrize(
-    "one, same, other",
-    [
-        ([1, [2]], [1, [2]], (1, [2])),
-        ({"a": [1], "b": 2}, {"b": 2, "a": [1]}, {"a": [1]}),
-        ({1, 2}, frozenset({2, 1}), {1}),
-        (torch.tensor([1, 2]), torch.tensor([1, 2]), torch.tensor([[1, 2]])),
-        (torch.tensor(3), 3, 4),
-        (torch.tensor(0.5, dtype=torch.float64), 0.5, "0.5"),
-        (torch.tensor(True), True, False),
-        ((1, torch.tensor([2])), (1, torch.tensor([2])), (1, torch.tensor([3]))),
-        (Text("ab", (1, 2)), "ab", "abc"),
-        (Plan([1], "x"), Plan([1], "y"), Plan([2])),
-        (math.nan, float("nan"), 0.0),
-        (None, None, "None"),
-    ],
-)
-def test_outcomes_are_grouped_by_equality(one: Any, same: Any, other: Any) -> None:
-    found = make([one, other, same], [1.0, 1.0, 1.0]).distribution()
-    assert len(found) == 2 and found[same] == pytest.approx(2 / 3)
-    assert next(iter(found)) is one  # an original value, not the key
-
-
-def test_values_that_contain_themselves_or_refuse_to_show() -> None:
-    class Rude:
-        __hash__ = None  # type: ignore[assignment]
-
-        def __repr__(self) -> str:
-            raise RuntimeError("no")
-
-    loop: list[Any] = []
-    loop.append(loop)
-    assert make([loop, Rude(), Rude()]).distribution().mode().__class__ is Rude
-    json.loads(make([loop, Rude()]).to_json())
-    assert freeze(loop) == freeze(loop)
-
-
-def test_distributions_compare_by_value() -> None:
-    assert make([[1], [2]]).distribution() == make([[1], [2]]).distribution()
-    assert make(["a", "b"]).distribution() == {"a": 0.5, "b": 0.5} != make(["a"]).distribution()
-    assert Distribution(["a"], [2.0]).get("b", 9.0) == 0.0
 
 
 # ---- Draws, choices, runs
@@ -398,19 +315,3 @@ def test_small_words() -> None:
     assert [seconds(t) for t in (0.084, 3.21, 59.96, 125.0)] == ["84 ms", "3.2 s", "1 min 00 s", "2 min 05 s"]
     assert visible("a\tb\u200b") == "a\\tb\\u200b" and show(torch.tensor(3)) == "3"
     assert [shorten("abcdefghij", k) for k in (10, 7, 3, 1)] == ["abcdefghij", "abcd…ij", "ab…", "…"]
-
-
-def test_importing_is_light() -> None:
-    # The packages' own __init__ files are left out: they import what others need.
-    code = """
-import sys, types, importlib.util
-for name in ("ppl", "ppl.compiler", "ppl.runtime"):
-    module = types.ModuleType(name)
-    module.__path__ = importlib.util.find_spec("ppl").submodule_search_locations if name == "ppl" else [
-        sys.modules["ppl"].__path__[0] + "/" + name.split(".")[1]]
-    sys.modules[name] = module
-import ppl.posterior
-print([m for m in ("torch", "numpy", "matplotlib", "IPython", "rich") if m in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from ppl import condition, dist, factor, infer, program, sample, twist, validate
+from ppl import call, condition, dist, factor, infer, program, sample, twist, validate
 from ppl.law_programs import CORPUS
 from ppl.runtime.methods import METHODS, AStar, Beam, BestOfN, DiverseTrees, Method, Revision
 
@@ -200,3 +201,55 @@ def test_the_distance_of_searches_is_a_figure(name: str) -> None:
 def test_options_that_make_no_sense_are_refused(make: Any) -> None:
     with pytest.raises(ValueError):
         make()
+
+
+@program
+def late() -> int:
+    """What ends early has gained a little by then; what goes on gains more."""
+    if sample(dist.flip(0.5), name="short"):
+        factor(0.5)
+        return 1
+    factor(0.0)
+    sample(dist.flip(0.5))
+    factor(1.0)
+    return 2
+
+
+def test_a_star_with_a_bound_returns_the_best_of_its_tree_first() -> None:
+    """Children's draws do not depend on the order of expansion, so a search of everything knows what is best."""
+    bounded = AStar(n=2, log_ahead=lambda taken: 1.0 if taken < 2 else 0.0)
+    firsts, greedy, best = [], [], []
+    for seed in range(20):
+        firsts.append(infer(late, method=bounded, seed=seed).mode())
+        greedy.append(infer(late, method=AStar(n=2), seed=seed).mode())
+        best.append(best_value(infer(late, method=AStar(n=2, answers=1000), seed=seed)))
+    assert firsts == best
+    assert set(greedy) - {2} and set(best) == {1, 2}, "the bound must have mattered"
+
+
+def test_the_history_of_a_star_holds_each_run_once() -> None:
+    posterior = infer(uneven_lengths, method=AStar(n=3, answers=4), seed=3)
+    history, lines = posterior.history, posterior.ancestor_lines()
+    assert len(posterior.runs) == len(lines) == 4
+    assert [len(line) for line in lines] == [len(history)] * 4
+    for before, after in pairwise(history):
+        assert before.ancestors is not None and len(before.ancestors) == len(after.log_weights)
+        assert all(0 <= parent < len(before.log_weights) for parent in before.ancestors)
+    for run, line in zip(posterior.runs, lines, strict=True):
+        # Where a run stood at each step tells its weight then; after its end it keeps that.
+        expected = [-0.2 * min(step, run.value) for step in range(len(line))]
+        assert [history[t].log_weights[i] for t, i in enumerate(line)] == pytest.approx(expected)
+
+
+def test_what_a_star_finished_in_the_step_that_was_stopped_comes_back() -> None:
+    @program
+    def once() -> int:
+        x = sample(dist.uniform([1, 2, 3]))
+        return call(echo, x)
+
+    posterior = infer(once, method=AStar(n=4, answers=4), seed=0, budget={"calls": 3})
+    assert posterior.incomplete and len(posterior.runs) == 3
+
+
+def echo(xs: list[int]) -> list[int]:
+    return xs

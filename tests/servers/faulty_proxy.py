@@ -46,89 +46,94 @@ class FaultyProxy:
             return self.faults(self.seen - 1)
 
 
+class _FaultyHandler(BaseHTTPRequestHandler):
+    """One request of a client: what the proxy says of it is what happens to its answer."""
+
+    proxy: FaultyProxy
+    port: int  # of the server behind the proxy
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are written apart
+
+    def do_GET(self) -> None:
+        self._send(*self._forward("GET", b""))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        fault = self.proxy.next() if self.path.endswith("/completions") else ""
+        match fault:
+            case "cut":
+                self._drop()
+            case "429" | "500" | "503":
+                self._send(int(fault), b'{"error": {"message": "not now"}}')
+            case "garbage":
+                self._send(200, b"\x80\xff<html>\x00")
+            case "nothing":
+                self._send(200, b"")
+            case "other":
+                self._send(200, b'{"object": "list", "data": []}')
+            case "hang":
+                self.proxy.over.wait(30)
+                self._drop()
+            case _:
+                self._spoil(fault, *self._forward("POST", body))
+
+    def _spoil(self, fault: str, status: int, answer: bytes) -> None:
+        if fault == "delay":
+            self.proxy.over.wait(0.2)
+        if fault == "reset":
+            self._head(status, len(answer))
+            self.wfile.write(answer[: len(answer) // 2])
+            self._drop()
+        elif fault == "half":
+            self._send(status, answer[: len(answer) // 2])
+        elif fault == "nan":
+            self._send(status, answer.replace(b'"token_logprobs": [-', b'"token_logprobs": [NaN, -'))
+        else:
+            self._send(status, answer)
+
+    def _forward(self, method: str, body: bytes) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            kept = {k: v for k, v in self.headers.items() if k.lower() in ("authorization", "content-type")}
+            connection.request(method, self.path, body or None, kept)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _head(self, status: int, length: int) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(length))
+        if status in (429, 503):
+            self.send_header("retry-after", self.proxy.retry_after)
+        self.end_headers()
+
+    def _send(self, status: int, answer: bytes) -> None:
+        self._head(status, len(answer))
+        self.wfile.write(answer)
+
+    def _drop(self) -> None:
+        """Close without a goodbye: the other side sees a reset."""
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing: the output is the tests'."""
+
+    def finish(self) -> None:
+        with suppress(OSError):  # it was dropped
+            super().finish()
+
+
 @contextmanager
 def proxying(proxy: FaultyProxy, url: str) -> Iterator[str]:
     """Stand between a client and the server at ``url``; gives the URL to use instead."""
     target = urlsplit(url)
     assert target.hostname == "127.0.0.1"
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are written apart
-
-        def do_GET(self) -> None:
-            self._send(*self._forward("GET", b""))
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            fault = proxy.next() if self.path.endswith("/completions") else ""
-            match fault:
-                case "cut":
-                    self._drop()
-                case "429" | "500" | "503":
-                    self._send(int(fault), b'{"error": {"message": "not now"}}')
-                case "garbage":
-                    self._send(200, b"\x80\xff<html>\x00")
-                case "nothing":
-                    self._send(200, b"")
-                case "other":
-                    self._send(200, b'{"object": "list", "data": []}')
-                case "hang":
-                    proxy.over.wait(30)
-                    self._drop()
-                case _:
-                    self._spoil(fault, *self._forward("POST", body))
-
-        def _spoil(self, fault: str, status: int, answer: bytes) -> None:
-            if fault == "delay":
-                proxy.over.wait(0.2)
-            if fault == "reset":
-                self._head(status, len(answer))
-                self.wfile.write(answer[: len(answer) // 2])
-                self._drop()
-            elif fault == "half":
-                self._send(status, answer[: len(answer) // 2])
-            elif fault == "nan":
-                self._send(status, answer.replace(b'"token_logprobs": [-', b'"token_logprobs": [NaN, -'))
-            else:
-                self._send(status, answer)
-
-        def _forward(self, method: str, body: bytes) -> tuple[int, bytes]:
-            connection = http.client.HTTPConnection("127.0.0.1", target.port or 80, timeout=30)
-            try:
-                kept = {k: v for k, v in self.headers.items() if k.lower() in ("authorization", "content-type")}
-                connection.request(method, self.path, body or None, kept)
-                response = connection.getresponse()
-                return response.status, response.read()
-            finally:
-                connection.close()
-
-        def _head(self, status: int, length: int) -> None:
-            self.send_response(status)
-            self.send_header("content-length", str(length))
-            if status in (429, 503):
-                self.send_header("retry-after", proxy.retry_after)
-            self.end_headers()
-
-        def _send(self, status: int, answer: bytes) -> None:
-            self._head(status, len(answer))
-            self.wfile.write(answer)
-
-        def _drop(self) -> None:
-            """Close without a goodbye: the other side sees a reset."""
-            self.close_connection = True
-            self.wfile.flush()
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-
-        def log_message(self, *args: Any) -> None:
-            """Nothing: the output is the tests'."""
-
-        def finish(self) -> None:
-            with suppress(OSError):  # it was dropped
-                super().finish()
-
-    with running(Handler) as port:
+    handler = type("Handler", (_FaultyHandler,), {"proxy": proxy, "port": target.port or 80})
+    with running(handler) as port:
         try:
             yield f"http://127.0.0.1:{port}{target.path}"
         finally:

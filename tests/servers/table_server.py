@@ -38,7 +38,7 @@ class TableServer:
         ids: whether prompts may be token ids, and tokens are named by ids.
         tempered, truncated: which steps of the law show in its log-probabilities.
         best: the most log-probabilities a place; 0 for none at all.
-        scoring: "prompt_logprobs", "echo" or ``None``.
+        scoring: "prompt_logprobs", "echo" or ``None``; "late echo" tells of the place after each token.
         whole: whether the end token is among the tokens of an answer.
         key: the API key that it wants.
         limit: the most tokens of a prompt and what follows.
@@ -94,9 +94,11 @@ class TableServer:
         choice["text"] = b"".join(map(self.model.decode_bytes, tokens)).decode()
         shown, places = tokens, [(*prompt, *tokens[:i]) for i in range(len(tokens))]
         if body.get("echo"):
-            if self.scoring != "echo":
+            if self.scoring not in ("echo", "late echo"):
                 raise Refused("echo is not supported")
-            shown, places = [*prompt, *tokens], [(*prompt, *tokens)[:i] for i in range(len(prompt) + len(tokens))]
+            late = self.scoring == "late echo"
+            shown = [*prompt, *tokens]
+            places = [(*prompt, *tokens)[: i + late] for i in range(len(prompt) + len(tokens))]
         if body.get("logprobs") is not None and self.best:
             choice["logprobs"] = self._told(shown, places, self._shown(body), body)
         if body.get("return_token_ids") and self.ids:

@@ -103,6 +103,12 @@ def test_scores_are_the_tables(scoring: str) -> None:
                     assert lm.compute(asked).log_prob == pytest.approx(exact(lm, asked), abs=1e-6)
 
 
+def test_scores_of_other_places_are_none() -> None:
+    """A server that is off by one in its echo is not believed."""
+    with served(TableServer(TABLE, owner="?", scoring="late echo", best=5), kind="openai") as lm:
+        assert "can't score texts" in lm.describe()
+
+
 def test_choices_are_the_tables_and_share_requests() -> None:
     table = TableServer(TABLE)
     options = ["a", "ab", "aba", "b"]

@@ -1,0 +1,228 @@
+"""What is written wrong is refused, or told, with what it is, where it stands and what to write."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+import ppl
+from ppl import (
+    SMC,
+    ProgramError,
+    WeightError,
+    call,
+    dist,
+    factor,
+    infer,
+    infer_many,
+    observe,
+    program,
+    sample,
+    table_lm,
+    twist,
+)
+
+from .small_programs import chain, flip, hinted, net, outer
+
+
+def ANY(value: Any) -> Any:
+    """A value whose type the checker is to forget: these are the mistakes that it would find."""
+    return value
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("snow", "rain, wet"), ("rain[0]", "no loop"), ("a/rain", "has no sample site")],
+)
+def test_unknown_names_list_the_known_ones(address: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        net.given({address: True})
+
+
+def test_a_looped_name_without_its_index_says_how_to_write_it() -> None:
+    with pytest.raises(ValueError, match=r"x\[0\]"):
+        chain.do(x=True)
+
+
+def test_duplicate_computed_names_are_refused_with_the_known_ones() -> None:
+    @program
+    def twice() -> None:
+        for _ in range(2):
+            sample(flip(), name="x" + "y")
+
+    with pytest.raises(ProgramError, match=r"'xy' was used before"):
+        infer(twice, n=1)
+
+
+def test_a_weight_that_is_no_number_names_site_value_and_line() -> None:
+    @program
+    def broken() -> None:
+        factor(math.nan, name="bad")
+
+    with pytest.raises(WeightError, match=r"(?s)'bad' is nan.*test_mistakes.py:\d+:  factor\(math.nan"):
+        infer(broken)
+
+    @program
+    def infinite() -> None:
+        factor(float("inf"))
+
+    with pytest.raises(WeightError, match="inf"):
+        infer(infinite)
+
+    @program
+    def hopeless() -> None:
+        twist(-math.inf)
+
+    with pytest.raises(WeightError, match=r"condition\(False\)"):
+        infer(hopeless)
+
+
+@pytest.mark.parametrize(("thing", "told"), [("abc", "needs a distribution, got str 'abc'"), (None, "NoneType")])
+def test_what_is_no_distribution(thing: Any, told: str) -> None:
+    @program
+    def wrong() -> None:
+        sample(thing)
+
+    with pytest.raises(ProgramError, match=told):
+        infer(wrong)
+
+
+def test_a_program_called_where_it_can_not_be_cut_says_so() -> None:
+    programs = [net]
+
+    @program
+    def hidden() -> Any:
+        return max(programs, key=lambda p: p())
+
+    with pytest.raises(ppl.effects.EffectOutsideProgram, match="Give it a name of its own"):
+        infer(hidden)
+
+
+# --- arguments of infer ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call_", "told"),
+    [
+        (lambda: infer(net, method="smcc"), "no method 'smcc'; there are 'smc'"),
+        (lambda: infer(net, m=3), "has no option 'm'; it has n"),
+        (lambda: infer(net, n=0), "1 or more"),
+        (lambda: infer(net, resampling="fair"), "one of multinomial"),
+        (lambda: infer(net, ess_threshold=2), "fraction of n"),
+        (lambda: infer(net, method=SMC(), n=3), r"method=SMC\(n=3\)"),
+        (lambda: infer(net, on_error="ignore"), "'raise' or 'kill'"),
+        (lambda: infer_many(net, [(), ()], seed=[1]), "1 seeds for 2 inputs"),
+    ],
+)
+def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        call_()
+
+
+@pytest.mark.parametrize(
+    ("call_", "told"),
+    [
+        (lambda: infer(net, method=ANY(SMC)), r"write SMC\(\.\.\.\)"),
+        (lambda: infer(net, name="x"), "has no option 'name'; it has n, resampling"),
+        (lambda: infer(chain, n=3), "missing 1 required"),
+        (lambda: infer(hinted, q=0.5), r"goes into kwargs=\{'q'"),
+        (lambda: infer(net, seed=ANY("a")), "seed is an integer, got 'a'"),
+        (lambda: infer(net()), "not infer"),
+        (lambda: infer(net, proposals=ANY({"rain": flip()})), "give a function of a ProposalSite"),
+        (lambda: infer(net, proposals=ANY([1])), "maps site names"),
+        (lambda: infer(hinted, 0.5, resample_at="nosuch"), "matches no site.*seen"),
+        (lambda: net.given(ANY("rain")), r"given\(x=value\)"),
+        (lambda: flip(ANY("a")), "probability from 0 to 1, got 'a'"),
+    ],
+)
+def test_mistakes_and_what_they_are_told(call_: Any, told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        call_()
+
+
+def test_arguments_the_wrong_way_round() -> None:
+    @program
+    def named_first() -> None:
+        sample("x", flip())
+
+    with pytest.raises(ProgramError, match=r"sample\(distribution, name='x'\)"):
+        infer(named_first)
+
+    @program
+    def value_first() -> None:
+        observe(True, flip())
+
+    with pytest.raises(ProgramError, match=r"observe\(distribution, value\)"):
+        infer(value_first)
+
+
+def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
+    @program
+    def narrow() -> bool:
+        return sample(flip(0.5), proposal=dist.delta(True))
+
+    with pytest.raises(ProgramError, match="never gives False"):
+        infer(narrow)
+
+
+def test_an_error_in_a_batched_function_names_the_call() -> None:
+    @program
+    def fails() -> int:
+        return call(lambda xs: xs + 1, 2)
+
+    with pytest.raises(ProgramError, match=r"(?s)TypeError.*one list an argument.*return call\("):
+        infer(fails)
+
+
+def test_a_survived_exception_is_blamed_on_its_line() -> None:
+    @program
+    def splits() -> int:
+        x = sample(flip(0.5))
+        return int("no number" if x else "3")
+
+    death = infer(splits, n=20, seed=0, on_error="kill").deaths[0]
+    assert death.site.span.text == 'return int("no number" if x else "3")'
+
+
+def test_what_no_run_reached_is_told() -> None:
+    with pytest.warns(UserWarning, match=r"no run of chain reached 'x\[7\]'"):
+        infer(chain.given({"x[7]": True}), 2, n=2)
+    with pytest.warns(UserWarning, match="'second/snow'"):
+        infer(outer.do({"second/snow": True}), n=2)
+
+
+def test_global_randomness_is_told() -> None:
+    @program
+    def unseeded() -> float:
+        return random.random()
+
+    with pytest.warns(UserWarning, match="global random generator"):
+        infer(unseeded, n=2)
+
+
+def test_an_option_missed_by_white_space_is_told() -> None:
+    lm = table_lm(["a", "b", "\n"], seed=2)
+
+    @program
+    def verdict() -> None:
+        observe(lm.context("a").choice(["a\n", "b\n"]), "a")
+
+    with pytest.raises(ProgramError, match="did you mean"):
+        infer(verdict)
+
+
+def test_infer_takes_programs_only() -> None:
+    with pytest.raises(TypeError, match="put @program above"):
+        infer(len, [1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n'"):
+        infer(chain)
+
+
+def test_effects_outside_programs_refuse() -> None:
+    with pytest.raises(
+        ppl.effects.EffectOutsideProgram, match=r"outside a @program \(.*test_mistakes.py:\d+, in test_"
+    ):
+        sample(flip())
