@@ -1,10 +1,16 @@
-"""Rules that end a run of inference early: ``infer(..., stop=settled(0.9))``."""
+"""Rules that end a run of inference early: ``infer(..., stop=settled(0.9))``.
+
+A rule is asked after each step of methods whose particles go on side by side (SMC and its like, beams, A*), and after
+each wave of votes; importance sampling, enumeration and Markov chains have no such steps, and never ask. What comes
+back is marked ``posterior.incomplete``, which says the rule. Any function of a population is a rule.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 from .posterior_values import freeze
@@ -12,14 +18,34 @@ from .runtime.particle import Particle, Status
 from .runtime.population import Population
 from .runtime.result import effective_sample_size
 
-Rule = Callable[[Population], bool]
+
+@dataclass(frozen=True)
+class Rule:
+    """When to stop.
+
+    Attributes:
+        name: as one would write it.
+        says: what holds when it stops a run, in words for the posterior.
+        holds: whether that is so.
+    """
+
+    name: str
+    says: str
+    holds: Callable[[Population], bool]
+
+    def __call__(self, population: Population) -> bool:
+        return self.holds(population)
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def settled(share: float = 0.9, key: Callable[[Any], Any] | None = None) -> Rule:
-    """Stop when finished runs with one answer hold a share of the weight of all particles.
+    """Stop when finished runs with one answer hold at least a share of the weight of all particles.
 
-    What is unfinished then can hold no more than the rest, whatever it comes to, if weights stay as they are; evidence
-    that is still to come may change that. For SMC and its like, where all particles go on side by side.
+    The weight is that by which particles are selected, hints included; unfinished particles count with what they weigh
+    now. So what is unfinished can hold no more than the rest, whatever it comes to, if weights stay as they are;
+    evidence that is still to come may change that. For SMC and its like, where all particles go on side by side.
 
     Args:
         share: of the weight, over 0.5 and at most 1.
@@ -31,13 +57,13 @@ def settled(share: float = 0.9, key: Callable[[Any], Any] | None = None) -> Rule
     if not 0.5 < share <= 1.0:
         raise ValueError(f"share is over 0.5 and at most 1, so that one answer alone can hold it; got {share!r}")
 
-    def rule(population: Population) -> bool:
+    def holds(population: Population) -> bool:
         total = math.fsum(_weights(population.particles, population.particles))
         votes = _votes(population, key)
         return bool(votes) and max(votes.values()) >= share * total
 
-    rule.__name__ = f"settled({share})"
-    return rule
+    says = f"finished runs with one answer hold at least {100 * share:g} % of the weight of all particles"
+    return Rule(f"settled({share})", says, holds)
 
 
 def consistent(confidence: float = 0.95, key: Callable[[Any], Any] | None = None) -> Rule:
@@ -57,7 +83,7 @@ def consistent(confidence: float = 0.95, key: Callable[[Any], Any] | None = None
     if not 0.5 < confidence < 1.0:
         raise ValueError(f"confidence is over 0.5 and under 1; got {confidence!r}")
 
-    def rule(population: Population) -> bool:
+    def holds(population: Population) -> bool:
         votes = _votes(population, key)
         if not votes:
             return False
@@ -66,8 +92,8 @@ def consistent(confidence: float = 0.95, key: Callable[[Any], Any] | None = None
         first, second, *_ = [*sorted((math.floor(v * scale + 1e-9) for v in votes.values()), reverse=True), 0]
         return beta_above_half(first, second) >= confidence
 
-    rule.__name__ = f"consistent({confidence})"
-    return rule
+    says = f"the leading answer keeps its lead over the second with probability {confidence:g} by the votes so far"
+    return Rule(f"consistent({confidence})", says, holds)
 
 
 def beta_above_half(a: int, b: int) -> float:

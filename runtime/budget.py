@@ -130,7 +130,9 @@ class Control:
         if self._late:
             raise Stopped(f"the {self.budget.seconds} seconds are over")
         if self.stop is not None and self.stop(population):
-            raise Stopped(f"the rule stop={getattr(self.stop, '__name__', self.stop)} holds")
+            says = getattr(self.stop, "says", None)
+            rule = f"the rule stop={getattr(self.stop, '__name__', self.stop)} holds"
+            raise Stopped(rule if says is None else f"{rule}: {says}")
 
     def tick(self) -> None:
         """Something was done that asked no engine.

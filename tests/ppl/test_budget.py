@@ -30,7 +30,7 @@ from ppl.runtime.methods import (
     Revision,
     Tempered,
 )
-from ppl.runtime.particle import Particle
+from ppl.runtime.particle import Particle, Status
 from ppl.runtime.population import Population
 from ppl.stopping import beta_above_half, consistent, settled
 
@@ -271,9 +271,41 @@ def test_settled() -> None:
     free = infer(lengths, n=40, seed=0)
     posterior = infer(lengths, n=40, seed=0, stop=settled(0.8))
     assert posterior.mode() == free.mode() == 0
-    assert "settled(0.8)" in str(posterior.incomplete)
+    said = "the rule stop=settled(0.8) holds: finished runs with one answer hold at least 80 % of the weight of all"
+    assert said in str(posterior.incomplete) and said in posterior.summary().replace("\n", " ")
+    assert settled.__doc__ and "hold at least a share of the weight of all particles" in settled.__doc__
     assert len(posterior.history) < len(free.history)
     assert infer(lengths, n=40, seed=0, stop=settled(1.0)).incomplete is None
+
+
+def test_settled_stops_at_the_first_step_at_which_its_rule_holds() -> None:
+    """The rule by hand, on the populations that it was asked about."""
+    asked: list[tuple[float, bool]] = []
+
+    def watched(population: Population) -> bool:
+        weights = [math.exp(p.selection_weight) for p in population.particles]
+        votes: Counter[int] = Counter()
+        for p, weight in zip(population.particles, weights, strict=True):
+            if p.status is Status.DONE:
+                votes[p.value] += weight  # type: ignore[assignment]
+        asked.append((max(votes.values(), default=0.0) / sum(weights), rule(population)))
+        return asked[-1][1]
+
+    for share in (0.51, 0.7, 0.99):
+        rule = settled(share)
+        asked.clear()
+        posterior = infer(lengths, n=40, seed=3, ess_threshold=0.0, stop=watched)
+        assert asked and all(holds == (held >= share) for held, holds in asked)
+        assert [holds for _, holds in asked[:-1]] == [False] * (len(asked) - 1)
+        assert (posterior.incomplete is not None) == asked[-1][1]
+    assert len(asked) > 1
+
+
+def test_a_rule_of_ones_own_is_named() -> None:
+    def enough(population: Population) -> bool:
+        return True
+
+    assert infer(lengths, n=40, seed=0, stop=enough).incomplete == "the rule stop=enough holds"
 
 
 def test_settled_looks_at_weights_not_counts() -> None:
