@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-vllm lint format bench bench-decoding bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence train clean
+.PHONY: help install demo test test-slow test-vllm lint format bench bench-decoding bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence bench-peers train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ format: $(STAMP)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: bench-reasoning bench-decoding bench-execution bench-compile bench-passes bench-method-cost bench-evidence  ## all benchmarks but bench-methods, which takes hours
+bench: bench-reasoning bench-decoding bench-execution bench-compile bench-passes bench-method-cost bench-evidence  ## all benchmarks but bench-methods, which takes half an hour
 
 bench-decoding: $(STAMP)  ## decoding with particles beside generate of transformers
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/decoding.py
@@ -79,7 +79,7 @@ bench-execution: $(STAMP)  ## cost of statements, effects, forks and many partic
 bench-passes: $(STAMP)  ## what the compiler's passes buy: round trips, variance of log Z, and their cost
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/passes.py
 
-bench-methods: $(STAMP)  ## all methods at equal token budgets, with an exact and a noisy checker (an hour)
+bench-methods: $(STAMP)  ## all methods at equal token budgets, with an exact and a noisy checker (half an hour; a run that was cut goes on)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py
 
 bench-method-cost: $(STAMP)  ## what each method costs beyond the model
@@ -87,6 +87,19 @@ bench-method-cost: $(STAMP)  ## what each method costs beyond the model
 
 bench-evidence: $(STAMP)  ## evidence and ESS beside particles and Pyro
 	@$(BIN)/python -m pip install -q -c constraints.txt "particles>=0.3" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evidence.py
+
+PEERS := out/peers/llamppl out/peers/genlm
+
+out/peers/%/.installed: benchmarks/peers/%.txt benchmarks/peers/%.needs.txt constraints.txt
+	@echo "Making out/peers/$*, an environment of its own (Python 3.11 or newer) ..."
+	@$(PYTHON) -m venv out/peers/$*
+	@out/peers/$*/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	@out/peers/$*/bin/python -m pip install --quiet -c constraints.txt -r benchmarks/peers/$*.needs.txt
+	@out/peers/$*/bin/python -m pip install --quiet --no-deps -r benchmarks/peers/$*.txt
+	@touch $@
+
+bench-peers: $(STAMP) $(PEERS:=/.installed)  ## decoding beside LLaMPPL and genlm-control, installed into out/peers
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/beside_peers.py
 
 bench-compile: $(STAMP)  ## how long programs take to compile
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compile_time.py

@@ -111,7 +111,7 @@ class Store:
             cell = self._cells[task] = measured()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{json.dumps(asdict(cell))}\n")
+                file.write(f"\n{json.dumps(asdict(cell))}")  # a line that was cut before stays one of its own
         return cell
 
     def _read(self) -> Iterable[Cell]:

@@ -46,12 +46,14 @@ METHODS: dict[str, Maker] = {
     "smc, moves": lambda runs, lines: SMC(n=max(1, int(2 * runs / (lines + 3))), move=Regenerate("site")),
     "steering": lambda runs, lines: Steering(n=max(1, runs // 4), factor=min(4, runs)),
     "look-ahead": lambda runs, lines: LookAhead(n=max(1, runs // 2)),
+    "look-ahead, greedy": lambda runs, lines: LookAhead(n=max(1, runs // 2), pilots="greedy"),
     "entropic": lambda runs, lines: Entropic(n=runs, steps=lines),
     "tempered, moves": lambda runs, lines: Tempered(
         n=max(1, runs // 2), betas=(0.1, 0.3, 1.0), move=Regenerate("site")
     ),
     "beam": lambda runs, lines: Beam(n=runs, m=4),
     "beam, rollouts": lambda runs, lines: Beam(n=max(1, runs // 2), m=4, rollouts=1),
+    "beam, greedy rollouts": lambda runs, lines: Beam(n=max(1, runs // 2), m=4, rollouts="greedy"),
     "dvts": lambda runs, lines: DiverseTrees(n=runs, m=4),
     "a-star": lambda runs, lines: AStar(n=max(2, min(4, runs // 3)), answers=max(1, runs // 4)),
     "published, softmax": lambda runs, lines: Published(n=runs),
@@ -86,7 +88,12 @@ def method_for(name: str, budget: int, lines: int) -> Method:
         budget: tokens.
         lines: of a whole run.
     """
-    return METHODS[name](max(1, int(budget / (lines * LINE))), lines)
+    return METHODS[name](particles(budget, lines), lines)
+
+
+def particles(budget: int, lines: int) -> int:
+    """How many whole runs a budget surely feeds, at least one: how many particles most methods get."""
+    return max(1, int(budget / (lines * LINE)))
 
 
 def _chains(runs: int) -> Method:

@@ -23,8 +23,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from ceiling import reachable, step_probabilities
 from cells import Cell, Entry, Store, Task, code, measure
-from contenders import LEFT_OUT, METHODS, NOISE
+from contenders import LEFT_OUT, METHODS, NOISE, particles
 from remembering import Remembering
 from results import machine, table, write_section
 
@@ -38,6 +39,7 @@ BLIND = ("sample", "majority")
 """Methods that see no checker: measured with one, they hold for both."""
 AGAINST = "smc"
 """What the others are compared with, problem by problem."""
+CEILING = "n tries at each step"
 
 Kind = tuple[str, str, int]
 """Method, checker and budget."""
@@ -47,8 +49,7 @@ def measured(kinds: Sequence[Kind], options: argparse.Namespace, store: Store) -
     """Measure what is not kept yet, one length of problems after the other."""
     model = Remembering(load_lm().model)  # type: ignore[arg-type]
     lm = load_lm(model)
-    low, high = options.steps
-    asked = problems(options.problems, list(range(low, high + 1)), seed=options.draw)
+    asked = _asked(options)
     found: dict[Kind, list[Cell]] = {kind: [] for kind in kinds}
     for length in sorted({p.length for p in asked}):
         group = [p for p in asked if p.length == length]
@@ -58,6 +59,19 @@ def measured(kinds: Sequence[Kind], options: argparse.Namespace, store: Store) -
             found[method, checker, budget].append(store.cell(task, partial(_measure, task, group, lm)))
         model.forget()  # no other length asks about these prefixes
     return {kind: Entry(tuple(cells)) for kind, cells in found.items()}
+
+
+def ceiling(budget: int, options: argparse.Namespace) -> float:
+    """The accuracy to expect of as many tries at each step as ``smc`` has particles, rightly judged."""
+    asked = _asked(options)
+    tries = [particles(budget, p.length + 1) for p in asked]
+    reached = [reachable(step_probabilities(p, load_lm()), n) for p, n in zip(asked, tries, strict=True)]
+    return sum(reached) / len(reached)
+
+
+def _asked(options: argparse.Namespace) -> list[Problem]:
+    low, high = options.steps
+    return problems(options.problems, list(range(low, high + 1)), seed=options.draw)
 
 
 def _measure(task: Task, asked: Sequence[Problem], lm: LM) -> Cell:
@@ -73,7 +87,8 @@ def report(found: dict[Kind, Entry], options: argparse.Namespace) -> str:
     """The section of RESULTS.md."""
     columns = [(checker, budget) for checker in NOISE for budget in options.tokens]
     names = list(dict.fromkeys(method for method, _, _ in found))
-    parts = [_about(options), _summary(found, names, columns)]
+    ceilings = {budget: ceiling(budget, options) for budget in options.tokens}
+    parts = [_about(options), _summary(found, names, columns, ceilings)]
     for checker, budget in columns:
         rows = {name: found[name, checker, budget] for name in names}
         title = f"### {checker.capitalize()} checker, {budget:,} tokens a problem"
@@ -101,11 +116,16 @@ def _about(options: argparse.Namespace) -> str:
         "this model never learnt to revise. `smc` resamples where the effective sample size has fallen under half of "
         "the particles; of two particles it never does, since it is at least 1, and of three only where two are as "
         "good as ruled out. `smc, at every step` resamples wherever weights differ. "
-        f"Left out: {left_out}.\n"
+        f"Left out: {left_out}.\n\n"
+        f"*{CEILING}*: what to expect of as many tries as `{AGAINST}` has particles at each step, all from the right "
+        "beginning and rightly judged; by the model's own probabilities of the right lines, not by runs. Methods with "
+        "that many runs side by side can only be luckier, or reach a right answer by a wrong line.\n"
     )
 
 
-def _summary(found: dict[Kind, Entry], names: Sequence[str], columns: Sequence[tuple[str, int]]) -> str:
+def _summary(
+    found: dict[Kind, Entry], names: Sequence[str], columns: Sequence[tuple[str, int]], ceilings: dict[int, float]
+) -> str:
     """All accuracies side by side, the best on average first."""
 
     def average(name: str) -> float:
@@ -116,6 +136,7 @@ def _summary(found: dict[Kind, Entry], names: Sequence[str], columns: Sequence[t
         (name, *(f"{100 * found[(name, *column)].accuracy:.1f} %" for column in columns))
         for name in sorted(names, key=average, reverse=True)
     ]
+    rows.append((f"*{CEILING}*", *(f"{100 * ceilings[budget]:.1f} %" for _, budget in columns)))
     return f"{table(heads, rows)}\n"
 
 

@@ -9,32 +9,31 @@ every random outcome, which gives a row of the transition matrix K. Then, with Ï
   come near the posterior.
 
 Where a state is more than a run (PMMH keeps an estimate), states and their law are found the same way, and the law of
-their runs is compared with the program's measure. :class:`Transitions` holds matrix and target, with their errors as
-properties; :func:`transitions` makes it for a kernel, :func:`method_transitions` for a method;
-:func:`check_chains` is the row for ``stationary`` in ``certificate.CHECKS``.
+their runs is compared with the program's measure. ``certificate_parts.py`` puts steps through their outcomes.
+:class:`Transitions` holds matrix and target, with their errors as properties; :func:`transitions` makes it for a
+kernel, :func:`method_transitions` for a method; :func:`check_chains` is the row for ``stationary`` in
+``certificate.CHECKS``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .expectation import Call, TooLarge, most_runs
-from .posterior_values import freeze
+from .certificate_parts import Explorer, alone, identity, key_of
+from .expectation import Call, most_runs
 from .program import Program
-from .runtime.exact import NotFinite, TooMany, explore
-from .runtime.kernels import Kernel, Setting, Target, joint
-from .runtime.machine import Machine
+from .runtime.kernels import Kernel, Target, joint
 from .runtime.methods import MH, Enumerate, Method
 from .runtime.methods.chains import Chains
 from .runtime.particle import Particle, Status
 from .runtime.population import World
 from .runtime.replay import generate, recording
 from .runtime.result import log_sum_exp
-from .runtime.scheduler import Scheduler, Task
-from .runtime.source import RandomSource, Source, derive
+from .runtime.scheduler import Task
+from .runtime.source import RandomSource, derive
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -54,7 +53,7 @@ class Transitions:
         target: Ï€, float64 [states].
         matrix: K, float64 [states, states]; row x is the law of the next state after x.
         reversible: whether detailed balance is claimed.
-        leaves: how many steps were run.
+        leaves: how many steps were run; what several steps have in common is run once (``certificate_parts.py``).
         outside: the largest probability of a step to what is no state.
         values: what the program returned, in each state.
         margin: where states are more than runs, the largest difference between the law of their runs and the program's.
@@ -164,7 +163,7 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     """The exact transition matrix of a method's step; see :func:`transitions`."""
     import numpy as np
 
-    counted = _Counted(program, call, limit, method)
+    counted = Explorer(program, call, limit, method)
     runs = support(program, call, limit)
     states, masses = _states(counted, method, runs)
     index = {key: i for i, key in enumerate(states)}
@@ -173,7 +172,7 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     for done, (key, state) in enumerate(states.items()):
         counted.part = (done, len(states))
         for log_p, reached in counted.explore(lambda s, k, state=state: method.step(s, state, k)):  # type: ignore[misc]
-            j = index.get(_key(method, reached))
+            j = index.get(identity(reached))
             if j is None:
                 outside = max(outside, math.exp(log_p))
             else:
@@ -185,17 +184,17 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin, values)
 
 
-def _states(counted: _Counted, method: Chains, runs: list[Particle]) -> tuple[dict[Any, Any], dict[Any, float]]:
+def _states(counted: Explorer, method: Chains, runs: list[Particle]) -> tuple[dict[Any, Any], dict[Any, float]]:
     """Every state of positive mass, with its log-mass."""
     states: dict[Any, Any] = {}
     masses: dict[Any, float] = {}
-    lifted = {tuple((s.address, *_exactly(s.value)) for s in method.shared(run)): run for run in runs}
+    lifted = {tuple(identity(step) for step in method.shared(run)): run for run in runs}
     for done, run in enumerate(lifted.values()):
         counted.part = (done, len(lifted))
-        for log_p, found in counted.explore(lambda s, k, run=run: method.lift(s.world, run, k)):  # type: ignore[misc]
+        for log_p, found in counted.explore(lambda s, k, run=run: method.lift(s, run, k)):  # type: ignore[misc]
             if found is not None:
                 state, mass = found
-                key = _key(method, state)
+                key = identity(state)
                 states[key] = state
                 masses[key] = log_sum_exp([masses.get(key, -math.inf), log_p + mass])
     return states, masses
@@ -210,44 +209,6 @@ def _margin(method: Chains, runs: list[Particle], states: dict[Any, Any], pi: np
         key = key_of(method.run_of(state))
         masses[key] = masses.get(key, 0.0) - float(p)
     return max(map(abs, masses.values()), default=0.0)
-
-
-class _Counted:
-    """Runs tasks of one program through all their outcomes, up to a limit in all."""
-
-    def __init__(self, program: Program, call: Call, limit: int, method: Method) -> None:
-        self.program, self.call, self.limit, self.method = program, call, limit, method
-        self.leaves = 0
-        self.part = (0, 1)
-        """How many of how many rows, or runs, have been explored."""
-
-    @property
-    def size(self) -> str:
-        """How many steps there are, as far as can be told."""
-        done, of = self.part
-        about = f", about {float(f'{self.leaves * of / done:.1g}'):,.0f} by what was seen" if done else ""
-        return f"{done:,} of {of:,} states were done{about}"
-
-    def explore(self, task: Callable[[Setting, int], Task[T]]) -> Iterator[tuple[float, T]]:
-        """Each outcome of a task with its log-probability."""
-
-        def run(world: World) -> Task[T]:
-            setting = Setting(recording(world), target=self.method.target)  # type: ignore[attr-defined]
-            return task(setting, derive(world.key, "step"))
-
-        try:
-            for found in explore(lambda s: alone(self.program, self.call, run, s), self.limit - self.leaves):
-                self.leaves += 1
-                yield found
-        except TooMany:
-            raise TooLarge(
-                f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "
-                f"down its transition matrix: {self.size}. Shrink the program (fewer choices, fewer outcomes, shorter "
-                "texts), take fewer particles or raise limit=; else test it by calibrate or geweke",
-                self.method,
-            ) from None
-        except NotFinite as error:
-            raise TooLarge(f"{self.program.name} by {self.method.describe()}: {error}", self.method) from error
 
 
 def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
@@ -280,25 +241,3 @@ def support(program: Program, call: Call, limit: int = 100_000) -> list[Particle
         return found
 
     return alone(program, call, task, RandomSource())
-
-
-def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source: Source) -> T:
-    """Run a task on one problem."""
-    prepare = None if program.pipeline is None else program.prepared(program.pipeline)
-    world = World(program, *call, Machine(source, prepare=prepare), derive(0, "law"))
-    [(_, found)] = Scheduler(1).run([(task(world), source)])
-    return found
-
-
-def key_of(run: Particle) -> Any:
-    """What tells a finished run from others: every choice."""
-    return tuple((c.address, *_exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))
-
-
-def _exactly(value: Any) -> tuple[Any, Any]:
-    """What tells a value from others. Texts that read the same may differ in their tokens."""
-    return freeze(value), getattr(value, "tokens", None)
-
-
-def _key(method: Chains, state: Any) -> Any:
-    return key_of(method.run_of(state)), method.mark(state)

@@ -70,6 +70,10 @@ class ModelMixture(ModelDistribution):
 
         return Dialogue(steps)
 
+    def likeliest(self) -> ModelDistribution:
+        """That of the component with the largest share, since the mixture's own would take all outcomes to find."""
+        return self.components[max(range(len(self.components)), key=self.log_shares.__getitem__)].likeliest()
+
     def score(self, value: Any) -> Request:
         """The request for the log-probability of a value under the whole mixture."""
         for component in self.components:
@@ -92,6 +96,10 @@ class ModelMixture(ModelDistribution):
     def as_drawn(self, value: Any) -> Any:
         """A value from outside as the program would see it."""
         return self.components[0].as_drawn(value)
+
+    def as_proposed(self, value: Any) -> Any:
+        """A value that a proposal drew, as the program would see it."""
+        return self.components[0].as_proposed(value)
 
     def _weighed(self, value: Any, known: dict[int, Completion]) -> Steps:
         """Score a value under every component that has not said yet."""
@@ -123,7 +131,7 @@ def mixture(components: Sequence[Any], weights: Sequence[float] | None = None) -
 
     Raises:
         TypeError: a component is no distribution, or some are of models and some are not.
-        ValueError: there are none, or the weights make no sense.
+        ValueError: there are none, the weights make no sense, or some are texts in other tokens than others.
     """
     if not components:
         raise ValueError("mixture() needs at least one component")
@@ -133,6 +141,9 @@ def mixture(components: Sequence[Any], weights: Sequence[float] | None = None) -
     log_shares = [math.log(w / math.fsum(weights)) for w in weights]
     of_models = [c for c in components if isinstance(c, ModelDistribution)]
     if len(of_models) == len(components):
+        models = {c.lm.model for c in of_models if isinstance(c, TextDistribution)}
+        if len(models) > 1 and len({model.alphabet for model in models}) > 1:
+            raise ValueError("mixture() of texts by several models takes models with the same tokenizer")
         return ModelMixture(of_models, log_shares)
     local = [c for c in map(as_distribution, components) if c is not None]
     if len(local) < len(components):

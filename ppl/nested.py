@@ -67,8 +67,8 @@ def nested(program: Program, method: str | Method = "smc", **options: Any) -> Pr
 
     Worth it where the inner program's evidence is hard to meet by single runs: its own particles resample, and the
     caller's weights vary less. Methods that record or branch (MCMC, ``move=``, guides, enumeration) run it inline.
-    Arguments that the inner program changes are its own copies. Inner particles count in a budget by the tokens and
-    calls that they use, not as particles. Patterns among the options meet whole addresses: ``*/line``, not ``line``.
+    Arguments that the inner program changes are its own copies. Inner particles, their tokens and their calls count in
+    the caller's budget. Patterns among the options meet whole addresses: ``*/line``, not ``line``.
 
     Args:
         program: a ``@program``.
@@ -120,8 +120,9 @@ def posterior_of(
     """The normalised posterior of a finite program over what it returns, exactly: to sample, to observe, to look at.
 
     This is how programs reason about each other: ``observe(posterior_of(listener, word), meaning)`` in a speaker. It is
-    computed on the spot, with model calls in batches of its own; wrap it in ``functools.cache`` where many runs ask
-    for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a number to reckon with.
+    computed on the spot, with model calls in batches of its own that no budget of the caller counts; wrap it in
+    ``functools.cache`` where many runs ask for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a
+    number to reckon with.
 
     Args:
         program: a ``@program`` with finitely many runs on these arguments.

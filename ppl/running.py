@@ -91,14 +91,15 @@ def stream(
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
         for number in asked:
             args, kwargs = problems.calls[number]
-            machine = machines[number] = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare)
+            control = Control(*problems.limits)
+            machine = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare, control)
+            machines[number] = machine
             started[number] = time.perf_counter()
             seed = problems.seeds[number]
             chosen[number] = fresh_seed() if seed is None else seed
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
-            control = Control(*problems.limits)
-            task = controlled(method.run(World(program, args, kwargs, machine, key, told, control)), control)
+            task = controlled(method.run(World(program, args, kwargs, machine, key, told)), control)
             yield task if journals is None else recorded(task, journals(number)), source
 
     for place, population in scheduler.run(tasks()):
@@ -148,13 +149,14 @@ def _machine(
     kwargs: Mapping[str, Any],
     on_error: str,
     prepare: Callable[[Any], Block] | None,
+    control: Control,
 ) -> Machine:
     """The machine of one problem."""
     if not isinstance(proposals, Program):
-        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare)
+        return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare, control=control)
     tally = Tally()
     guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
-    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, guide=guide)
+    return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, control=control, guide=guide)
 
 
 def _result(program: Program, method: Method, population: Population, tally: Tally, seed: int, cost: Cost) -> Result:

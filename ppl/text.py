@@ -54,8 +54,11 @@ class Text(str):
         return self
 
     def tokens_for(self, lm: LM) -> tuple[int, ...] | None:
-        """The token ids if there are any and they are of the model of ``lm``, else ``None``."""
-        return self.tokens if self.tokens and self.lm is not None and self.lm.model is lm.model else None
+        """The token ids if there are any and they stand for the same with ``lm``, else ``None``."""
+        if not self.tokens or self.lm is None:
+            return None
+        mine, other = self.lm.model, lm.model
+        return self.tokens if mine is other or mine.alphabet == other.alphabet else None
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a Text cannot be changed, so its {name} cannot be set")

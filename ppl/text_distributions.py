@@ -94,6 +94,9 @@ class TextDistribution(_OfContext):
             self.context, replace(self.spec, constraint=constraint if known is None else Both(known, constraint))
         )
 
+    def likeliest(self) -> TextDistribution:
+        return TextDistribution(self.context, replace(self.spec, temperature=0.0))
+
     @property
     def base(self) -> TextDistribution | None:
         """The same without its constraint, if it has one."""
@@ -146,6 +149,24 @@ class TextDistribution(_OfContext):
         if not isinstance(value, str) or (isinstance(value, Text) and value.tokens_for(self.lm) is not None):
             return value
         tokens = self._complete(value)
+        return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
+
+    def as_proposed(self, value: str) -> str:
+        """A text that a proposal drew, as one of this model's.
+
+        Raises:
+            ValueError: another model wrote it, in tokens of its own: a string can have several sequences of these, and
+                the proposal told the probability of one.
+        """
+        if not isinstance(value, Text) or value.lm is None or value.lm is self.lm or value.finish is None:
+            return self.as_drawn(value)
+        tokens = value.tokens_for(self.lm)
+        if tokens is None:
+            raise ValueError(
+                f"its proposal is text of {value.lm.name!r}, whose tokens are not those of {self.lm.name!r}, so that "
+                "it can't be corrected exactly: propose with a model that has the same tokenizer, or let both choose "
+                "among the same strings (context.choice)"
+            )
         return Text(str(value), tokens, Ending(self.spec, self.lm.model).of(tokens)[1], self.lm)
 
     def cuts(self, value: str, unit: str) -> Sequence[int]:
@@ -222,6 +243,11 @@ class ChoiceDistribution(_OfContext):
         """The same, renormalised over the options with these places in ``options``."""
         new = ChoiceDistribution.__new__(ChoiceDistribution)
         new.__dict__.update(self.__dict__, among=frozenset(among))
+        return new
+
+    def likeliest(self) -> ChoiceDistribution:
+        new = ChoiceDistribution.__new__(ChoiceDistribution)
+        new.__dict__.update(self.__dict__, temperature=0.0)
         return new
 
     @property

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
-from .engines.base import Completion, Request
-from .engines.requests import Choose, Generate, Score
+from .engines.base import Completion
+from .engines.requests import Choose, Generate, Score, Support
 from .errors import ProgramError
-from .machine import CallRequest, Wait
+from .waiting import CallRequest, Wait
 
 if TYPE_CHECKING:
     from .population import Population
@@ -34,7 +34,8 @@ class Budget:
     Attributes:
         tokens: model tokens generated or scored (``posterior.cost.tokens``).
         calls: rows given to functions by ``call``: rewards, tests, tools.
-        particles: runs that are begun, copies of a run on its way included.
+        particles: runs of the program that are begun, if only to try or to score something, and copies of runs; those
+            of inner populations count too, and those of a program that is nested in it.
         seconds: wall-clock time, looked at before work is begun; what is under way then is finished.
     """
 
@@ -97,6 +98,13 @@ class Control:
         self._started = time.monotonic()
         self._promised: list[float] = [0, 0]  # tokens and calls: used, or reserved for what is under way
         self._reserved: dict[int, tuple[float, int, int]] = {}
+
+    def inside(self) -> Control:
+        """For a population inside this run, such as an inner particle filter's.
+
+        What that uses counts here; its steps are none of this run's, and it is not what there is to hand back.
+        """
+        return _Inside(self)
 
     # --- what methods tell ---
 
@@ -174,7 +182,7 @@ class Control:
         return self.budget.seconds is not None and time.monotonic() - self._started > self.budget.seconds
 
     def _fits(self, wait: Wait) -> bool:
-        tokens, calls = cost = most(wait.request)
+        tokens, calls = cost = most(wait)
         if tokens == math.inf and self.budget.tokens is not None:
             ask = wait.particle.ask
             raise ProgramError(
@@ -190,8 +198,26 @@ class Control:
         return True
 
 
-def most(request: Request) -> tuple[float, int]:
+class _Inside(Control):
+    """See :meth:`Control.inside`."""
+
+    def __init__(self, outer: Control) -> None:
+        super().__init__()
+        self.outer = outer
+
+    def claim(self, particles: int) -> None:
+        self.outer.claim(particles)
+
+    def step(self, population: Population) -> None:
+        self.outer.tick()
+
+    def tick(self) -> None:
+        self.outer.tick()
+
+
+def most(wait: Wait) -> tuple[float, int]:
     """The most tokens and calls that a request can cost."""
+    request = wait.request
     if isinstance(request, CallRequest):
         return 0, 1
     if isinstance(request, Generate):
@@ -200,6 +226,11 @@ def most(request: Request) -> tuple[float, int]:
         return len(request.tokens), 0
     if isinstance(request, Choose):
         return sum(map(len, request.options)), 0
+    if isinstance(request, Support) and request.spec.max_tokens is not None:
+        # Each beginning of a text costs one, and is the beginning of an outcome of its own.
+        words = getattr(getattr(wait.engine, "model", None), "vocab_size", math.inf)
+        beginnings = sum(words**i for i in range(min(request.spec.max_tokens, 64)))
+        return min(beginnings, request.limit * request.spec.max_tokens), 0
     return math.inf, 0
 
 

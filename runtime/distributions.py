@@ -26,6 +26,17 @@ class Distribution(ABC):
         """Every outcome of positive mass with its log-probability, or ``None`` where there are too many to list."""
         return None
 
+    def likeliest(self) -> Distribution:
+        """All mass on the most probable value, among equals the first.
+
+        Raises:
+            NotImplementedError: it is not known which that is.
+        """
+        outcomes = self.support()
+        if not outcomes:
+            raise NotImplementedError
+        return Restricted([max(outcomes, key=lambda outcome: outcome[1])])
+
 
 class Restricted(Distribution):
     """A finite distribution renormalised over some of its outcomes, to draw from instead of it.

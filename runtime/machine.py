@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
+from .budget import Control
 from .dialogue import Dialogue, converse
 from .distributions import Distribution, as_distribution, is_local
 from .engines.base import Completion, ModelDistribution, Request
@@ -50,6 +51,7 @@ class Machine:
         on_error: ``raise`` an exception of the program, or ``kill`` the particle (weight zero) and count it.
         tally: what happened.
         prepare: from a program to its first block, where it is not to run as it was written (see ``compiler/passes``).
+        control: budget and early stop.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class Machine:
     on_error: str = "raise"
     tally: Tally = field(default_factory=Tally)
     prepare: Callable[[Any], Block] | None = None
+    control: Control = field(default_factory=Control)
     used: set[str] = field(default_factory=set)
     """Names and addresses of proposals and fixed sites that some run reached."""
     covered: set[Site] = field(default_factory=set)
@@ -225,9 +228,9 @@ class Machine:
                 self.covered.add(ask.site)
                 check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
-        drawn = as_drawn(prior, value, ask)
+        drawn = as_drawn(prior, value, ask, proposed=True)
         return self.scored(
-            particle, ask, prior, value, lambda log_p: self._drawn(particle, ask, address, drawn, log_p, log_q)
+            particle, ask, prior, drawn, lambda log_p: self._drawn(particle, ask, address, drawn, log_p, log_q)
         )
 
     def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:

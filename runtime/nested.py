@@ -102,7 +102,8 @@ class _Inside:
         self.particle = particle
         self.ask = ask
         self.key = derive(particle.key, particle.scope.prefix, "nested")
-        inner = replace(machine, source=_Quiet(machine.source))  # they share the tally
+        # They share the tally and the budget.
+        inner = replace(machine, source=_Quiet(machine.source), control=machine.control.inside())
         world = World(ask.program, ask.args, ask.kwargs, inner, self.key, scope=particle.scope)
         self.task: Task[Population] = ask.method.run(world)
 

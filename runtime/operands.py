@@ -90,12 +90,12 @@ def scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
         raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
 
 
-def as_drawn(distribution: Any, value: Any, ask: Ask) -> Any:
-    """A value from outside as the program would have got it, had it been drawn."""
+def as_drawn(distribution: Any, value: Any, ask: Ask, proposed: bool = False) -> Any:
+    """A value from outside, or from a proposal, as the program would have got it, had it been drawn."""
     if not isinstance(distribution, ModelDistribution):
         return value
     try:
-        return distribution.as_drawn(value)
+        return distribution.as_proposed(value) if proposed else distribution.as_drawn(value)
     except (TypeError, ValueError) as error:
         raise ProgramError(f"{ask.site.kind} {ask.local_address!r}: {error}", ask.site.span) from error
 

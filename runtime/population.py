@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..compiler.requests import Block
@@ -93,7 +93,6 @@ class World:
         machine: the semantics, the source and the proposals.
         key: everything random in this problem is derived from it.
         report: called with the population at each step, for progress displays.
-        control: budget and early stop.
         scope: the activation that the program runs in, where it is called by another; the outermost by default.
     """
 
@@ -103,8 +102,12 @@ class World:
     machine: Machine
     key: Key
     report: Callable[[Population], None] | None = None
-    control: Control = field(default_factory=Control)
     scope: Scope | None = None
+
+    @property
+    def control(self) -> Control:
+        """Budget and early stop."""
+        return self.machine.control
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,27 @@ class _Invocation:
 def spawn(world: World, n: int) -> Population:
     """n particles at the start of the program."""
     world.control.claim(n)
-    population = Population([begin(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
+    population = Population([_start(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
     world.control.population = population
     return population
 
 
+def inside(world: World, key: Key) -> World:
+    """The same problem for a population inside another's run, which uses that one's budget; see ``Control.inside``."""
+    return replace(world, key=key, report=None, machine=replace(world.machine, control=world.control.inside()))
+
+
 def begin(world: World, key: Key) -> Particle:
-    """A particle at the start of the program."""
+    """A particle at the start of the program.
+
+    Raises:
+        Stopped: the budget has no particle left.
+    """
+    world.control.claim(1)
+    return _start(world, key)
+
+
+def _start(world: World, key: Key) -> Particle:
     args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
     start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
     return Particle(start, (), _activation(world), key)

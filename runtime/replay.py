@@ -273,7 +273,6 @@ def rerun(world: World, old: Particle, policy: Policy, key: Key, stage: Stage = 
         key: what new draws are derived from.
         stage: how far to run.
     """
-    world.control.claim(1)
     particle = begin(world, key)
     follow = particle.follow = Follow(steps_of(old), policy)
     yield from stage(world, particle)

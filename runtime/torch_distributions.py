@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .distributions import Distribution
+from .distributions import Distribution, Restricted
 from .known import finite, known
 from .source import Key, Source
 
@@ -61,6 +61,14 @@ class Torch(Distribution):
         if table is None:
             return None
         return [(v, w) for v, w in zip(*table, strict=True) if w > -math.inf]
+
+    def likeliest(self) -> Distribution:
+        if self._table() is not None:
+            return super().likeliest()
+        mode = self.inner.mode
+        if not bool(torch.as_tensor(mode).isfinite().all()):
+            raise NotImplementedError
+        return Restricted([(mode, 0.0)])
 
     def _table(self) -> tuple[torch.Tensor, list[float]] | None:
         """Every outcome and its log-probability, if they can be listed."""

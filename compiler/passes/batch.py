@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import ir, rewrite
 from ..facts import EVIDENCE, Facts
 from .base import Condition, Info, Level, Pass, Remark
-from .moving import MOVING, Crossing, climb, described, effects_of, raised
+from .climbing import Climb, Row, climb
+from .moving import MOVING, TELLS, Crossing, described, effects_of, heeding
 
 
+@heeding(lambda facts, mover: TELLS if isinstance(mover, ir.Effect) and mover.site.kind not in EVIDENCE else 0)
 def evidence_first(step: Crossing) -> str | None:
     """What costs a model call does not move up past evidence: a run that is to die should do so before."""
     if step.effect.site.kind in EVIDENCE or not any(e.site.kind in EVIDENCE for e in effects_of(step.node)):
@@ -42,44 +44,46 @@ class BatchCalls(Pass):
         return rewrite.with_body(program, body), remarks
 
     def _region(self, region: ir.Region, facts: Facts, remarks: list[Remark]) -> ir.Region:
-        nodes, place = list(region.nodes), 0
-        while place < len(nodes):
-            first = nodes[place]
-            if isinstance(first, ir.Effect) and waits(first, facts):
-                nodes, members = self._collect(nodes, first, facts, remarks)
-                if len(members) > 1:
-                    place = nodes.index(first)
-                    nodes[place : place + len(members)] = [self.gathered(members)]
-                    others = ", ".join(described(member) for member in members[1:])
-                    remarks.append(self.applied(first.span, f"{described(first)} is asked for together with {others}"))
-            place += 1
-        return rewrite.with_nodes(region, nodes)
+        waiting = [node for node in region.nodes if isinstance(node, ir.Effect) and waits(node, facts)]
+        if len(waiting) < 2:
+            return region
+        row = Row(region.nodes, facts)
+        groups: dict[ir.Node, list[ir.Effect]] = {}  # what is asked for together, by the first of it
+        for effect in waiting:
+            found = climb(row, effect, self.conditions)
+            first = next((node for node in reversed(found.crossed) if node in groups), None)
+            if first is None:
+                groups[effect] = [effect]
+                remarks += self._apart(effect, found, groups, row)
+                continue
+            row.put(found.moving[:-1], row.nodes.index(first))
+            row.put([effect], row.nodes.index(groups[first][-1]) + 1)
+            groups[first].append(effect)
+        for first, members in groups.items():
+            if len(members) > 1:
+                place = row.nodes.index(first)
+                row.nodes[place : place + len(members)] = [self.gathered(members)]
+                others = ", ".join(map(described, members[1:]))
+                remarks.append(self.applied(first.span, f"{described(members[0])} is asked for together with {others}"))
+        return rewrite.with_nodes(region, row.nodes)
 
     def gathered(self, members: Sequence[ir.Effect]) -> ir.Node:
         """The request for all of them."""
         return ir.Gather(span=members[0].span, provenance=(self.name,), effects=tuple(members))
 
-    def _collect(
-        self, nodes: list[ir.Node], first: ir.Effect, facts: Facts, remarks: list[Remark]
-    ) -> tuple[list[ir.Node], list[ir.Effect]]:
-        """Move up to ``first`` what can be asked for with it: all nodes, and the effects that now stand in a row."""
-        members = [first]
-        for node in nodes[nodes.index(first) + 1 :]:
-            if not isinstance(node, ir.Effect) or not waits(node, facts):
-                continue
-            found = climb(nodes, nodes.index(node), self.conditions, facts)
-            if first in found.crossed:
-                nodes = raised(nodes, found.moving[:-1], first)
-                nodes.remove(node)
-                nodes.insert(nodes.index(members[-1]) + 1, node)
-                members.append(node)
-            elif found.reason is not None and found.blocker is not None and found.blocker is not first:
-                where = f"because of line {found.blocker.span.line}"
-                what = f"{described(node)} is not asked for together with {described(first)}"
-                remarks.append(self.missed(node.span, f"{what}, {where}: {found.reason}"))
-                if node.site.kind not in EVIDENCE:
-                    break  # what stops it stops those after it, as a rule, and one remark is enough
-        return nodes, members
+    def _apart(
+        self, effect: ir.Effect, found: Climb, groups: Mapping[ir.Node, Sequence[ir.Effect]], row: Row
+    ) -> list[Remark]:
+        """Why an effect is asked for by itself, if it is not simply for needing what was asked for before."""
+        if found.blocker is None or found.reason is None:
+            return []
+        above = row.nodes[: row.nodes.index(found.blocker)]
+        missed = next((node for node in reversed(above) if node in groups), None)
+        if missed is None:
+            return []
+        where = f"because of line {found.blocker.span.line}"
+        what = f"{described(effect)} is not asked for together with {described(groups[missed][0])}"
+        return [self.missed(effect.span, f"{what}, {where}: {found.reason}")]
 
 
 def waits(effect: ir.Effect, facts: Facts) -> bool:

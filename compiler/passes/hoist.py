@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from .. import ir, rewrite
 from ..facts import EVIDENCE
 from .base import Condition, Info, Level, Pass, Remark
-from .moving import MOVING, climb, described, effects_of, raised
+from .climbing import Row, climb
+from .moving import MOVING, described, effects_of
 
 WORK = ("sample", "call", "program")
 """What is worth weighing a run before: random choices and calls, which cost, and may be of a run that is to die."""
@@ -33,27 +34,30 @@ class HoistEvidence(Pass):
         return rewrite.with_body(program, body), remarks
 
     def _region(self, region: ir.Region, info: Info, remarks: list[Remark]) -> ir.Region:
-        nodes = list(region.nodes)
-        for node in region.nodes:
-            if isinstance(node, ir.Effect) and node.site.kind in EVIDENCE:
-                nodes = self._hoisted(nodes, node, info, remarks)
-        return rewrite.with_nodes(region, nodes)
+        evidence = [node for node in region.nodes if isinstance(node, ir.Effect) and node.site.kind in EVIDENCE]
+        if not evidence:
+            return region
+        row = Row(region.nodes, info.facts)
+        moved: set[ir.Node] = set()
+        for effect in evidence:
+            moved.update(self._hoisted(row, effect, remarks))
+        return rewrite.with_nodes(region, [rewrite.marked(n, self.name) if n in moved else n for n in row.nodes])
 
-    def _hoisted(self, nodes: list[ir.Node], effect: ir.Effect, info: Info, remarks: list[Remark]) -> list[ir.Node]:
-        """``nodes`` with one piece of evidence moved up as far as it goes."""
-        found = climb(nodes, nodes.index(effect), self.conditions, info.facts)
+    def _hoisted(self, row: Row, effect: ir.Effect, remarks: list[Remark]) -> tuple[ir.Node, ...]:
+        """Move one piece of evidence up as far as it goes; gives what moved."""
+        found = climb(row, effect, self.conditions)
         saved = [node for node in found.crossed if _work(node)]
         if found.reason is not None and found.blocker is not None:
-            above = nodes[: nodes.index(found.blocker) + 1]
+            above = row.nodes[: row.nodes.index(found.blocker) + 1]
             if any(_work(node) for node in above):
                 line = found.blocker.span.line
                 remarks.append(self.missed(effect.span, f"{described(effect)} stays below line {line}: {found.reason}"))
         if not saved:
-            return nodes
+            return ()
         past = [described(e) for node in reversed(saved) for e in effects_of(node) if e.site.kind in WORK]
         remarks.append(self.applied(effect.span, f"moved {described(effect)} up past {_listed(past)}"))
-        new = raised(nodes, found.moving, saved[-1])
-        return [rewrite.marked(node, self.name) if node in found.moving else node for node in new]
+        row.put(found.moving, row.nodes.index(saved[-1]))
+        return found.moving
 
 
 def _work(node: ir.Node) -> bool:

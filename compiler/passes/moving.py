@@ -1,15 +1,15 @@
-"""Moving an effect up within its region, together with the statements that only compute its operands."""
+"""When an effect may move up past a node, together with the statements that only compute its operands."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import ir
-from ..containers import may_swap
-from ..facts import Facts, remembered
-from ..purity import Touch
+from ..containers import may_swap, outward
+from ..facts import EVIDENCE, Facts, remembered
+from ..purity import Touch, conflict
 from .base import Condition
 
 
@@ -35,9 +35,48 @@ class Crossing:
         return last
 
 
+# --- what conditions look at ------------------------------------------------------------------------------------------
+
+LEAVES, GUARDS, HINTS, TELLS, FILLS, DEFINES = (1 << n for n in range(6))
+"""What a node may have, as bits: control may leave there; it may rule a run out, holds a twist or a barrier, holds
+evidence, fills a container; and, seen from what moves, it defines what that needs."""
+TOUCHES = {touch: 1 << 6 + touch for touch in Touch}
+"""And what it may do to objects that others hold."""
+ANYTHING = -1
+
+Heed = Callable[[Facts, ir.Node], int]
+HEEDS: dict[Condition, Heed] = {}
+"""For a condition: the bits that it looks for when a given node is among what moves. A node without them is crossed
+without asking it. A condition that is not listed is asked at every node."""
+
+
+def heeding(bits: int | Heed) -> Callable[[Condition], Condition]:
+    """Say which bits a condition looks for (a decorator)."""
+
+    def declared(condition: Condition) -> Condition:
+        HEEDS[condition] = bits if callable(bits) else lambda facts, node: bits
+        return condition
+
+    return declared
+
+
+@remembered
+def traits(facts: Facts, node: ir.Node) -> int:
+    """All bits of a node but ``DEFINES``."""
+    kinds = {effect.site.kind for effect in effects_of(node)}
+    touch, filled = outward(facts, node)
+    found = TOUCHES[touch] | (FILLS if filled else 0) | (LEAVES if node.regions and facts.leaves(node) else 0)
+    if kinds:
+        found |= HINTS if kinds & {"twist", "barrier"} else 0
+        found |= TELLS if not kinds.isdisjoint(EVIDENCE) else 0
+        found |= GUARDS if guards(node, facts) else 0
+    return found
+
+
 # --- side-conditions --------------------------------------------------------------------------------------------------
 
 
+@heeding(DEFINES)
 def operands_defined(step: Crossing) -> str | None:
     """What it uses is defined further up."""
     used = {value for node in step.moving for value in node.uses}
@@ -45,11 +84,19 @@ def operands_defined(step: Crossing) -> str | None:
     return f"it needs {_shown(found[0])}, which is defined there" if found else None
 
 
+@heeding(LEAVES)
 def no_exit_crossed(step: Crossing) -> str | None:
     """Control can't leave in between: a run that returns, breaks or continues earlier never reaches the effect."""
     return "control may leave there before it is reached" if step.facts.leaves(step.node) else None
 
 
+def _touching(facts: Facts, mover: ir.Node) -> int:
+    touch, filled = outward(facts, mover)
+    against = (bit for other, bit in TOUCHES.items() if conflict(other, touch))
+    return ANYTHING if filled else sum(against, FILLS)
+
+
+@heeding(_touching)
 def objects_unchanged(step: Crossing) -> str | None:
     """Neither side changes an object that the other looks at, as far as can be told."""
     if may_swap(step.node, step.moving, step.facts):
@@ -57,6 +104,7 @@ def objects_unchanged(step: Crossing) -> str | None:
     return "that may change an object which it looks at, or the other way round"
 
 
+@heeding(lambda facts, mover: GUARDS if isinstance(mover, ir.Py) and not facts.total(mover) else 0)
 def fails_no_earlier(step: Crossing) -> str | None:
     """A statement that may raise an exception does not come to run where evidence had ruled the run out before.
 
@@ -68,9 +116,10 @@ def fails_no_earlier(step: Crossing) -> str | None:
     unsafe = [node for node in step.moving if isinstance(node, ir.Py) and not step.facts.total(node)]
     if not unsafe:
         return None
-    return f"it may rule the run out, and {_code(step.facts, unsafe[0])} might then fail where it did not"
+    return f"it may rule the run out, and {shown_code(step.facts, unsafe[0])} might then fail where it did not"
 
 
+@heeding(HINTS)
 def hints_respected(step: Crossing) -> str | None:
     """No twist or barrier in between: with those the author says where the population is weighed."""
     kinds = {effect.site.kind for effect in effects_of(step.node)} & {"twist", "barrier"}
@@ -105,56 +154,7 @@ def _guards(facts: Facts, effect: ir.Effect) -> bool:
     return values is None or not all(isinstance(v, int | float) and 0 < v < 1 for v in values)
 
 
-# --- moving -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Climb:
-    """How far an effect can move up.
-
-    Attributes:
-        moving: what moves with it, itself last.
-        crossed: what it can go past, nearest first.
-        blocker: what it can't go past; ``None`` at the top of the region.
-        reason: why not; ``None`` if only because its operands are defined there.
-    """
-
-    moving: tuple[ir.Node, ...]
-    crossed: tuple[ir.Node, ...]
-    blocker: ir.Node | None = None
-    reason: str | None = None
-
-
-def climb(nodes: Sequence[ir.Node], place: int, conditions: Sequence[Condition], facts: Facts) -> Climb:
-    """How far the effect at ``nodes[place]`` can move up.
-
-    Statements that compute its operands move with it, if they do nothing else.
-    """
-    moving: tuple[ir.Node, ...] = (nodes[place],)
-    crossed: list[ir.Node] = []
-    for node in reversed(nodes[:place]):
-        needed = operands_defined(Crossing(node, moving, facts))
-        if needed is not None and isinstance(node, ir.Py):
-            if facts.movable(node):
-                moving = (node, *moving)
-                continue
-            if facts.touch(node) is Touch.WRITE and operands_defined in conditions:
-                unknown = f"it needs {_code(facts, node)}, of which the compiler does not know that it changes nothing"
-                return Climb(moving, tuple(crossed), node, unknown)
-        step = Crossing(node, moving, facts)
-        for condition in conditions:
-            reason = condition(step)
-            if reason is not None:
-                return Climb(moving, tuple(crossed), node, None if condition is operands_defined else reason)
-        crossed.append(node)
-    return Climb(moving, tuple(crossed))
-
-
-def raised(nodes: Sequence[ir.Node], moving: Sequence[ir.Node], above: ir.Node) -> list[ir.Node]:
-    """``nodes`` with those of ``moving`` that stand below ``above`` put right above it."""
-    top = nodes.index(above)
-    below = [node for node in nodes[top:] if node in moving]
-    return [*nodes[:top], *below, *(node for node in nodes[top:] if node not in moving)]
+# --- in words ---------------------------------------------------------------------------------------------------------
 
 
 def effects_of(node: ir.Node) -> list[ir.Effect]:
@@ -177,7 +177,8 @@ def _shown(value: ir.Value) -> str:
 
 
 @remembered
-def _code(facts: Facts, node: ir.Py) -> str:
+def shown_code(facts: Facts, node: ir.Py) -> str:
+    """A statement as remarks show it, shortened."""
     text = ast.unparse(node.code)
     text = text.split(" = ", 1)[1] if text.startswith("·") and " = " in text else text
     return f"`{text if len(text) <= 40 else text[:37] + '...'}`"

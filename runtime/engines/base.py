@@ -128,6 +128,14 @@ class ModelDistribution(ABC):
             raise ValueError(f"{type(self).__name__} can't be continued after {count} tokens")
         return self
 
+    def likeliest(self) -> ModelDistribution:
+        """All mass on the most probable value; for text, on the most probable token each time.
+
+        Raises:
+            NotImplementedError: it is not known which that is.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def draw(self, key: Key) -> Request:
         """The request whose completion carries a value drawn from this distribution and its log-probability."""
@@ -159,6 +167,14 @@ class ModelDistribution(ABC):
             ValueError: as for :meth:`score`.
         """
         return value
+
+    def as_proposed(self, value: Any) -> Any:
+        """As :meth:`as_drawn`, for a value that a proposal drew and weighed.
+
+        Raises:
+            ValueError: what the proposal weighed is not what this distribution would.
+        """
+        return self.as_drawn(value)
 
 
 class RequestError(ValueError):

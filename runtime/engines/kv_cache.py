@@ -63,11 +63,11 @@ class Step:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer, [slots, capacity, heads, head_dim].
+    """Keys and values of one layer, [slots, heads, capacity, head_dim].
 
-    Positions come before heads, so that one token's entry, and a path's, is one stretch of memory; attention gets a
-    transposed view. Layers with a sliding window keep the whole path too, because a path may fork anywhere: the mask
-    hides what is outside of the window.
+    Heads come before positions, so that what one head reads of neighbouring slots is a batch of matrices as it lies.
+    Layers with a sliding window keep the whole path too, because a path may fork anywhere: the mask hides what is
+    outside of the window.
     """
 
     is_sliding = False
@@ -84,8 +84,8 @@ class SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros: never-written memory could hold NaN, which a mask does not stop (0 * NaN is NaN)."""
         slots, capacity = self.shape
-        self.keys = key_states.new_zeros(slots, capacity, key_states.shape[1], key_states.shape[3])
-        self.values = value_states.new_zeros(slots, capacity, value_states.shape[1], value_states.shape[3])
+        self.keys = key_states.new_zeros(slots, key_states.shape[1], capacity, key_states.shape[3])
+        self.values = value_states.new_zeros(slots, value_states.shape[1], capacity, value_states.shape[3])
         self.is_initialized = True
 
     def update(
@@ -117,12 +117,10 @@ class SlotLayer(CacheLayerMixin):
         tokens = new.transpose(1, 2).flatten(0, 1)
         if step.real is not None:
             tokens = tokens.index_select(0, step.real)
-        store.index_put_((step.write_slots, step.write_positions), tokens)
+        store.transpose(1, 2).index_put_((step.write_slots, step.write_positions), tokens)
         if step.first is None:
-            read = store[:, : step.used].index_select(0, step.slots)
-        else:
-            read = store[step.first : step.first + step.slots.shape[0], : step.used]
-        return read.transpose(1, 2)
+            return store[:, :, : step.used].index_select(0, step.slots)
+        return store[step.first : step.first + step.slots.shape[0], :, : step.used]
 
     def stem(self, group: Group) -> tuple[Tensor, Tensor]:
         """What the rows of a group share: keys and values [heads, length, head_dim]."""
@@ -132,7 +130,7 @@ class SlotLayer(CacheLayerMixin):
     def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
         """Copy a path to a place of its own: the first ``length`` positions of a slot, after those of ``below``."""
         assert self.keys is not None and self.values is not None
-        parts = [store[slot, :length].transpose(0, 1) for store in (self.keys, self.values)]
+        parts = [store[slot, :, :length] for store in (self.keys, self.values)]
         if below is not None:
             parts = [
                 torch.cat((old[:, : below[1]], new), 1) for old, new in zip(self.stems[below[0]], parts, strict=True)
@@ -161,19 +159,20 @@ class SlotLayer(CacheLayerMixin):
             self.values = self._resized(self.values, keep)
 
     def _resized(self, old: Tensor, keep: Sequence[int] | None) -> Tensor:
-        new = old.new_zeros(*self.shape, *old.shape[2:])
-        rows, positions = min(self.shape[0], old.shape[0]), min(self.shape[1], old.shape[1])
+        slots, capacity = self.shape
+        new = old.new_zeros(slots, old.shape[1], capacity, old.shape[3])
+        rows, positions = min(slots, old.shape[0]), min(capacity, old.shape[2])
         if keep is None:
-            new[:rows, :positions] = old[:rows, :positions]
+            new[:rows, :, :positions] = old[:rows, :, :positions]
         elif keep:
-            new[: len(keep), :positions] = old[list(keep), :positions]
+            new[: len(keep), :, :positions] = old[list(keep), :, :positions]
         return new
 
     def copy(self, source: Tensor, target: Tensor, length: int) -> None:
         """Copy the first ``length`` positions of the slots ``source`` [n] into the slots ``target`` [n]."""
         for store in (self.keys, self.values):
             assert store is not None
-            part = store[:, :length]
+            part = store[:, :, :length]
             part.index_copy_(0, target.to(store.device), part.index_select(0, source.to(store.device)))
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -215,7 +214,7 @@ class SlotCache(Cache):
     def measure(self) -> None:
         """Set ``position_bytes`` from the tensors of a forward pass."""
         stores = [store for layer in self.slot_layers for store in (layer.keys, layer.values) if store is not None]
-        self.position_bytes = sum(store.shape[2] * store.shape[3] * store.element_size() for store in stores)
+        self.position_bytes = sum(store.shape[1] * store.shape[3] * store.element_size() for store in stores)
 
     def resize(self, slots: int, capacity: int, keep: Sequence[int] | None = None) -> None:
         """Change the number of slots and their capacity, layer by layer so that only one layer exists twice.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +14,6 @@ from .prefix import Prefix
 
 if TYPE_CHECKING:
     from .kv_slots import Slot
-
-_SPANS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-"""Kinds of attention that see a part of the path, and the setting that says how large a part."""
 
 
 @dataclass
@@ -121,8 +118,9 @@ class Batch:
         step: where keys and values are read and written.
         wanted: indices among rows * q of the tokens whose logits are wanted, or ``None`` for all of them.
         nodes: the nodes those logits belong to, in order.
-        longest: the most positions of a path.
         size: the number of real tokens.
+        longest: the most positions of a path.
+        level: whether each row is one token that sees all that is read of its slot.
     """
 
     tokens: Tensor
@@ -133,6 +131,7 @@ class Batch:
     nodes: list[Prefix]
     size: int
     longest: int
+    level: bool
 
 
 def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, device: torch.device) -> Batch:
@@ -144,135 +143,70 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         bos: the token of the root, if it has one.
         device: where the model takes its input.
     """
-    width = max(len(row.nodes) for row in rows)
-    tokens: list[list[int]] = []
-    positions: list[list[int]] = []
-    slots: list[int] = []
+    n, width = len(rows), max(len(row.nodes) for row in rows)
+    slots, shifts, groups = _places(rows)
+    ids: list[int] = []
+    positions: list[int] = []
+    real: list[int] = []
     keep: list[int] = []
     nodes: list[Prefix] = []
-    size = 0
     for index, row in enumerate(rows):
-        assert row.slot is not None
-        slots.append(row.slot.index)
         length = len(row.nodes)
-        size += length
-        padding = width - length
-        ids = [node.token if node.parent is not None or bos is None else bos for node in row.nodes]
-        tokens.append(ids + [0] * padding)
-        positions.append([*range(row.start, row.start + length), *[row.start + length - 1] * padding])
-        for column, node in enumerate(row.nodes):
+        end, padding, before = row.start + length, width - length, index * width
+        ids += [node.token if node.parent is not None or bos is None else bos for node in row.nodes]
+        ids += [0] * padding
+        positions += [*range(row.start, end), *[end - 1] * padding]
+        real += range(before, before + length)
+        for column, node in enumerate(row.nodes, before):
             if node in wanted:
-                keep.append(index * width + column)
+                keep.append(column)
                 nodes.append(node)
-    first = slots[0] if slots == list(range(slots[0], slots[0] + len(slots))) else None
-    shifts = [row.slot.shift for row in rows if row.slot is not None]
-    used = max(row.start + len(row.nodes) - shift for row, shift in zip(rows, shifts, strict=True))
-    # All indices in one tensor: a decoding step should cost a GPU one transfer.
-    table = torch.tensor(
-        [[slot, shift, *ids, *at] for slot, shift, ids, at in zip(slots, shifts, tokens, positions, strict=True)],
-        device=device,
+    padded = len(real) < n * width
+    ends = [row.start + len(row.nodes) - shift for row, shift in zip(rows, shifts, strict=True)]
+    some = [] if len(keep) == n * width else keep or [0]
+    # All indices in one tensor: a forward pass costs a GPU one transfer.
+    lists = [slots, shifts, ids, positions, real if padded else [], some, *groups.values()]
+    table = torch.tensor([number for numbers in lists for number in numbers], device=device)
+    slots_at, shifts_at, ids_at, at, real_at, wanted_at, *groups_at = table.split([len(numbers) for numbers in lists])
+    at = at.view(n, width)
+    every = slots_at[:, None].expand(n, width).flatten()
+    inside = (at - shifts_at[:, None]).flatten()
+    if padded:
+        every, inside = every[real_at], inside[real_at]
+    # A group of all rows needs no index.
+    members = [rows_at if len(rows_at) < n else None for rows_at in groups_at]
+    step = Step(
+        slots_at,
+        slots[0] if slots == list(range(slots[0], slots[0] + n)) else None,
+        max(ends),
+        every,
+        inside,
+        real_at if padded else None,
+        [Group(stem, length, some_rows) for (stem, length), some_rows in zip(groups, members, strict=True)],
     )
-    rows_at, shifts_at = table[:, 0], table[:, 1]
-    token_ids, positions_at = table[:, 2 : width + 2], table[:, width + 2 :]
-    every, flat = rows_at, (positions_at - shifts_at[:, None]).flatten()
-    real = None
-    if width > 1:
-        every = rows_at.repeat_interleave(width)
-        if size < width * len(rows):
-            lengths = torch.tensor([len(row.nodes) for row in rows], device=device)
-            real = (torch.arange(width, device=device) < lengths[:, None]).flatten().nonzero()[:, 0]
-            every, flat = every[real], flat[real]
-    step = Step(rows_at, first, used, every, flat, real, _groups(rows, device))
-    all_wanted = len(keep) == width * len(rows)
     return Batch(
-        token_ids,
-        positions_at,
+        ids_at.view(n, width),
+        at,
         shifts_at if any(shifts) else None,
         step,
-        None if all_wanted else torch.tensor(keep or [0], device=device),
+        wanted_at if some else None,
         nodes,
-        size,
+        len(real),
         max(row.start + len(row.nodes) for row in rows),
+        width == 1 and min(ends) == max(ends),
     )
 
 
-def _groups(rows: Sequence[Row], device: torch.device) -> list[Group]:
-    """The rows that go on from stems, by stem and place in it."""
-    found: dict[tuple[int, int], list[int]] = {}
+def _places(rows: Sequence[Row]) -> tuple[list[int], list[int], dict[tuple[int, int], list[int]]]:
+    """The slot of each row, where its slot begins in its path, and the rows of each stem and place in it."""
+    slots: list[int] = []
+    shifts: list[int] = []
+    groups: dict[tuple[int, int], list[int]] = {}
     for index, row in enumerate(rows):
-        if row.slot is not None and row.slot.stem is not None:
-            found.setdefault((row.slot.stem.index, row.slot.shift), []).append(index)
-    return [
-        Group(stem, length, None if len(at) == len(rows) else torch.tensor(at, device=device))
-        for (stem, length), at in found.items()
-    ]
-
-
-def mask_kinds(config: Any) -> dict[str, int | None] | None:
-    """The kinds of attention among a model's layers, each with its span, or ``None`` if some layer is not attention."""
-    if "local" in (getattr(config, "attention_layers", None) or ()):
-        # GPT-Neo's local layers take their window from the shape of the mask, which says nothing of ragged rows.
-        return None
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        spans = {kind: getattr(config, name, None) for kind, name in _SPANS.items()}
-        kinds = [next((kind for kind, span in spans.items() if span is not None), "full_attention")]
-    if not set(kinds) <= {"full_attention", *_SPANS}:
-        return None
-    return {kind: getattr(config, _SPANS[kind]) if kind in _SPANS else None for kind in dict.fromkeys(kinds)}
-
-
-def layer_kinds(config: Any, kinds: Iterable[str]) -> list[str]:
-    """The kind of attention of each layer, given what :func:`mask_kinds` found."""
-    return getattr(config, "layer_types", None) or [next(iter(kinds))] * int(config.num_hidden_layers)
-
-
-def stem_masks(kind: str, span: int | None, batch: Batch, dtype: torch.dtype) -> list[Tensor | None]:
-    """For each group, which positions of its stem the rows see: ``None`` for all.
-
-    Args:
-        kind, span: as for :func:`build_mask`.
-        batch: the forward pass.
-        dtype: of the masks.
-
-    Returns:
-        Additive masks [rows of the group, 1, q, length].
-    """
-    # Positions in a chunk or window that reaches back to the path's start see the whole stem.
-    if span is None or batch.longest <= span:
-        return [None] * len(batch.step.groups)
-    masks: list[Tensor | None] = []
-    for group in batch.step.groups:
-        positions = batch.positions if group.rows is None else batch.positions[group.rows]
-        masks.append(build_mask(kind, span, positions, group.length, dtype))
-    return masks
-
-
-def build_mask(
-    kind: str, span: int | None, positions: Tensor, used: int, dtype: torch.dtype, shifts: Tensor | None = None
-) -> Tensor:
-    """The additive attention mask of ragged rows.
-
-    Args:
-        kind: "full_attention", "sliding_attention" or "chunked_attention".
-        span: the window of a sliding kind, the chunk length of a chunked one.
-        positions: the position of each query [rows, q].
-        used: how many cached positions are read.
-        dtype: the dtype the model computes in, which attention kernels want of a mask.
-        shifts: the position of the first that is read, for each row [rows]; by default 0.
-
-    Returns:
-        A mask [rows, 1, q, used], 0 where a query sees a position and the lowest number elsewhere. Each query sees
-        at least itself.
-    """
-    query = positions[:, None, :, None]
-    key = torch.arange(used, device=positions.device)
-    if shifts is not None:
-        key = key + shifts[:, None, None, None]
-    hidden = key > query
-    if kind == "sliding_attention" and span is not None:
-        hidden |= key <= query - span
-    elif kind == "chunked_attention" and span is not None:
-        hidden |= key // span != query // span
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
-    return mask.masked_fill_(hidden, torch.finfo(dtype).min)
+        slot = row.slot
+        assert slot is not None
+        slots.append(slot.index)
+        shifts.append(slot.shift)
+        if slot.stem is not None:
+            groups.setdefault((slot.stem.index, slot.shift), []).append(index)
+    return slots, shifts, groups

@@ -59,7 +59,7 @@ def load_transformers(
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
     alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
     tokenizer = None if alone else AutoTokenizer.from_pretrained(name)
-    return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch)
+    return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch, own=True)
 
 
 @contextmanager

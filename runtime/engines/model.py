@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from .prefix import Prefix
@@ -92,6 +93,18 @@ class LanguageModel(ABC):
     vocab_size: int
     eos_tokens: frozenset[int]
     usage: Usage
+    _alphabet: bytes | None = None
+
+    @property
+    def alphabet(self) -> bytes:
+        """A digest of what the token ids stand for: models that agree in it can read each other's tokens."""
+        if self._alphabet is None:
+            digest = blake2b(repr((self.vocab_size, sorted(self.eos_tokens))).encode(), digest_size=16)
+            for token in range(self.vocab_size):
+                name = self.decode_bytes(token)
+                digest.update(len(name).to_bytes(4, "little") + name)
+            self._alphabet = digest.digest()
+        return self._alphabet
 
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Any causal language model of the ``transformers`` library as a :class:`LogitModel`, with every prefix computed once.
 
 Keys and values live in slots (``kv_slots``, ``kv_cache``): a path that goes on extends its slot in place, a fork
-copies one. Which rows to compute, and in which batches, is planned per call (``kv_plan``).
+copies one. Which rows to compute, and in which batches, is planned per call (``kv_plan``). A pass goes through the
+model's own modules (``kv_modules``), or, where their kind is known, through a shorter way (``kv_decoder``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import kv_attention
+from . import kv_modules
 from .kv_cache import SlotCache
+from .kv_decoder import Decoder, why_not
 from .kv_logits import RecentLogits, gather
-from .kv_plan import Batch, Row, build_batch, build_mask, choose_batch, layer_kinds, mask_kinds, plan_rows, stem_masks
+from .kv_masks import kinds_of
+from .kv_modules import Modules
+from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
 from .kv_slots import Slots
 from .kv_stems import WORTH
 from .kv_text import Tokens
+from .kv_trial import POSITIONS, why_wrong
 from .memory import is_out_of_memory
 from .model import CacheInfo, LogitModel, Usage
 from .prefix import Prefix
@@ -36,7 +41,7 @@ _LONGEST_ROW = 2048
 class TransformersModel(LogitModel):
     """A ``transformers`` causal language model.
 
-    One instance serves one thread at a time.
+    One instance serves one thread at a time. Whoever changes the model's weights calls :meth:`clear_cache` afterwards.
 
     Attributes:
         model: the ``transformers`` model, in evaluation mode.
@@ -55,16 +60,19 @@ class TransformersModel(LogitModel):
         cache_bytes: int | None = None,
         logits_bytes: int = 64 << 20,
         max_batch: int = 256,
+        own: bool = False,
     ) -> None:
         """Wrap a loaded model.
 
         Args:
-            model: a causal language model; it is put in evaluation mode, its weights are not touched.
+            model: a causal language model; it is put in evaluation mode, its weights are not changed.
             tokenizer: its tokenizer; optional if nothing is encoded or decoded.
             bos: the id that precedes every path; by default the one that ``tokenizer`` puts before every text.
             cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
             logits_bytes: memory for recently computed logits.
             max_batch: the most rows of a forward pass.
+            own: whether nobody else uses ``model``. The fastest way of computing joins weights: in copies, where the
+                layers take up to 1 GiB; those of larger models only if they may be joined where they are.
         """
         self.model = model.eval()
         if model.config._attn_implementation not in ("eager", "sdpa"):
@@ -85,17 +93,15 @@ class TransformersModel(LogitModel):
             cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else DEFAULT_CACHE_BYTES
         self._slots = Slots(SlotCache(int(self._config.num_hidden_layers)), self._offset, cache_bytes)
         self._recent = RecentLogits(logits_bytes)
-        self._extra = {"return_dict": True, "use_cache": True}
-        self._masks = mask_kinds(self._config)
-        self._layers = [] if self._masks is None else layer_kinds(self._config, self._masks)
         self.root = Prefix()
         self.usage = Usage()
         head = model.get_output_embeddings()
         self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
-        self._unshared = self._why_unshared()
-        problem = self._why_uncached() if self._unshared else ""
-        self._cached = not problem
+        self._kinds = kinds_of(self._config)
+        self._pass: Decoder | Modules | None = None
+        self._remarks: list[str] = []
+        problem = self._choose_pass(own)
         if problem:
             warnings.warn(
                 f"{type(model).__name__} does not work with cached positions of ragged rows ({problem}); "
@@ -122,7 +128,7 @@ class TransformersModel(LogitModel):
                 found[node] = recent
         with torch.inference_mode():
             while pending:
-                computed, block = self._compute(pending) if self._cached else self._compute_whole(pending)
+                computed, block = self._compute(pending) if self._pass is not None else self._compute_whole(pending)
                 self._recent.add(computed, block)
                 for row, node in enumerate(computed):
                     found[node] = (block, row)
@@ -158,8 +164,8 @@ class TransformersModel(LogitModel):
         size = self.size
         scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
         dtype = str(self._dtype).removeprefix("torch.")
-        shared = f"; common beginnings are read for each context ({self._unshared})" if self._unshared else ""
-        return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{shared}"
+        remarks = "".join(f"; {remark}" for remark in self._remarks)
+        return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{remarks}"
 
     def cache_info(self) -> CacheInfo:
         """What is cached now."""
@@ -175,9 +181,11 @@ class TransformersModel(LogitModel):
         )
 
     def clear_cache(self) -> None:
-        """Free all cached keys, values and logits; they are computed again when needed."""
+        """Free all cached keys, values and logits; they are computed again when needed, from the weights as of now."""
         self._slots.clear()
         self._recent.clear()
+        if isinstance(self._pass, Decoder):
+            self._pass.refresh()
 
     def _text(self) -> Tokens:
         if self._tokens is None:
@@ -249,44 +257,8 @@ class TransformersModel(LogitModel):
 
     def _forward(self, batch: Batch) -> Tensor:
         """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
-        assert self._masks is not None
-        masks = {
-            kind: build_mask(kind, span, batch.positions, batch.step.used, self._dtype, batch.shifts)
-            for kind, span in self._masks.items()
-        }
-        # Models with one kind of layer take the mask itself, those that mix kinds a mask for each.
-        mask = masks if len(masks) > 1 else next(iter(masks.values()))
-        stems: dict[int, list[Tensor | None]] = {}
-        if batch.step.groups:
-            by_kind = {kind: stem_masks(kind, span, batch, self._dtype) for kind, span in self._masks.items()}
-            stems = {layer: by_kind[kind] for layer, kind in enumerate(self._layers)}
-        cache = self._slots.cache
-        cache.begin(batch.step)
-        hook = None
-        head = self.model.get_output_embeddings()
-        if batch.wanted is not None and head is not None:
-            wanted = batch.wanted
-            # The head of a prompt's last token costs as much as a layer, and of all its tokens as much as the model:
-            # only wanted tokens go through it. Done from outside, this works whatever a model does with its logits.
-            hook = head.register_forward_pre_hook(
-                lambda _, args: (args[0].flatten(0, 1)[wanted.to(args[0].device)][None],)
-            )
-        try:
-            with kv_attention.reading(cache, stems):
-                logits = self.model(
-                    input_ids=batch.tokens,
-                    attention_mask=mask,
-                    position_ids=batch.positions,
-                    past_key_values=cache,
-                    **self._extra,
-                ).logits
-        finally:
-            if hook is not None:
-                hook.remove()
-        logits = logits.flatten(0, 1)
-        if batch.wanted is not None and hook is None:
-            logits = logits[batch.wanted.to(logits.device)]
-        return logits[: len(batch.nodes)].float()
+        assert self._pass is not None
+        return self._pass(batch)[: len(batch.nodes)].float()
 
     def _compute_whole(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
         """The same as :meth:`_compute` for models without a usable cache: whole sequences, those of one length."""
@@ -310,63 +282,44 @@ class TransformersModel(LogitModel):
     def _id(self, node: Prefix) -> int:
         return self.bos if node.parent is None and self.bos is not None else node.token
 
-    def _why_unshared(self) -> str:
-        """Why rows cannot attend to a common stem, found by trying; or ""."""
-        if self.model.config._attn_implementation != "sdpa":
-            return f"its attention is {self.model.config._attn_implementation!r}"
-        try:
-            self.model.set_attn_implementation(kv_attention.NAME)
-            self._slots.sharing = 1
-            problem = self._why_uncached()
-        except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
-            problem = f"{type(error).__name__}: {error}"
-        self._slots.sharing = None if problem else WORTH
+    def _choose_pass(self, own: bool) -> str:
+        """Find the fastest way that gives the model's logits; why no way does that uses a cache, or ""."""
+        if self._kinds is None:
+            return "its layers are not plain attention"
+        if self.max_length is not None and self.max_length < self._offset + POSITIONS:
+            return "it has too few positions to try"
+        slots, implementation = self._slots, self.model.config._attn_implementation
+        slots.sharing = 1
+        known = f"its attention is {implementation!r}" if implementation != "sdpa" else ""
+        problem = known or why_not(self.model, own)
+        if not problem:
+            self._pass = Decoder(self.model, slots.cache, self._kinds)
+            problem = self._why_wrong()
         if problem:
-            self.model.set_attn_implementation("sdpa")
+            self._remarks.append(f"computed by its own modules ({problem})")
+            self._pass = Modules(self.model, slots.cache, self._kinds)
+            problem = known
+            if not problem:
+                self.model.set_attn_implementation(kv_modules.NAME)
+                problem = self._why_wrong()
+        slots.sharing = None if problem else WORTH
+        if not problem:
+            return ""
+        self._remarks.append(f"common beginnings are read for each context ({problem})")
+        self.model.set_attn_implementation(implementation)
+        problem = self._why_wrong()
+        if problem:
+            self._pass = None
         return problem
 
-    def _why_uncached(self) -> str:
-        """Why positions cannot be cached, found by comparing a small ragged run with forks to plain passes; or "".
-
-        Models read their cache, mask and positions in too many ways to know beforehand: some keep a state instead
-        of keys and values, some derive positions from the shape of the mask.
-        """
-        if self._masks is None:
-            return "its layers are not plain attention"
-        if self.max_length is not None and self.max_length < self._offset + 6:
-            return "it has too few positions to try"
-        root = Prefix()
-        ids = [(17 * i + 5) % self.vocab_size for i in range(8)]
-        long, short = root.extend(ids[:3]), root.child(ids[4])
-        left, right = long.extend(ids[3:5]), long.child(ids[5])
-        rounds = [[long, short], [left, right, short.child(ids[6])], [left.child(ids[7]), right.child(ids[0])]]
+    def _why_wrong(self) -> str:
+        """Why the way chosen does not give the model's own logits, or ""."""
         try:
             with torch.inference_mode():
-                errors, spread = self._compare([dict.fromkeys(nodes) for nodes in rounds])
-        except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
-            return f"{type(error).__name__}: {error}"
+                return why_wrong(self._compute, self._compute_whole, self.vocab_size, self._dtype)
         finally:
             self._slots.clear()
             self.usage = Usage()
-        tolerance = 1e-3 if self._dtype in (torch.float32, torch.float64) else 0.1
-        return "" if errors <= tolerance * spread + 1e-6 else f"its logits change by {errors:.2g}"
-
-    def _compare(self, rounds: Sequence[dict[Prefix, None]]) -> tuple[float, float]:
-        """Mean difference of cached and plain logits over calls with the nodes ``rounds``, and the logits' spread."""
-        differences, spreads = [], []
-        for pending in rounds:
-            for _ in range(2 * len(pending)):
-                nodes, block = self._compute(pending) if pending else ([], torch.empty(0))
-                for node, row in zip(nodes, block, strict=True):
-                    plain = self._compute_whole({node: None})[1][0]
-                    differences.append((plain - row).abs().mean())
-                    spreads.append(plain.std())
-                    del pending[node]
-        return float(torch.stack(differences).max()), float(torch.stack(spreads).mean())
 
 
 def _max_length(config: Any) -> int | None:

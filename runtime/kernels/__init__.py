@@ -16,7 +16,7 @@ from .custom import Custom, Move, Moves, Random, Trace, kernel
 from .guided import Propose
 from .site import Block, SingleSite
 from .suffix import Regenerate
-from .suspended import move_population
+from .suspended import move_population, stops
 from .view import RunView
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "kernel",
     "move_population",
     "propose",
+    "stops",
 ]

@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from ..errors import WeightError
 from ..follow import Policy, choices_of
@@ -22,6 +23,7 @@ from ..replay import Rerun, Stage, rerun, to_the_end, way_back
 from ..scheduler import Task
 from ..source import Key, derive
 
+T = TypeVar("T")
 Target = Callable[[Particle], float]
 """The log-density that a kernel leaves invariant, at a run of positive mass."""
 
@@ -66,6 +68,13 @@ class Setting:
     def way_back(self, old: Particle, there: Rerun, key: Key) -> Task[float]:
         """Log-density of the old values at sites that kernel proposals drew."""
         return way_back(self.world, old, there, key, self.stage)
+
+    def part(self, function: Callable[..., Task[T]], key: Key, *given: Any) -> Task[T]:
+        """A part of a step: ``function(setting, *given, key)``, whose law depends on nothing else than ``given``.
+
+        The exact check finds that law once for each ``given``, where a step would otherwise have too many outcomes.
+        """
+        return function(self, *given, key)
 
     def choose(self, count: int, key: Key) -> int:
         """One of ``count``, uniformly."""

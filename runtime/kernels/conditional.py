@@ -8,13 +8,12 @@ sampling its past is drawn anew at each resampling, among all particles that its
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 
-from ..budget import Control
 from ..follow import KEEP, STOP, Decision, Follow, Step, steps_of
 from ..particle import Particle, Status
-from ..population import Population, World, advance, record, run_particles, spawn
+from ..population import Population, World, advance, fork, inside, record, run_particles, spawn
 from ..replay import to_the_end
 from ..resampling import multinomial, normalise
 from ..result import log_sum_exp
@@ -81,7 +80,7 @@ def conditional_smc(
     Returns:
         The finished population; its ``log_evidence`` is log Ẑ. The reference comes first.
     """
-    world = replace(world, key=key, control=Control(), report=None)
+    world = inside(world, key)
     population = spawn(world, n)
     population.particles[0].follow = Follow(steps_of(reference), _keep)
     log_joint = reference.log_joint if ancestor_sampling else None
@@ -114,8 +113,8 @@ def _resample(world: World, population: Population, log_joint: float | None) -> 
     ancestors = [first, *multinomial(normalise(log_weights), n - 1, world.machine.source, key)]
     record(population, tuple(ancestors))
     population.log_scale += log_sum_exp(log_weights) - math.log(n)
-    children = [parents[a].fork(derive(key, "child", i)) for i, a in enumerate(ancestors[1:])]
-    population.particles = [reference, *children]
+    children = [fork(world, parents[a], [derive(key, "child", i)]) for i, a in enumerate(ancestors[1:])]
+    population.particles = [reference, *(child for [child] in children)]
     for child in population.particles:
         child.log_weight = -child.log_twist
     return log_joint
@@ -129,7 +128,7 @@ def _past(world: World, parents: list[Particle], log_joint: float, key: Key) -> 
     log_weights[0] += log_joint - parents[0].log_joint
     joined: list[Particle] = [parents[0]]
     for i, parent in enumerate(parents[1:], 1):
-        joined.append(parent.fork(derive(key, i)))
+        joined += fork(world, parent, [derive(key, i)])
         joined[i].follow = follow = Follow(future, _fits)
         follow.same = False
     alive = [i for i, parent in enumerate(parents) if i and parent.log_weight > -math.inf]
@@ -142,12 +141,12 @@ def _past(world: World, parents: list[Particle], log_joint: float, key: Key) -> 
     picked = world.machine.source.choose(log_weights, derive(key, "pick"))
     if picked == 0:
         return 0, parents[0], log_joint
-    return picked, _follower(parents[picked], steps_of(joined[picked]), key), joined[picked].log_joint
+    return picked, _follower(world, parents[picked], steps_of(joined[picked]), key), joined[picked].log_joint
 
 
-def _follower(past: Particle, steps: tuple[Step, ...], key: Key) -> Particle:
+def _follower(world: World, past: Particle, steps: tuple[Step, ...], key: Key) -> Particle:
     """A particle that goes on from ``past`` as was recorded when its future was tried out."""
-    particle = past.fork(derive(key, "reference"))
+    [particle] = fork(world, past, [derive(key, "reference")])
     particle.follow = Follow(steps, _keep)
     particle.follow.skip(len(steps_of(past)))
     return particle

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..budget import Control
 from ..follow import KEEP, REDRAW, Decision, Follow, Put, choices_of, steps_of
 from ..particle import Particle, Status
 from ..population import World, begin, run_particles
@@ -72,7 +73,7 @@ class Propose(Kernel):
 
     def _run(self, world: World, run: Particle, policy: Callable[[str, Follow], Decision], key: Key) -> Task[Particle]:
         """Run the proposal on a run."""
-        machine = replace(world.machine, proposals={})
+        machine = replace(world.machine, proposals={}, control=Control())  # it begins no run of the program
         inside = replace(world, program=self.proposal, args=(RunView(run),), kwargs={}, machine=machine)
         particle = begin(inside, key)
         particle.follow = Follow((), policy)

@@ -6,7 +6,7 @@ import math
 
 from ..gather import gather
 from ..particle import Particle
-from ..population import Population, World
+from ..population import Population, World, run_particles
 from ..replay import Stage
 from ..scheduler import Task
 from ..source import derive
@@ -37,6 +37,17 @@ def move_population(world: World, population: Population, kernel: Kernel, stage:
     for (i, old), new in zip(alive, moved, strict=True):
         population.particles[i] = _in_place_of(old, new)
     world.machine.source.boundary("move", population)
+
+
+def stops(count: int) -> Stage:
+    """Runs one particle as far as a population has come that has stopped so often at evidence."""
+
+    def stage(world: World, particle: Particle) -> Task[None]:
+        for _ in range(count):
+            if particle.running:
+                yield from run_particles(world, [particle], through=False)
+
+    return stage
 
 
 def waiting(particle: Particle) -> float:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from ..budget import Stopped
 from ..particle import Particle, Status
-from ..population import Population, World, advance, fork, record, scout, spawn
+from ..population import Population, World, advance, fork, record, spawn
 from ..result import log_sum_exp
+from ..rollouts import Rollouts, check_rollouts, rollouts
 from ..scheduler import Task
 from ..source import derive
 from .base import Method, at_least_one, one_of
@@ -64,20 +65,25 @@ class Beam(Method):
         m: how many of them go on from one.
         aggregate: what a run ranks by: ``weight``, its weight so far times the present hint; or its steps' scores
             (a step's evidence times the hint after it): the ``last``, the ``min``, their ``mean`` or ``prod``, in logs.
-        rollouts: trials by which a partial run is ranked instead: their average weight some steps on (look-ahead
-            search). They are drawn like any run, at the temperature that the program says.
+        rollouts: how many trials a partial run is ranked by instead, by their average weight some steps on. Trials are
+            drawn like any run. ``"greedy"`` is one that takes the most probable value at every choice, whatever its
+            temperature: look-ahead search (Snell et al., 2024).
         depth: how many steps each trial takes.
     """
 
     name = "beam"
     guarantee = "heuristic"
     evidence = False
-    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({"m": 2}, {"m": 2, "aggregate": "last"})
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"m": 2},
+        {"m": 2, "aggregate": "last"},
+        {"m": 2, "rollouts": "greedy"},
+    )
 
     n: int = 16
     m: int = 4
     aggregate: str = "weight"
-    rollouts: int = 0
+    rollouts: Rollouts = 0
     depth: int = 1
 
     def __post_init__(self) -> None:
@@ -85,11 +91,9 @@ class Beam(Method):
         one_of("aggregate", self.aggregate, ("weight", *AGGREGATES))
         if self.m < 1:
             raise ValueError(f"m is how many runs go on from one, 1 or more; got {self.m!r}")
-        if self.rollouts < 0 or self.depth < 1:
-            raise ValueError(
-                f"rollouts is a number of trials, 0 for none, and depth how many steps each takes, 1 or more; got "
-                f"rollouts={self.rollouts!r}, depth={self.depth!r}"
-            )
+        check_rollouts("rollouts", self.rollouts, 0)
+        if self.depth < 1:
+            raise ValueError(f"depth is how many steps each trial takes, 1 or more; got {self.depth!r}")
 
     def run(self, world: World) -> Task[Population]:
         population = spawn(world, self.n)
@@ -143,11 +147,11 @@ class Beam(Method):
         """How good each is: by itself, or by how trials of its next steps end."""
         if not self.rollouts:
             return [c.rank(self.aggregate) for c in candidates]
-        trials = [c.copies(world, "trial", self.rollouts) for c in candidates]
-        for _ in range(self.depth):
-            going = [t for row in trials for t in row if t.particle.running]
-            yield from scout(world, [t.particle for t in going])
-        return [log_sum_exp([t.rank("weight") for t in row]) - math.log(self.rollouts) for row in trials]
+        trials = yield from rollouts(world, [c.particle for c in candidates], self.rollouts, self.depth)
+        return [
+            c.particle.log_weight + log_sum_exp([t.selection_weight for t in row]) - math.log(len(row))
+            for c, row in zip(candidates, trials, strict=True)
+        ]
 
 
 def replace_by(population: Population, candidates: Sequence[Candidate]) -> None:

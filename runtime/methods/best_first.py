@@ -67,6 +67,8 @@ class BestFirst(Enumerate):
             if len(population.particles) > self.max_runs:
                 raise TooManyRuns(f"more than {self.max_runs} runs and branches; raise max_runs or lower max_open")
             low, high = bounds(finished, [p for _, _, p in frontier], ahead)
+            population.bounds = low, high
+            world.control.tick()
             if not frontier or high - low <= self.gap or opened >= self.max_open:
                 break
             count = min(self.batch, self.max_open - opened, len(frontier))
@@ -77,7 +79,6 @@ class BestFirst(Enumerate):
         record(population, None)
         if frontier:
             population.incomplete = f"{opened} branches were opened, and log Z is between {low:.6g} and {high:.6g}"
-        population.bounds = low, high
         return population
 
 

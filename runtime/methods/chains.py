@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
-from ..budget import Control, Stopped
+from ..budget import Stopped
 from ..follow import Step, choices_of
 from ..gather import gather
 from ..kernels import Setting, Target, joint
 from ..particle import Particle
-from ..population import Population, World
+from ..population import Population, World, inside
 from ..replay import recording
 from ..scheduler import Task
 from ..source import Key, derive
@@ -86,7 +86,7 @@ class Chains(Method):
 
     # --- what the exact check asks, of chains whose state is more than a run ---
 
-    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Any, float] | None]:
+    def lift(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Any, float] | None]:
         """A state with what it shares with ``run``, and its log-mass; ``None`` if it has none.
 
         The law that a step leaves invariant gives a state the sum, over the outcomes that lead to it, of their
@@ -98,10 +98,6 @@ class Chains(Method):
     def shared(self, run: Particle) -> Sequence[Step]:
         """The choices of a run that fix what :meth:`lift` does with it."""
         return choices_of(run)
-
-    def mark(self, state: Any) -> Hashable:
-        """What tells states with the same run apart."""
-        return None
 
     # --- what they have in common ---
 
@@ -147,10 +143,9 @@ def first_run(world: World, most: int = 1024) -> Task[Particle | None]:
     Returns:
         The run; ``None`` if there was none.
     """
-    world = replace(world, control=Control(), report=None)
     for n in _doubling(most):
         key = derive(world.key, "start", n)
-        population = yield from SMC(n=n).run(replace(world, key=key))
+        population = yield from SMC(n=n).run(inside(world, key))
         found = collapse(world, population, key)
         if found is not None:
             return found

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..kernels import Kernel, SingleSite, as_kernel, move_population, stops
 from ..population import Population, World, advance, record, resample, spawn
+from ..replay import recording
 from ..resampling import SCHEMES, normalise
 from ..result import effective_sample_size
 from ..scheduler import Task
@@ -57,24 +59,33 @@ class Entropic(Method):
         steps: how many steps a run takes, about; only early steps are tempered.
         resampling: a scheme, as for ``smc``.
         ess_threshold: resample when the effective sample size falls under this fraction of n.
+        move: a kernel of ``ppl.kernels``, one step of which moves every particle at each of its steps, the target so
+            far left invariant (resample–move). ``MH(kernel=...)`` stands for its kernel.
     """
 
     name = "entropic"
     guarantee = "proper"
-    law_variants = ({"steps": 6, "ess_threshold": 1.0},)
+    law_variants = (
+        {"steps": 6, "ess_threshold": 1.0},
+        {"steps": 6, "ess_threshold": 1.0, "move": SingleSite()},
+    )
 
     n: int = 32
     schedule: str = "ess"
     steps: int = 40
     resampling: str = "systematic"
     ess_threshold: float = 0.5
+    move: Kernel | Method | None = None
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("resampling", self.resampling, SCHEMES)
+        if self.move is not None:
+            as_kernel(self.move)
 
     def run(self, world: World) -> Task[Population]:
+        world = world if self.move is None else recording(world)
         population = spawn(world, self.n)
         step = 0
         while True:
@@ -88,5 +99,7 @@ class Entropic(Method):
                 resample(world, population, self.resampling, selection=[w / tau for w in log_weights])
             else:
                 record(population, None)
+            if self.move is not None:
+                yield from move_population(world, population, as_kernel(self.move), stops(step))
         record(population, None)
         return population

@@ -57,6 +57,7 @@ class Enumerate(Method):
         population = spawn(world, 1)
         while True:
             yield from run_particles(world, [p for p in population.particles if p.running], through=True)
+            world.control.tick()
             branching = [p for p in population.particles if p.status is Status.BRANCH]
             if not branching:
                 break
@@ -83,7 +84,7 @@ class Enumerate(Method):
             assert ask is not None
             dist = world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
             if isinstance(dist, ModelDistribution):
-                keep = _keeper(found, particle)
+                keep = _keeper(world, found, particle)
                 waits.append(world.machine._wait(particle, dist, dist.support(self.max_outcomes), keep))
                 continue
             assert isinstance(dist, Distribution)
@@ -116,10 +117,13 @@ class Enumerate(Method):
         return children
 
 
-def _keeper(found: dict[int, list[tuple[object, float]]], particle: Particle) -> Callable[[Completion], None]:
-    """Notes a particle's outcomes."""
+def _keeper(
+    world: World, found: dict[int, list[tuple[object, float]]], particle: Particle
+) -> Callable[[Completion], None]:
+    """Notes a particle's outcomes, and what they cost."""
 
     def keep(completion: Completion) -> None:
+        world.machine.tally.tokens += completion.tokens
         found[id(particle)] = list(completion.value)
 
     return keep

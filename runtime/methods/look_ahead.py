@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..population import Population, World, advance, fork, record, resample, scout, spawn
+from ..kernels import Kernel, SingleSite, as_kernel, move_population, stops
+from ..population import Population, World, advance, record, resample, spawn
+from ..replay import recording
 from ..resampling import SCHEMES
 from ..result import effective_sample_size, log_sum_exp
+from ..rollouts import Rollouts, check_rollouts, rollouts
 from ..scheduler import Task
-from ..source import derive
 from .base import Method, at_least_one, one_of
 
 
@@ -18,43 +20,59 @@ class LookAhead(Method):
     """Select by weight times how well a trial of the next step fares; divide the trial's verdict out afterwards.
 
     Law: proper. An auxiliary particle filter (Pitt and Shephard, 1999) whose first-stage weights are estimated by
-    pilot runs: any positive function of the population and of draws of its own keeps the law. The pilots are thrown
-    away. ``defensive`` keeps every particle's first-stage weight positive, and the weights after it bounded.
+    pilot runs, drawn or greedy: any positive function of the population and of draws of its own keeps the law. The
+    pilots are thrown away. ``defensive`` keeps every particle's first-stage weight positive, and the weights after it
+    bounded.
 
     Attributes:
         n: the number of particles.
-        pilots: trials of the next step for each particle; their evidence is averaged.
+        pilots: how many trials of the next step for each particle; their evidence is averaged. ``"greedy"`` is one that
+            takes the most probable value at every choice.
         defensive: the share of the first-stage weight that goes by the average of all particles' trials.
         resampling: a scheme, as for ``smc``.
         ess_threshold: resample when the effective sample size of the first-stage weights falls under this share of n.
+        move: a kernel of ``ppl.kernels``, one step of which moves every particle after each of its steps, the target so
+            far left invariant (resample–move). ``MH(kernel=...)`` stands for its kernel.
     """
 
     name = "look-ahead"
     guarantee = "proper"
-    memoryless = True
-    law_variants = ({"ess_threshold": 1.0},)
+    law_variants = (
+        {"ess_threshold": 1.0},
+        {"ess_threshold": 1.0, "pilots": "greedy"},
+        {"ess_threshold": 1.0, "pilots": "greedy", "move": SingleSite()},
+    )
 
     n: int = 16
-    pilots: int = 1
+    pilots: Rollouts = 1
     defensive: float = 0.1
     resampling: str = "systematic"
     ess_threshold: float = 0.5
+    move: Kernel | Method | None = None
+
+    @property
+    def memoryless(self) -> bool:  # type: ignore[override]
+        return self.move is None  # a move looks at what was recorded
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("resampling", self.resampling, SCHEMES)
-        if self.pilots < 1:
-            raise ValueError(f"pilots is the number of trials of each next step, 1 or more; got {self.pilots!r}")
+        check_rollouts("pilots", self.pilots, 1)
         if not 0.0 < self.defensive <= 1.0:
             raise ValueError(
                 f"defensive is a share over 0 and up to 1; got {self.defensive!r}: a particle whose trials all fail "
                 "could not go on, and the law would break"
             )
+        if self.move is not None:
+            as_kernel(self.move)
 
     def run(self, world: World) -> Task[Population]:
+        world = world if self.move is None else recording(world)
         population = spawn(world, self.n)
+        steps = 0
         while True:
             yield from advance(world, population)
+            steps += 1
             if not population.running:
                 break
             first_stage = yield from self._first_stage(world, population)
@@ -62,24 +80,17 @@ class LookAhead(Method):
                 resample(world, population, self.resampling, selection=first_stage)
             else:
                 record(population, None)
+            if self.move is not None:
+                yield from move_population(world, population, as_kernel(self.move), stops(steps))
         record(population, None)
         return population
 
     def _first_stage(self, world: World, population: Population) -> Task[list[float]]:
         """Log-weights times the evidence that trials of the next step found, the hints at its end included."""
-        particles, step = population.particles, len(population.history)
-        trials = [
-            fork(world, p, [derive(p.key, "pilot", step, k) for k in range(self.pilots)]) if p.running else []
-            for p in particles
-        ]
-        pilots = [pilot for row in trials for pilot in row]
-        for pilot in pilots:
-            pilot.log_weight = 0.0
-        yield from scout(world, pilots)
+        particles = population.particles
+        trials = yield from rollouts(world, particles, self.pilots, 1)
         # What is finished meets no more evidence.
-        ahead = [
-            log_sum_exp([t.selection_weight for t in row]) - math.log(self.pilots) if row else 0.0 for row in trials
-        ]
+        ahead = [log_sum_exp([t.selection_weight for t in row]) - math.log(len(row)) if row else 0.0 for row in trials]
         alive = [a for p, a in zip(particles, ahead, strict=True) if p.log_weight > -math.inf]
         mean = log_sum_exp(alive) - math.log(len(alive))
         if mean == -math.inf:

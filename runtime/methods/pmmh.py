@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..budget import Control
 from ..errors import ProgramError
 from ..follow import REDRAW, STOP, Decision, Draw, Follow, Journal, Maker, Score, Step, choices_of, steps_of
 from ..kernels import Setting
 from ..kernels.addresses import any_matches, matches
 from ..particle import Fixed, Particle, Status, Trace
-from ..population import Runnable, World, begin, run_particles
+from ..population import Runnable, World, begin, inside, run_particles
 from ..result import Choice
 from ..scheduler import Task
 from ..source import Key, derive
@@ -80,15 +79,21 @@ class PMMH(Chains):
         return None
 
     def step(self, setting: Setting, state: Estimate, key: Key) -> Task[Estimate]:
-        proposed = yield from self.propose(setting.world, state.run, key)
+        proposed = yield from setting.part(self._proposed, derive(key, "parameters"), state.run)
         if proposed is None:
             return state
         new, log_ratio = proposed
-        found = yield from self.estimate(setting.world, choices_of(new), derive(key, "inner"))
+        found = yield from setting.part(self._estimated, derive(key, "inner"), choices_of(new))
         if found is None:
             return state
         log_alpha = found.log_mass - state.log_mass + log_ratio
         return found if setting.world.machine.source.accept(log_alpha, derive(key, "accept")) else state
+
+    def _proposed(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Particle, float] | None]:
+        return self.propose(setting.world, run, key)
+
+    def _estimated(self, setting: Setting, parameters: list[Step], key: Key) -> Task[Estimate | None]:
+        return self.estimate(setting.world, parameters, key)
 
     def run_of(self, state: Estimate) -> Particle:
         return state.run
@@ -99,15 +104,12 @@ class PMMH(Chains):
     def reversible(self) -> bool:
         return True
 
-    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Estimate, float] | None]:
-        found = yield from self.estimate(world, self._parameters(run), key)
+    def lift(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Estimate, float] | None]:
+        found = yield from setting.part(self._estimated, key, self._parameters(run))
         return None if found is None else (found, found.log_mass)
 
     def shared(self, run: Particle) -> list[Step]:
         return self._parameters(run)
-
-    def mark(self, state: Estimate) -> float:
-        return round(state.log_mass, 9)
 
     # --- parameters ---
 
@@ -190,7 +192,7 @@ def given(world: World, parameters: list[Step], key: Key) -> World:
     """The problem with parameters given, for a method that runs inside another."""
     values = {step.address: Fixed(step.value, True) for step in parameters}
     fixed: Any = _With(world.program, {**(world.program.fixed or {}), **values})
-    return replace(world, program=fixed, key=key, control=Control(), report=None)
+    return replace(inside(world, key), program=fixed)
 
 
 class _With:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..budget import Control, Stopped
+from ..budget import Stopped
 from ..follow import Maker, Step, choices_of
 from ..gather import gather
 from ..particle import Particle
-from ..population import Population, World, advance, record, resample, spawn
+from ..population import Population, World, advance, fork, record, resample, spawn
 from ..replay import recording
 from ..resampling import SCHEMES, normalise
 from ..result import effective_sample_size, log_sum_exp
@@ -45,6 +45,34 @@ class Filter:
     def parameters(self) -> list[Step]:
         """The choices that the parameters are."""
         return [] if self.drawn is None else choices_of(self.drawn)
+
+
+@dataclass
+class Filters:
+    """The outer population.
+
+    Attributes:
+        filters: its particles.
+        log_scale: the factor that their weights have in common, as in a population.
+    """
+
+    filters: list[Filter]
+    log_scale: float
+
+    @property
+    def running(self) -> bool:
+        """Whether any run of any filter may still go on."""
+        return any(each.population.running for each in self.filters)
+
+    def together(self) -> Population:
+        """All runs of all filters, each with its share of its filter's weight."""
+        particles: list[Particle] = []
+        for each in self.filters:
+            for particle in each.population.particles:
+                found = as_drawn(particle, each.parameters)
+                found.log_weight = each.log_weight + each.population.log_scale + particle.log_weight
+                particles.append(found)
+        return Population(particles, self.log_scale)
 
 
 @dataclass(frozen=True)
@@ -89,41 +117,48 @@ class SMC2(Method):
             raise ValueError(f"move_every is a number of steps, 1 or more, or None; got {self.move_every!r}")
 
     def run(self, world: World) -> Task[Population]:
-        report, control = world.report, world.control
-        world = replace(recording(world), report=None, control=Control())
-        marginal = PMMH(parameters=self.parameters, proposals=self.proposals)
-        found = Population([], 0.0)
+        outer = Filters([], -math.log(self.n))
+        incomplete = None
         try:
-            yield from self._filter_all(world, marginal, found, report)
+            yield from self._filter_all(recording(world), outer)
         except Stopped as stop:
-            found.incomplete = stop.reason
-        record(found, None)
-        control.population = found
-        return found
+            incomplete = stop.reason
+        population = outer.together()
+        population.incomplete = incomplete
+        record(population, None)
+        if world.report is not None:
+            world.report(population)
+        return population
 
-    def _filter_all(
-        self, world: World, marginal: PMMH, found: Population, report: Callable[[Population], None] | None
-    ) -> Task[None]:
-        """The outer particle filter; ``found`` is kept at all runs of all filters."""
-        filters = yield from self._spawn(world, marginal)
-        log_scale, steps = -math.log(self.n), 0
+    def _filter_all(self, world: World, outer: Filters) -> Task[None]:
+        """The outer particle filter."""
+        marginal = PMMH(parameters=self.parameters, proposals=self.proposals)
+        outer.filters = yield from self._spawn(world, marginal)
+        steps = 0
         while True:
             steps += 1
-            yield from gather(self._advance(each) for each in filters)
-            running = any(each.population.running for each in filters)
-            weights = [each.log_mass for each in filters]
-            if running and 0.0 < effective_sample_size(weights) < self.ess_threshold * self.n * (1 - 1e-9):
-                log_scale += log_sum_exp(weights) - math.log(self.n)
-                filters = self._resample(world, filters, derive(world.key, "outer", steps))
-            if running and self.move_every is not None and steps % self.move_every == 0:
-                key = derive(world.key, "move", steps)
-                moves = [self._move(world, marginal, each, steps, derive(key, i)) for i, each in enumerate(filters)]
-                filters = yield from gather(moves)
-            found.particles, found.log_scale = self._together(filters), log_scale
-            if report is not None:
-                report(found)
-            if not running:
+            yield from gather(self._advance(each) for each in outer.filters)
+            if not outer.running:
                 return
+            weights = [each.log_mass for each in outer.filters]
+            if 0.0 < effective_sample_size(weights) < self.ess_threshold * self.n * (1 - 1e-9):
+                resampled = self._resample(world, outer.filters, derive(world.key, "outer", steps))
+                outer.filters, outer.log_scale = resampled, outer.log_scale + log_sum_exp(weights) - math.log(self.n)
+            if self.move_every is not None and steps % self.move_every == 0:
+                key = derive(world.key, "move", steps)
+                moves = [self._move(world, marginal, f, steps, derive(key, i)) for i, f in enumerate(outer.filters)]
+                outer.filters = yield from gather(moves)
+            self._tell(world, outer)
+
+    def _tell(self, world: World, outer: Filters) -> None:
+        """A step has ended. The runs are put together only for who looks at them."""
+        if world.report is None and world.control.stop is None:
+            world.control.tick()
+            return
+        population = outer.together()
+        if world.report is not None:
+            world.report(population)
+        world.control.step(population)
 
     def _spawn(self, world: World, marginal: PMMH) -> Task[list[Filter]]:
         """Outer particles with parameters from the prior, or as the program proposes them."""
@@ -154,7 +189,14 @@ class SMC2(Method):
         """Draw filters by their weight; each then carries the mean weight, its own Ẑ divided out."""
         weights = normalise([each.log_mass for each in filters])
         ancestors = SCHEMES[self.resampling](weights, self.n, world.machine.source, key)
-        return [_copy(filters[a], derive(key, "child", i)) for i, a in enumerate(ancestors)]
+        children: list[Filter] = []
+        for i, ancestor in enumerate(ancestors):
+            parent = filters[ancestor]
+            if ancestor in ancestors[:i]:
+                children.append(_copy(parent, derive(key, "child", i)))
+            else:  # the first child goes on in its parent's place
+                children.append(replace(parent, log_weight=-parent.population.log_evidence))
+        return children
 
     def _move(self, world: World, marginal: PMMH, each: Filter, steps: int, key: Key) -> Task[Filter]:
         """A step of particle marginal Metropolis–Hastings under the target so far, among filters on their way."""
@@ -176,19 +218,9 @@ class SMC2(Method):
         new.log_weight = each.log_mass - new.population.log_evidence
         return new
 
-    def _together(self, filters: list[Filter]) -> list[Particle]:
-        """All runs of all filters, each with its share of the filter's weight."""
-        particles: list[Particle] = []
-        for each in filters:
-            for particle in each.population.particles:
-                found = as_drawn(particle, each.parameters)
-                found.log_weight = each.log_weight + each.population.log_scale + particle.log_weight
-                particles.append(found)
-        return particles
-
 
 def _copy(old: Filter, key: Key) -> Filter:
     """A filter that goes on by itself, of weight 1 with its Ẑ."""
-    particles = [p.fork(derive(key, i)) for i, p in enumerate(old.population.particles)]
-    population = Population(particles, old.population.log_scale, list(old.population.history))
+    forks = [fork(old.world, p, [derive(key, i)]) for i, p in enumerate(old.population.particles)]
+    population = Population([p for [p] in forks], old.population.log_scale, list(old.population.history))
     return Filter(old.drawn, replace(old.world, key=key), population, -population.log_evidence)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..kernels import Kernel, SingleSite, as_kernel, move_population, stops
 from ..particle import Particle
 from ..population import Population, World, advance, fork, record, resample, spawn
+from ..replay import recording
 from ..scheduler import Task
 from ..source import derive
 from .base import Method, at_least_one
@@ -23,28 +25,41 @@ class Steering(Method):
     Attributes:
         n: how many particles are kept at each step.
         factor: in how many ways each goes on.
+        move: a kernel of ``ppl.kernels``, one step of which moves every particle that was kept, the target so
+            far left invariant (resample–move). ``MH(kernel=...)`` stands for its kernel.
     """
 
     name = "steering"
     guarantee = "proper"
-    memoryless = True
-    law_variants = ({"factor": 2},)
+    law_variants = ({"factor": 2}, {"factor": 2, "move": SingleSite()})
 
     n: int = 8
     factor: int = 4
+    move: Kernel | Method | None = None
+
+    @property
+    def memoryless(self) -> bool:  # type: ignore[override]
+        return self.move is None  # a move looks at what was recorded
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
         if self.factor < 1:
             raise ValueError(f"factor is in how many ways each particle goes on, 1 or more; got {self.factor!r}")
+        if self.move is not None:
+            as_kernel(self.move)
 
     def run(self, world: World) -> Task[Population]:
+        world = world if self.move is None else recording(world)
         population = spawn(world, self.n * self.factor)
+        steps = 0
         while True:
             yield from advance(world, population)
+            steps += 1
             if not population.running:
                 break
             resample(world, population, "optimal", self.n)
+            if self.move is not None:
+                yield from move_population(world, population, as_kernel(self.move), stops(steps))
             self._expand(world, population)
         record(population, None)
         return population

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from ..budget import Stopped
 from ..gather import gather
 from ..kernels import Kernel, Setting, as_kernel
 from ..particle import Particle
@@ -75,7 +76,9 @@ class Tempered(Method):
             world = recording(world)
             if betas is None:
                 deaths = world.machine.tally.deaths.copy()
-                _, betas = yield from self._anneal(replace(world, key=derive(world.key, "pilot")), None)
+                pilot, betas = yield from self._anneal(replace(world, key=derive(world.key, "pilot")), None)
+                if pilot.incomplete is not None:
+                    return pilot
                 world.machine.tally.deaths = deaths
         population, _ = yield from self._anneal(world, betas)
         return population
@@ -87,6 +90,20 @@ class Tempered(Method):
         for p in _alive(population):
             p.log_weight -= log_evidence(p)  # what is left is prior over proposal
         used = [0.0]
+        try:
+            yield from self._rise(world, population, betas, used)
+        except Stopped as stop:
+            # What is handed back is weighed by all evidence, as if the last degree were the next.
+            population.incomplete = stop.reason
+            for p in _alive(population):
+                p.log_weight += (1.0 - used[-1]) * log_evidence(p)
+        record(population, None)
+        return population, tuple(used[1:]) or (1.0,)
+
+    def _rise(
+        self, world: World, population: Population, betas: Sequence[float] | None, used: list[float]
+    ) -> Task[None]:
+        """Go from degree to degree up to 1; they are added to ``used``."""
         while _alive(population):
             if betas is not None:
                 higher = betas[len(used) - 1]
@@ -99,8 +116,6 @@ class Tempered(Method):
                 break
             resample(world, population, self.resampling)
             yield from self._move(world, population, higher)
-        record(population, None)
-        return population, tuple(used[1:]) or (1.0,)
 
     def _move(self, world: World, population: Population, beta: float) -> Task[None]:
         """Move every particle, its weight untouched."""

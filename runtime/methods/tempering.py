@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -56,8 +55,8 @@ class ParallelTempering(Chains):
     def step(self, setting: Setting, state: Replicas, key: Key) -> Task[Replicas]:
         targets = [Partly(beta) for beta in self.betas]
         moves = [
-            self.kernel.step(replace(setting, target=target), run, derive(key, "move", k))
-            for k, (target, run) in enumerate(zip(targets, state, strict=True))
+            setting.part(self._move, derive(key, "move", k), beta, run)
+            for k, (beta, run) in enumerate(zip(self.betas, state, strict=True))
         ]
         runs = yield from gather(moves)
         k = setting.choose(len(runs) - 1, derive(key, "pair"))
@@ -67,14 +66,18 @@ class ParallelTempering(Chains):
             runs[k], runs[k + 1] = runs[k + 1], runs[k]
         return tuple(runs)
 
+    def _move(self, setting: Setting, beta: float, run: Particle, key: Key) -> Task[Particle]:
+        """Move a replica under its own target."""
+        return self.kernel.step(replace(setting, target=Partly(beta)), run, key)
+
     def run_of(self, state: Replicas) -> Particle:
         return state[-1]
 
     # --- what the exact check asks: the product of the targets, the other replicas drawn and weighed ---
 
-    def lift(self, world: World, run: Particle, key: Key) -> Task[tuple[Replicas, float] | None]:
-        others = [begin(world, derive(key, k)) for k in range(len(self.betas) - 1)]
-        yield from run_particles(world, others, through=True)
+    def lift(self, setting: Setting, run: Particle, key: Key) -> Task[tuple[Replicas, float] | None]:
+        draws = [setting.part(self._drawn, derive(key, k)) for k in range(len(self.betas) - 1)]
+        others = yield from gather(draws)
         if any(other.status is Status.DEAD for other in others):
             return None
         log_mass = self.target(run)
@@ -82,9 +85,8 @@ class ParallelTempering(Chains):
             log_mass += Partly(beta)(other) - math.fsum(step.log_q for step in choices_of(other))
         return (*others, run), log_mass
 
-    def mark(self, state: Replicas) -> Hashable:
-        return tuple(
-            (step.address, repr(step.value), getattr(step.value, "tokens", None))
-            for run in state[:-1]
-            for step in choices_of(run)
-        )
+    def _drawn(self, setting: Setting, key: Key) -> Task[Particle]:
+        """A run as the program draws it."""
+        run = begin(setting.world, key)
+        yield from run_particles(setting.world, [run], through=True)
+        return run

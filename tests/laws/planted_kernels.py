@@ -13,13 +13,12 @@ from ppl import SMC, Program, factor, program, sample
 from ppl.certificate_chains import Transitions, method_transitions, transitions
 from ppl.dist import categorical, flip
 from ppl.law_programs import hidden_markov
-from ppl.runtime.budget import Control
 from ppl.runtime.follow import KEEP, REDRAW, Follow, MoveSite, Step, choices_of, steps_of
 from ppl.runtime.kernels import Block, Kernel, ParticleGibbs, Regenerate, Setting, decide
 from ppl.runtime.methods import PMMH
 from ppl.runtime.methods.pmmh import Estimate
 from ppl.runtime.particle import Particle
-from ppl.runtime.population import Population, World, advance, record, spawn
+from ppl.runtime.population import Population, World, advance, inside, record, spawn
 from ppl.runtime.replay import Rerun, way_back
 from ppl.runtime.resampling import multinomial, normalise, systematic
 from ppl.runtime.scheduler import Task
@@ -77,7 +76,7 @@ class Conditional(ParticleGibbs):
     """Conditional SMC with its steps written out; the wrong ones change one of them."""
 
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
-        world = replace(setting.world, key=key, control=Control(), report=None)
+        world = inside(setting.world, key)
         population = spawn(world, self.n)
         population.particles[0].follow = Follow(steps_of(run), lambda at, follow: KEEP)
         while population.running:

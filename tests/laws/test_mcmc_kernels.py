@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ppl import SMC, Enumerate, dist, factor, infer, observe, program, sample, table_lm, validate
-from ppl.certificate_chains import alone, key_of, support, transitions
+from ppl.certificate_chains import support, transitions
+from ppl.certificate_parts import alone, key_of
 from ppl.expectation import TooLarge
 from ppl.law_programs import CORPUS, hidden_markov, judges, nested, soft_and_hard
 from ppl.runtime.exact import explore

@@ -12,7 +12,7 @@ from ppl.certificate import certificate_of
 from ppl.kernels import Block, Cycle, Kernel, ParticleGibbs, Regenerate, SingleSite
 from ppl.law_programs import CORPUS, hidden_markov
 from ppl.runtime.kernels import suspended
-from ppl.runtime.methods import MH
+from ppl.runtime.methods import MH, Entropic, LookAhead, Method, Steering
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
 
@@ -45,14 +45,38 @@ def ends_early() -> int:
     return 1 + int(x)
 
 
-def test_proper_with_two_particles_and_runs_of_different_lengths() -> None:
-    assert certificate_of(ends_early, ((), {}), [SMC(n=2, ess_threshold=0.7, move=Block())], 20_000).error < TOLERANCE
+MOVING: list[Method] = [
+    SMC(n=2, ess_threshold=0.7, move=Block()),
+    Entropic(n=2, steps=6, ess_threshold=1.0, move=Block()),
+    LookAhead(n=2, pilots="greedy", ess_threshold=1.0, move=Block()),
+    Steering(n=1, factor=2, move=Block()),
+]
 
 
-def test_moving_finished_runs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", MOVING, ids=lambda method: method.name)
+def test_proper_with_two_particles_and_runs_of_different_lengths(method: Method) -> None:
+    assert certificate_of(ends_early, ((), {}), [method], 20_000).error < TOLERANCE
+
+
+@pytest.mark.parametrize("method", MOVING, ids=lambda method: method.name)
+def test_moving_finished_runs_is_caught(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """A population of which all have finished is not moved any more: then none may be moved to its end or from it."""
     monkeypatch.setattr(suspended, "waiting", suspended.joint)
-    assert not certificate_of(ends_early, ((), {}), [SMC(n=2, ess_threshold=0.7, move=Block())], 20_000)
+    assert not certificate_of(ends_early, ((), {}), [method], 20_000)
+
+
+ONE: list[Method] = [
+    Entropic(n=1, move=SingleSite()),
+    LookAhead(n=1, move=SingleSite()),
+    Steering(n=1, factor=1, move=SingleSite()),
+]
+
+
+@pytest.mark.parametrize("method", ONE, ids=lambda method: method.name)
+def test_hints_and_proposals_with_moves(method: Method) -> None:
+    for name in ("proposed", "twisted_and_early"):
+        prog, args = CORPUS[name]
+        assert certificate_of(prog, (args, {}), [method], 20_000).error < TOLERANCE
 
 
 class MovesAfterResampling(SMC):
@@ -106,8 +130,9 @@ def test_moves_make_particles_differ_again() -> None:
 def test_what_may_stand_for_a_move() -> None:
     one, same = (infer(hidden_markov, [True, False], n=4, move=m, seed=2) for m in (SingleSite(), MH(steps=7)))
     assert [r.value for r in one.runs] == [r.value for r in same.runs]
-    with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
-        SMC(move="mh")  # type: ignore[arg-type]
+    for kind in (SMC, Entropic, LookAhead, Steering):
+        with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
+            kind(move="mh")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="particle Gibbs moves whole runs under the program's own measure"):
         infer(hidden_markov, [True, False], n=4, move=ParticleGibbs(2), seed=2)
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from ppl import call, condition, dist, factor, infer, infer_many, program, sample, table_lm
-from ppl.runtime.budget import Budget
-from ppl.runtime.methods import METHODS, SMC, Importance
+from ppl.kernels import ParticleGibbs, SingleSite
+from ppl.nested import nested
+from ppl.runtime import population
+from ppl.runtime.budget import Budget, Control
+from ppl.runtime.engines.base import Completion
+from ppl.runtime.engines.local import LocalEngine
+from ppl.runtime.methods import (
+    METHODS,
+    MH,
+    PMMH,
+    SMC,
+    SMC2,
+    Beam,
+    Importance,
+    Method,
+    ParallelTempering,
+    PGibbs,
+    Revision,
+    Tempered,
+)
+from ppl.runtime.particle import Particle
 from ppl.runtime.population import Population
 from ppl.stopping import beta_above_half, consistent, settled
 
@@ -25,10 +45,11 @@ def reward(lines: list[str]) -> list[float]:
 
 @program
 def writes(steps: int) -> str:
-    context = lm.context("")
+    style = sample(dist.flip(0.5))
+    context = lm.context("ab" if style else "c")
     text = ""
     for _ in range(steps):
-        line = sample(context.line(max_tokens=5))
+        line = sample(context.line(max_tokens=3))
         context = context + line
         text += line
         r = call(reward, line)
@@ -36,22 +57,100 @@ def writes(steps: int) -> str:
     return text
 
 
-RUNNABLE = [name for name, method in METHODS.items() if "n" in method.__dataclass_fields__ and name != "revision"]
+used: Counter[str] = Counter()
+"""What was used; the library's own counters have no part in it."""
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 30, 100])
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_tokens_and_calls_are_never_exceeded(name: str, tokens: int) -> None:
-    for seed in range(3):
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count runs, copies of runs on their way, tokens and calls where they happen."""
+    starts, forks, steps = population._start, Particle.fork, LocalEngine.step
+
+    def start(world: population.World, key: int) -> Particle:
+        used["particles"] += 1
+        return starts(world, key)
+
+    def fork(self: Particle, key: int) -> Particle:
+        used["particles"] += self.running and key != self.key  # of the same key: the same run, written down otherwise
+        return forks(self, key)
+
+    def step(self: LocalEngine) -> list[Completion]:
+        completions = steps(self)
+        used["tokens"] += sum(completion.tokens for completion in completions)
+        return completions
+
+    monkeypatch.setattr(population, "_start", start)
+    monkeypatch.setattr(Particle, "fork", fork)
+    monkeypatch.setattr(LocalEngine, "step", step)
+
+
+wanders = SingleSite(proposals={"style": lambda site: dist.flip(0.7 if site.value else 0.3)})
+SETTINGS: dict[str, list[Method]] = {
+    "smc": [SMC(n=4, ess_threshold=1.0), SMC(n=4, ess_threshold=1.0, move=SingleSite())],
+    "smc2": [SMC2(n=3, inner=2, parameters="style", ess_threshold=1.0)],
+    "tempered": [Tempered(n=4, move=SingleSite()), Tempered(n=4)],
+    "pmmh": [PMMH(parameters="style", inner=SMC(n=3), steps=12, chains=2)],
+    "mh": [MH(steps=12, chains=2), MH(kernel=wanders, steps=12, chains=2), MH(kernel=ParticleGibbs(3), steps=6)],
+    "pgibbs": [PGibbs(n=3, steps=8, chains=2, ancestor_sampling=True)],
+    "parallel-tempering": [ParallelTempering(betas=(0.5, 1.0), steps=8, chains=1)],
+    "beam": [Beam(n=4, m=2), Beam(n=4, m=2, rollouts=2, depth=2), Beam(n=4, m=2, rollouts="greedy")],
+    "revision": [Revision(n=3, argument=None)],
+}
+"""Methods whose defaults would not do what has to be looked at, or would take long."""
+
+
+@pytest.mark.usefixtures("counted")
+@pytest.mark.parametrize("kind", ["tokens", "calls", "particles"])
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_exceeds_a_budget(name: str, kind: str) -> None:
+    kept = 0
+    four = {"n": 4} if "n" in METHODS[name].__dataclass_fields__ else {}
+    for method in SETTINGS.get(name) or [METHODS[name](**four)]:
+        for budget in (1, 5, 30, 150, 5000):
+            used.clear()
+            calls.clear()
+            posterior = infer(writes, 2, method=method, seed=budget, budget={kind: budget})
+            used["calls"] = sum(calls)
+            assert used[kind] <= budget, (method, budget)
+            assert posterior.cost.tokens == used["tokens"] and posterior.cost.calls == used["calls"]
+            assert all(len(run.trace) == 3 for run in posterior.runs), "only finished runs come back"
+            if posterior.empty:
+                assert posterior.incomplete is not None
+            kept += len(posterior.runs)
+    assert kept, "some budget was enough for something"
+
+
+@program
+def compares(steps: int) -> bool:
+    first = sample(dist.flip(0.5))
+    many(steps if first else 1)
+    return first
+
+
+many = nested(writes, SMC(n=4, ess_threshold=1.0))
+
+
+@pytest.mark.usefixtures("counted")
+@pytest.mark.parametrize("kind", ["tokens", "calls", "particles"])
+@pytest.mark.parametrize("method", [Importance(n=4), SMC(n=3, ess_threshold=1.0)], ids=repr)
+def test_inner_populations_use_the_same_budget(method: Importance | SMC, kind: str) -> None:
+    for budget in (1, 5, 20, 40, 200):
+        used.clear()
         calls.clear()
-        posterior = infer(writes, 3, method=name, n=4, seed=seed, budget={"tokens": tokens})
-        assert posterior.cost.tokens <= tokens
-        assert all(len(run.trace) == 3 for run in posterior.runs), "only finished runs come back"
-        if tokens < 15:  # a run may need as much, so none could finish
-            assert posterior.empty and "tokens are used" in str(posterior.incomplete)
-        calls.clear()
-        posterior = infer(writes, 3, method=name, n=4, seed=seed, budget=Budget(calls=tokens))
-        assert sum(calls) == posterior.cost.calls <= tokens
+        posterior = infer(compares, 2, method=method, seed=budget, budget={kind: budget})
+        used["calls"] = sum(calls)
+        assert used[kind] <= budget
+        assert posterior.incomplete or budget >= 20
+    assert posterior.incomplete is None and used["particles"] >= 4 * method.n
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_budget_that_inner_particles_escape_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests above must be able to fail."""
+    monkeypatch.setattr(Control, "inside", lambda self: Control())
+    used.clear()
+    infer(compares, 2, method=Importance(n=4), seed=0, budget={"particles": 8})
+    assert used["particles"] > 8
 
 
 def test_a_budget_that_is_large_enough_changes_nothing() -> None:
@@ -88,6 +187,20 @@ def test_particles() -> None:
     posterior = infer(writes, 3, n=8, seed=0, ess_threshold=1.0, budget={"particles": 9})
     assert "9 particles" in str(posterior.incomplete)
     assert infer(writes, 1, n=8, seed=0, budget={"particles": 7}).empty
+
+
+def test_tempered_runs_that_are_stopped_are_weighed_by_all_evidence() -> None:
+    @program
+    def uneven() -> bool:
+        x = sample(dist.flip(0.5))
+        factor(2.0 if x else 0.0)
+        return x
+
+    posterior = infer(
+        uneven, method=Tempered(n=8, betas=(0.2, 1.0), resampling="multinomial"), seed=0, budget={"particles": 8}
+    )
+    assert posterior.incomplete and len(posterior.runs) == 8
+    assert {round(run.log_weight + math.log(8), 9) for run in posterior.runs} == {0.0, 2.0}
 
 
 def test_seconds() -> None:

@@ -164,7 +164,7 @@ def test_weights_of_update_and_regenerate_are_gens() -> None:
 
 
 def _step(mine: Any, run: Any) -> Any:
-    from ppl.certificate_chains import alone
+    from ppl.certificate_parts import alone
     from ppl.kernels import Setting
     from ppl.runtime.replay import recording
     from ppl.runtime.source import RandomSource

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ppl import Program, ProgramError, barrier, call, condition, dist, factor, observe, program, sample, table_lm
-from ppl.certificate_chains import alone
+from ppl.certificate_parts import alone
 from ppl.runtime.follow import KEEP, REDRAW, Draw, Put, choices_of, steps_of
 from ppl.runtime.particle import Particle, Status
 from ppl.runtime.population import World

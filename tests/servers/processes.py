@@ -16,6 +16,9 @@ from pathlib import Path
 
 from ppl.bundled import model_path
 
+GGUF = Path(__file__).with_name("gguf_model.py")
+"""The script that writes a checkpoint as a GGUF file; it runs where the package gguf is."""
+
 
 @contextmanager
 def started(command: Sequence[str], ready: str, patience: float, env: Mapping[str, str] | None = None) -> Iterator[str]:
@@ -72,6 +75,24 @@ def vllm_serve(python: str, *options: str) -> list[str]:
         *(python, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", "{port}"),
         *("--model", str(model_path()), "--served-model-name", "bundled"),
         *("--dtype", "float32", "--max-model-len", "1024", "--enforce-eager", *options),
+    ]
+
+
+def llama_cpp_python(python: str, weights: str) -> list[str]:
+    """How to serve a GGUF file with llama-cpp-python from an environment of its own, in float32."""
+    return [
+        *(python, "-m", "llama_cpp.server", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--model", weights, "--model_alias", "bundled", "--n_ctx", "1024", "--n_threads", "1"),
+        *("--logits_all", "true", "--type_k", "0", "--type_v", "0", "--flash_attn", "false"),
+    ]
+
+
+def llama_server(server: str, weights: str) -> list[str]:
+    """How to serve a GGUF file with llama.cpp's own server, in float32."""
+    return [
+        *(server, "--host", "127.0.0.1", "--port", "{port}", "--model", weights, "--alias", "bundled"),
+        *("--ctx-size", "4096", "--parallel", "4", "--threads", "1", "--flash-attn", "off"),
+        *("--cache-type-k", "f32", "--cache-type-v", "f32", "--no-webui"),
     ]
 
 

@@ -77,7 +77,7 @@ def path(seed: int, length: int) -> list[int]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_cache_works_for_this_architecture(name: str) -> None:
-    assert TransformersModel(model_of(name))._cached
+    assert TransformersModel(model_of(name))._pass is not None
 
 
 @pytest.mark.parametrize("stems", [False, True])
