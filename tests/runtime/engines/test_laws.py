@@ -64,8 +64,8 @@ def check(rows: torch.Tensor, law: Law, allowed: list[set[int]] | None = None) -
         [expected(row, law, None if allowed is None else allowed[i]) for i, row in enumerate(rows.double().numpy())]
     )
     precision = 1e-10 if rows.dtype == torch.float64 else 4e-6
-    logs = [np.where(log_probs < -1e20, -math.inf, log_probs) for log_probs in (found.table().numpy(), wanted)]
-    np.testing.assert_allclose(*logs, rtol=0, atol=precision)
+    seen, wanted = (np.where(logs < -1e20, -math.inf, logs) for logs in (found.table().numpy(), wanted))
+    np.testing.assert_allclose(seen, wanted, rtol=0, atol=precision)
     assert found.alive.tolist() == [bool((row > -math.inf).any()) for row in wanted]
     check_draws(found)
 
