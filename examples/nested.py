@@ -17,10 +17,9 @@ import math
 from statistics import fmean, stdev
 from textwrap import fill
 
-from ppl import SMC, Posterior, condition, factor, infer, load_lm, program, sample
+from ppl import SMC, Posterior, condition, factor, infer, load_lm, nested, program, sample
 from ppl.bundled.problems import arithmetic_holds, solve
 from ppl.dist import uniform
-from ppl.nested import nested
 
 QUESTION = (
     "Start with 51. Add 39. Add 33. Add 785. Multiply by 7. Add 627. Subtract 560. Add 703. Add 725. Subtract 91. "

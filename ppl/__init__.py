@@ -14,6 +14,7 @@ from .compiler import CompileError
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .infer import infer, infer_many, infer_stream
 from .lm import cache_info, load_lm, table_lm, unload_lms
+from .nested import nested, posterior_of
 from .posterior import Posterior
 from .program import Program, program
 from .runtime.budget import Budget
@@ -77,7 +78,9 @@ __all__ = [
     "infer_stream",
     "load_ir",
     "load_lm",
+    "nested",
     "observe",
+    "posterior_of",
     "program",
     "read_ir",
     "sample",

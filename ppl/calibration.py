@@ -137,7 +137,7 @@ def _families(posterior: Posterior) -> float:
     """The effective number of families: particles that descend from one at the start count as one."""
     lines, history = posterior.ancestor_lines(), posterior.history
     if not lines or history[-1].ancestors is not None:
-        return posterior.ess
+        return effective_sample_size([run.log_weight for run in posterior.runs])
     families: dict[int, list[float]] = {}
     for line, log_weight in zip(lines, history[-1].log_weights, strict=True):
         families.setdefault(line[0], []).append(log_weight)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import arviz
     import numpy as np
 
-    from .posterior import Posterior
+    from .posterior_record import Record
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
@@ -76,7 +76,7 @@ class Diagnoses(tuple[Diagnosis, ...]):
         return "\n".join(lines)
 
 
-def diagnose(posterior: Posterior) -> Diagnoses:
+def diagnose(posterior: Record) -> Diagnoses:
     """R̂ and effective sample sizes of the value, of log_joint, and of every choice that all runs make.
 
     Args:
@@ -99,7 +99,7 @@ def diagnose(posterior: Posterior) -> Diagnoses:
     return Diagnoses(rows)
 
 
-def to_arviz(posterior: Posterior) -> arviz.InferenceData:
+def to_arviz(posterior: Record) -> arviz.InferenceData:
     """The chains for arviz's plots and summaries: a variable of shape [chains, draws] for each quantity.
 
     Raises:
@@ -108,7 +108,7 @@ def to_arviz(posterior: Posterior) -> arviz.InferenceData:
     return _arviz().from_dict(posterior=chains_of(posterior))
 
 
-def chains_of(posterior: Posterior) -> dict[str, np.ndarray]:
+def chains_of(posterior: Record) -> dict[str, np.ndarray]:
     """Name → numbers along the chains, float64 [chains, draws]; see :class:`Diagnosis` for the names.
 
     Raises:

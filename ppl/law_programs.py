@@ -8,7 +8,9 @@ from typing import Any
 from . import dist
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .lm import table_lm
+from .nested import nested as run_by_itself
 from .program import Program, program
+from .runtime.methods import Importance
 from .text import Text
 
 flip, categorical = dist.flip, dist.categorical
@@ -93,6 +95,18 @@ def nested(depth: int) -> int:
     return 1 + rest
 
 
+second_opinion = run_by_itself(coin, Importance(n=2))
+
+
+@program
+def asks() -> tuple[bool, bool]:
+    """A program that is run by a method of its own, and whose evidence counts here."""
+    biased = sample(flip(0.4))
+    side = second_opinion(0.8 if biased else 0.5)
+    observe(flip(0.9 if side == biased else 0.3), True)
+    return biased, side
+
+
 @program
 def mutable() -> tuple[int, ...]:
     """A mutable local that forks must not share."""
@@ -170,6 +184,7 @@ CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {
     "twisted_and_early": (twisted_and_early, ()),
     "proposed": (proposed, ()),
     "nested": (nested, (1,)),
+    "asks": (asks, ()),
     "mutable": (mutable, ()),
     "uses_tools": (uses_tools, ()),
     "impossible": (impossible, ()),

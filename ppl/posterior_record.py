@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .posterior_distribution import WeightedRuns
 from .posterior_values import freeze
 from .runtime.result import Cost, Death, Generation, Guarantee, Result, effective_sample_size
+
+if TYPE_CHECKING:
+    from .diagnostics import Diagnosis
 
 
 class NoEvidence(ValueError):
@@ -146,11 +150,43 @@ class Record:
 
     @cached_property
     def ess(self) -> float:
-        """The effective sample size (Σw)² / Σw² of the final weights, between 0 and the number of runs.
+        """How many independent runs these are worth, about.
 
-        It does not see that particles share ancestors, so look at :attr:`distinct` beside it.
+        Of weighted particles it is (Σw)² / Σw² of the final weights, between 0 and the number of runs. It does not see
+        that particles share ancestors, so look at :attr:`distinct` beside it.
+
+        Of Markov chains, whose states weigh the same and are alike, it is the bulk effective sample size by arviz
+        (Vehtari et al., 2021): the smallest of those of the value, of ``log_joint`` and of every choice that all runs
+        make; see ``ppl.diagnose``. It is NaN where that can't be told: nothing changes along the chains, which may be
+        stuck; they kept fewer than 4 states each; or arviz is not installed.
         """
-        return effective_sample_size([run.log_weight for run in self.runs])
+        if self.result.chains is None or self.empty:
+            return effective_sample_size([run.log_weight for run in self.runs])
+        from .diagnostics import NoChains
+
+        try:
+            return min((row.ess_bulk for row in self._moving), default=math.nan)
+        except (NoChains, ImportError):
+            return math.nan
+
+    @cached_property
+    def rhat(self) -> float:
+        """The largest R̂ of what changes along the chains: near 1 where they agree; over 1.01 they have not settled.
+
+        NaN where nothing changes, or there is but one chain.
+
+        Raises:
+            NoChains: the method runs no Markov chains, or they kept fewer than 4 states each.
+            ImportError: arviz is not installed.
+        """
+        return max((row.rhat for row in self._moving), default=math.nan)
+
+    @cached_property
+    def _moving(self) -> list[Diagnosis]:
+        """The diagnosis of each quantity that changes along the chains."""
+        from .diagnostics import diagnose
+
+        return [row for row in diagnose(self) if row.sd > 0.0]
 
     @cached_property
     def distinct(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .compiler.errors import Span
+from .diagnostics import ESS_LIMIT, RHAT_LIMIT, NoChains
 from .posterior_values import shorten, show, visible
 from .runtime.result import Death
 
@@ -101,7 +102,9 @@ def facts(posterior: Posterior) -> list[str]:
     if posterior.result.log_evidence is not None:
         out.append(f"log evidence {posterior.result.log_evidence:.2f}")
     runs = len(posterior.runs)
-    if posterior.guarantee != "exact" and runs:
+    if posterior.result.chains is not None and runs:
+        out.append(_mixing(posterior))
+    elif posterior.guarantee != "exact" and runs:
         out.append(f"ESS {posterior.ess:.1f} of {posterior.n}")
     if runs:
         out.append(f"{posterior.distinct:,} distinct of {_plural(runs, 'run')}")
@@ -115,6 +118,20 @@ def facts(posterior: Posterior) -> list[str]:
     return out
 
 
+def _mixing(posterior: Posterior) -> str:
+    """How far chains have come, or why that can't be told."""
+    states = f"{posterior.n:,} states of {_plural(posterior.result.chains or 0, 'chain')}"
+    try:
+        rhat = posterior.rhat
+    except NoChains:
+        return f"{states}, too few for an ESS"
+    except ImportError:
+        return f"{states} (ESS and R-hat need arviz)"
+    if math.isnan(posterior.ess):
+        return f"{states}, all alike"
+    return f"bulk ESS {posterior.ess:.0f} of {states}" + ("" if math.isnan(rhat) else f", R-hat {rhat:.2f}")
+
+
 def caveats(posterior: Posterior) -> list[str]:
     """What a reader of the numbers has to know, in a line each."""
     if posterior.incomplete is not None:
@@ -126,11 +143,23 @@ def caveats(posterior: Posterior) -> list[str]:
     out = []
     if posterior.ancestry:
         out.append("± leaves out that particles share ancestors: a lower bound.")
-    elif posterior.guarantee == "stationary":
+    if posterior.result.chains is not None:
         out.append("± leaves out that successive states are alike: a lower bound.")
-    if posterior.n > 1 and posterior.ess < 0.1 * posterior.n:
+        if posterior.ess < ESS_LIMIT or _disagree(posterior):
+            out.append(
+                "The chains have not settled (R-hat over 1.01 or ESS under 400): run more steps, or other kernels."
+            )
+    elif posterior.n > 1 and posterior.ess < 0.1 * posterior.n:
         out.append("Few particles carry the weight: take these numbers as rough.")
     return out
+
+
+def _disagree(posterior: Posterior) -> bool:
+    """Whether chains can be compared and differ."""
+    try:
+        return posterior.rhat > RHAT_LIMIT
+    except (NoChains, ImportError):
+        return False
 
 
 def losses(posterior: Posterior, limit: int | None = None) -> list[str]:
@@ -206,7 +235,10 @@ def one_line(posterior: Posterior) -> str:
     parts = [f"mode={show(mode, 40)}", f"P={probability(answers[mode], 2)}"]
     if posterior.result.log_evidence is not None:
         parts.append(f"log_evidence={posterior.result.log_evidence:.2f}")
-    parts.append("exact" if posterior.guarantee == "exact" else f"ess={posterior.ess:.1f}/{posterior.n}")
+    if posterior.guarantee == "exact":
+        parts.append("exact")
+    elif not math.isnan(posterior.ess):
+        parts.append(f"ess={posterior.ess:.1f}/{posterior.n}")
     if posterior.incomplete is not None:
         parts.append("incomplete")
     elif posterior.guarantee == "heuristic":

@@ -117,7 +117,11 @@ class Scheduler:
             while not (able := [engine for engine in busy if not engine.waiting]):
                 self._answered.wait()
                 self._answered.clear()
+            # Of those here the fullest: what others are asked meanwhile joins their next batch.
+            here = max((engine for engine in able if not engine.elsewhere), key=lambda e: e.pending, default=None)
             for engine in able:
+                if not (engine.elsewhere or engine is here):
+                    continue
                 try:
                     completions += engine.step()
                 except RequestError as error:

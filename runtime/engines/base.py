@@ -49,6 +49,9 @@ class Engine(ABC):
     name = ""
     """What people call its model; the cost of a run is told by it."""
 
+    elsewhere = False
+    """Whether its work is done outside of this process, so that a :meth:`step` only takes what was answered."""
+
     constrains = False
     """Whether it can draw text under a constraint (``TextSpec.constraint``)."""
 

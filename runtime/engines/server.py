@@ -121,6 +121,8 @@ class ServerModel(LanguageModel):
 class ServerEngine(Engine):
     """Answers :class:`Generate`, :class:`Score` and :class:`Choose` by asking a server, many at a time."""
 
+    elsewhere = True
+
     def __init__(self, model: ServerModel) -> None:
         """Make an engine that owes nothing to others.
 

@@ -64,3 +64,42 @@ def test_what_has_no_chains() -> None:
         diagnose(infer(mean_of, DATA, n=4, seed=0))
     with pytest.raises(NoChains, match="kept 8 states of 4 chains; at least 4 of each"):
         diagnose(infer(mean_of, DATA, method="mh", steps=4, seed=0))
+
+
+def test_the_effective_sample_size_of_a_posterior_of_chains_is_that_of_the_chains() -> None:
+    import arviz
+
+    posterior = infer(mean_of, DATA, method=GOOD, seed=1)
+    data = to_arviz(posterior)
+    bulk, rhat = arviz.ess(data, method="bulk"), arviz.rhat(data)
+    assert posterior.ess == pytest.approx(min(float(bulk[name]) for name in bulk))
+    assert posterior.rhat == pytest.approx(max(float(rhat[name]) for name in rhat))
+    assert posterior.ess < 0.7 * posterior.n, "states are alike, though their weights are equal"
+    shown = posterior.summary()
+    assert f"bulk ESS {posterior.ess:.0f} of 1,600 states of 4 chains, R-hat {posterior.rhat:.2f}" in shown
+    assert f"ess={posterior.ess:.1f}/1600" in repr(posterior)
+
+
+def test_a_summary_warns_of_chains_that_have_not_settled() -> None:
+    stuck = MH(steps=200, kernel=SingleSite(proposals={"mu": lambda site: Normal(site.value, 0.01)}))
+    posterior = infer(mean_of, DATA, method=stuck, seed=2)
+    assert posterior.rhat > 1.1 and "have not settled" in posterior.summary()
+
+
+def test_what_can_not_be_told_of_chains() -> None:
+    short = infer(mean_of, DATA, method="mh", steps=4, seed=0)
+    assert np.isnan(short.ess) and "8 states of 4 chains, too few for an ESS" in short.summary()
+    with pytest.raises(NoChains, match="at least 4 of each"):
+        _ = short.rhat
+
+    @program
+    def fixed() -> int:
+        return sample(dist.delta(3))
+
+    alike = infer(fixed, method="mh", steps=40, seed=0)
+    assert np.isnan(alike.ess) and "80 states of 4 chains, all alike" in alike.summary()
+    assert "ess" not in repr(alike) and alike.to_dict()["ess"] == "nan"
+    particles = infer(mean_of, DATA, n=8, seed=0)
+    assert 0.0 < particles.ess <= 8.0
+    with pytest.raises(NoChains, match="runs no Markov chains"):
+        _ = particles.rhat

@@ -52,6 +52,17 @@ def test_a_step_is_one_batch_of_each_model() -> None:
     assert forwards(found) == dict.fromkeys(("draft", "policy", "reward", "judge"), STEPS)
 
 
+def test_texts_of_one_model_that_end_apart_are_read_by_the_other_together() -> None:
+    draft, reader = named("draft", 0), named("reader", 1)
+
+    @program
+    def proposed() -> str:
+        return sample(reader.context("a").line(max_tokens=12), proposal=draft.context("a").line(max_tokens=12))
+
+    found = forwards(infer(proposed, method="importance", n=64, seed=0))
+    assert found["draft"] > 8 and found["reader"] <= found["draft"] // 2
+
+
 def test_problems_share_the_batches_of_each_model() -> None:
     prompts = ["a", "b", "ab", "ba"]
     found = infer_many(judged, [(*lms, prompt) for lms in [models()] for prompt in prompts], n=PARTICLES, seed=0)
