@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .source import Key, Source
+from .source import Key, Laws, Source
 
 if TYPE_CHECKING:
     import torch
@@ -104,8 +104,14 @@ class ExactSource(Source):
             return alive[0]
         return alive[self._branch([log_weights[i] - total for i in alive], key)]
 
-    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
-        return [self.choose(row, key) for row, key in zip(log_probs.tolist(), keys, strict=True)]
+    def choose_rows(
+        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
+    ) -> torch.Tensor:
+        import torch
+
+        table = laws.table(rows)
+        chosen = [self.choose(row, key) for row, key in zip(table.tolist(), keys, strict=True)]
+        return torch.tensor(chosen, device=table.device)
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         cuts = [0.0, *sorted({b for b in breaks() if 0.0 < b < 1.0}), 1.0]

@@ -22,7 +22,7 @@ from .fork import own
 from .machine import Machine
 from .particle import Particle, Status, Trace
 from .population import Population, Runnable, World
-from .source import Key, Source, derive
+from .source import Key, Laws, Source, derive
 from .waiting import Act, Entry, Wait
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ class _Quiet(Source):
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         return self.source.choose(log_weights, key)
 
-    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
-        return self.source.choose_rows(log_probs, keys, counters)
+    def choose_rows(
+        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
+    ) -> torch.Tensor:
+        return self.source.choose_rows(laws, rows, keys, counters)
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         return self.source.offset(key, breaks)

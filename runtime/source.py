@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .lazy import lazy
 
@@ -65,6 +65,16 @@ def uniforms(keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
     return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+class Laws(Protocol):
+    """Distributions over the same indices, one a row."""
+
+    def at(self, places: Sequence[int], points: np.ndarray) -> torch.Tensor:
+        """By the inverse of the distribution function: the index at a point of [0, 1) for some rows; int64 [places]."""
+
+    def table(self, places: Sequence[int]) -> torch.Tensor:
+        """All log-probabilities of some rows, normalised, float64 [places, indices]."""
+
+
 class Source(ABC):
     """Where outcomes come from. Every method is a pure function of its arguments in production."""
 
@@ -77,13 +87,19 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
-        """One index a row.
+    def choose_rows(
+        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
+    ) -> torch.Tensor:
+        """An index drawn from each of some distributions.
 
         Args:
-            log_probs: [rows, k] normalised log-probabilities; ``-inf`` excludes an index.
-            keys: the key of each row.
-            counters: the position of this draw within its key's stream, for each row.
+            laws: the distributions.
+            rows: for each draw, the place of its distribution among them.
+            keys: the key of each draw.
+            counters: the position of each draw within its key's stream.
+
+        Returns:
+            int64 [rows].
         """
 
     @abstractmethod
@@ -158,19 +174,10 @@ class RandomSource(Source):
                     return i
         return last  # rounding left the running total a hair under the sum
 
-    def choose_rows(self, log_probs: torch.Tensor, keys: Sequence[Key], counters: Sequence[int]) -> list[int]:
-        import torch
-
-        probs = torch.exp(log_probs.double())
-        cumulative = torch.cumsum(probs, dim=-1)
-        draws = torch.from_numpy(uniforms(keys, counters)).to(cumulative.device)
-        target = (draws * cumulative[:, -1]).unsqueeze(-1)
-        found = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-        over = found >= probs.shape[-1]  # rounding may carry the target up to the total itself
-        if bool(over.any()):
-            last = probs.shape[-1] - 1 - (probs > 0).int().flip(-1).argmax(-1)
-            found = torch.where(over, last, found)
-        return [int(i) for i in found.tolist()]
+    def choose_rows(
+        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
+    ) -> torch.Tensor:
+        return laws.at(rows, uniforms(keys, counters))
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         return uniform(key)

@@ -15,16 +15,14 @@ from threading import RLock
 import torch
 
 from ..source import Source
+from .answers import Answers
 from .base import Completion, Engine, Request, RequestError
-from .batch import Batch, Look, Wanted
-from .jobs import Choosing, Job, Leaf, Reading, Scoring, Spreading, Writing
-from .laws import among, log_probs
+from .batch import Batch
+from .jobs import Choosing, Job, Scoring, Spreading, Writing
+from .laws import NextTokens
 from .model import LogitModel, Usage
 from .prefix import Prefix
 from .requests import Choose, Ending, Generate, Score, Support, TextSpec
-
-_BLOCK = 1 << 24
-"""The most float64 entries of a table of probabilities at a time (128 MiB)."""
 
 _WORTH_THREADS = 100_000_000
 """Parameters times rows from which a call of the model is worth more than one CPU thread."""
@@ -145,28 +143,23 @@ class LocalEngine(Engine):
         logits = self.model.logits(nodes)
         if logits.device.type == "mps":
             logits = logits.cpu()  # which has no float64
-        self._check(logits, nodes)
-        answers = _Answers()
-        for law, wanted in batch.wanted.items():
-            rows = wanted.rows()
-            size = max(1, _BLOCK // logits.shape[-1])
-            for start in range(0, len(rows), size):
-                block = rows[start : start + size]
-                whole = len(block) == len(nodes)
-                answers.add(log_probs(logits if whole else logits[block], law), block, wanted, size)
-        answers.tell()
-
-    def _check(self, logits: torch.Tensor, nodes: Sequence[Prefix]) -> None:
         expected = (len(nodes), self.model.vocab_size)
         if tuple(logits.shape) != expected:
             raise ValueError(f"{self.model.describe()} gave logits of shape {tuple(logits.shape)}, not {expected}")
-        good = logits.amax(-1).isfinite()  # the largest is NaN if any is, and -inf if all are
-        if bool(good.all()):
-            return
-        row = int(good.logical_not().nonzero()[0, 0])
-        tokens = nodes[row].tokens()
-        what = "NaN" if bool(logits[row].isnan().any()) else "infinite"
-        raise FloatingPointError(
+        answers = Answers()
+        for law, wanted in batch.wanted.items():
+            rows = wanted.rows()
+            laws = NextTokens(logits, law, None if len(rows) == len(nodes) else rows)
+            faulty = laws.faulty()
+            if faulty is not None:
+                raise self._no_distribution(logits[rows[faulty]], nodes[rows[faulty]])
+            answers.add(laws, rows, wanted)
+        answers.tell()
+
+    def _no_distribution(self, logits: torch.Tensor, node: Prefix) -> FloatingPointError:
+        tokens = node.tokens()
+        what = "NaN" if bool(logits.isnan().any()) else "infinite"
+        return FloatingPointError(
             f"{self.model.describe()} gave {what} logits after a context of {len(tokens)} tokens that ends in "
             f"{list(tokens[-8:])}; try another dtype"
         )
@@ -198,89 +191,3 @@ def _threads_for(work: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-class _Answers:
-    """What was found for a batch, before anyone is told."""
-
-    def __init__(self) -> None:
-        self._drawn: list[tuple[Sequence[Writing], list[int], list[float], list[float]]] = []
-        self._dead: list[Writing] = []
-        self._found: list[tuple[Look, float]] = []
-        self._spread: list[tuple[Spreading, Leaf, list[int], list[float]]] = []
-
-    def add(self, table: torch.Tensor, rows: Sequence[int], wanted: Wanted, size: int) -> None:
-        """Answer what concerns some rows.
-
-        Args:
-            table: log-probabilities [len(rows), vocabulary].
-            rows: which rows of the batch these are.
-            wanted: what is asked; about other rows too.
-            size: the most rows to draw from at a time.
-        """
-        at = {row: i for i, row in enumerate(rows)}
-        for draws in wanted.draws.values():
-            here = [i for i, row in enumerate(draws.rows) if row in at]
-            for start in range(0, len(here), size):
-                some = here[start : start + size]
-                self._draw(table, [at[draws.rows[i]] for i in some], [draws.jobs[i] for i in some], draws.source)
-        looks = [look for look in wanted.looks if look.row in at]
-        if looks:
-            values = table[[at[look.row] for look in looks], [look.token for look in looks]].tolist()
-            for i, look in enumerate(looks):
-                if look.allowed is not None:
-                    values[i] = float(among(table[at[look.row]], look.allowed)[look.token])
-            self._found.extend(zip(looks, values, strict=True))
-        for row, job, leaf in wanted.spreads:
-            if row in at:
-                line = table[at[row]] if leaf.allowed is None else among(table[at[row]], leaf.allowed)
-                tokens = (line > -torch.inf).nonzero()[: job.limit + 1, 0]
-                self._spread.append((job, leaf, tokens.tolist(), line[tokens].tolist()))
-
-    def _draw(self, table: torch.Tensor, places: Sequence[int], jobs: Sequence[Writing], source: Source) -> None:
-        if places != list(range(len(table))):
-            table = table[places]
-        if any(job.allowed is not None for job in jobs):
-            self._draw_among(table, jobs, source)
-            return
-        tokens = source.choose_rows(table, [job.key for job in jobs], [len(job.tokens) for job in jobs])
-        found = _entries(table, tokens)
-        self._drawn.append((jobs, tokens, found, found))
-
-    def _draw_among(self, table: torch.Tensor, jobs: Sequence[Writing], source: Source) -> None:
-        """Draw where constraints rule tokens out."""
-        rows = [row if job.allowed is None else among(row, job.allowed) for row, job in zip(table, jobs, strict=True)]
-        masked = torch.stack(rows)
-        alive = (masked.amax(-1) > -torch.inf).tolist()
-        self._dead += [job for job, lives in zip(jobs, alive, strict=True) if not lives]
-        kept = [i for i, lives in enumerate(alive) if lives]
-        if kept:
-            jobs, masked, table = [jobs[i] for i in kept], masked[kept], table[kept]
-            tokens = source.choose_rows(masked, [job.key for job in jobs], [len(job.tokens) for job in jobs])
-            self._drawn.append((jobs, tokens, _entries(masked, tokens), _entries(table, tokens)))
-
-    def tell(self) -> None:
-        """Hand everything to its job."""
-        for jobs, tokens, found, bases in self._drawn:
-            for job, token, log_prob, base in zip(jobs, tokens, found, bases, strict=True):
-                job.drawn(token, log_prob, base)
-        for job in self._dead:
-            job.ruled_out()
-        for look, log_prob in self._found:
-            look.job.found(look.slot, log_prob)
-        for spreading, leaf, tokens, log_probs_ in self._spread:
-            spreading.spread(leaf, tokens, log_probs_)
-        for touched in self._settling():
-            touched.settle()
-
-    def _settling(self) -> Iterator[Reading | Spreading]:
-        jobs: dict[Reading | Spreading, None] = {look.job: None for look, _ in self._found}
-        jobs.update((job, None) for job, *_ in self._spread)
-        return iter(jobs)
-
-
-def _entries(table: torch.Tensor, tokens: Sequence[int]) -> list[float]:
-    """The entry of one token in each row."""
-    chosen = torch.tensor(tokens, device=table.device).unsqueeze(-1)
-    found: list[float] = table.gather(-1, chosen).squeeze(-1).tolist()
-    return found

@@ -151,14 +151,14 @@ class Allowed:
 
     Attributes:
         tokens: their ids, in order.
-        mask: where an engine keeps them in a form of its own.
+        bias: where an engine keeps them in a form of its own.
     """
 
-    __slots__ = ("mask", "tokens")
+    __slots__ = ("bias", "tokens")
 
     def __init__(self, tokens: tuple[int, ...]) -> None:
         self.tokens = tokens
-        self.mask: Any = None
+        self.bias: Any = None
 
 
 class Ending:

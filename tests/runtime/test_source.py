@@ -9,6 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
+from ppl.runtime.engines.laws import NextTokens
+from ppl.runtime.engines.requests import PLAIN
 from ppl.runtime.exact import NotFinite, explore
 from ppl.runtime.source import RandomSource, Source, derive, uniform, uniforms
 
@@ -45,13 +47,13 @@ def test_choose_has_the_law_of_its_weights() -> None:
 
 def test_choose_rows_has_the_law_of_each_row_and_ignores_its_neighbours() -> None:
     source = RandomSource()
-    rows = torch.log(torch.tensor([[0.0, 0.25, 0.75, 0.0], [0.5, 0.0, 0.0, 0.5]])).repeat(5_000, 1)
+    laws = NextTokens(torch.log(torch.tensor([[0.0, 0.25, 0.75, 0.0], [0.5, 0.0, 0.0, 0.5]])), PLAIN)
     keys = [derive(1, i) for i in range(10_000)]
-    found = np.array(source.choose_rows(rows, keys, [0] * 10_000))
+    found = source.choose_rows(laws, [0, 1] * 5_000, keys, [0] * 10_000).numpy()
     assert stats.binomtest(int((found[::2] == 1).sum()), 5_000, 0.25).pvalue > FALSE_ALARM
     assert stats.binomtest(int((found[1::2] == 0).sum()), 5_000, 0.5).pvalue > FALSE_ALARM
     assert set(found[::2]) == {1, 2} and set(found[1::2]) == {0, 3}
-    assert source.choose_rows(rows[3:4], keys[3:4], [0]) == [found[3]]
+    assert source.choose_rows(laws, [1], keys[3:4], [0]).tolist() == [found[3]]
 
 
 @pytest.mark.parametrize("weights", [[1e-300, 1e-300], [1e300, 1e300], [1.0, 1e-320]])
@@ -64,13 +66,14 @@ def test_choose_at_the_float_boundary(weights: list[float]) -> None:
 def test_rows_whose_cumulative_sum_ends_below_one() -> None:
     row = torch.full((1, 1000), -math.log(1000.0))
     row[0, -3:] = -math.inf
+    laws = NextTokens(row, PLAIN)
 
     class High(RandomSource):
         pass
 
     source = High()
     for i in range(2_000):
-        assert source.choose_rows(row, [derive(5, i)], [i])[0] < 997
+        assert source.choose_rows(laws, [0], [derive(5, i)], [i])[0] < 997
 
 
 def test_torch_draws_leave_the_global_generator_alone() -> None:

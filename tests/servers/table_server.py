@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ppl.runtime.engines.laws import log_probs
+from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.model import LogitModel
 from ppl.runtime.engines.requests import PLAIN, Law
 from ppl.runtime.source import RandomSource, derive
@@ -123,8 +123,8 @@ class TableServer:
         tokens: list[int] = []
         text = b""
         while len(tokens) < body["max_tokens"]:
-            row = self._row((*prompt, *tokens), _law(body))
-            [token] = RandomSource().choose_rows(row.unsqueeze(0), [key], [len(tokens)])
+            laws = self._laws((*prompt, *tokens), _law(body))
+            [token] = RandomSource().choose_rows(laws, [0], [key], [len(tokens)]).tolist()
             tokens.append(token)
             text += self.model.decode_bytes(token)
             if token in self.model.eos_tokens or any(stop.encode() in text for stop in stops):
@@ -132,9 +132,12 @@ class TableServer:
         return tokens, "length"
 
     def _row(self, context: Sequence[int], law: Law) -> torch.Tensor:
+        return self._laws(context, law).table()[0]
+
+    def _laws(self, context: Sequence[int], law: Law) -> NextTokens:
         node = self.model.root.extend(context)
         with self._one_at_a_time:
-            return log_probs(self.model.logits([node]).detach(), law)[0]
+            return NextTokens(self.model.logits([node]).detach(), law)
 
     def _shown(self, body: Mapping[str, Any]) -> Law:
         temperature, top_p, top_k = _law(body)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 
 from ppl.runtime.engines import local
+from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.local import LocalEngine
-from ppl.runtime.engines.requests import Choose, Ending, Generate, Score, Support, TextSpec
+from ppl.runtime.engines.requests import PLAIN, Choose, Ending, Generate, Score, Support, TextSpec
 from ppl.runtime.engines.table import TableModel
 from ppl.runtime.source import RandomSource, derive
 
@@ -91,15 +93,19 @@ def test_a_nucleus_of_equals_takes_the_first() -> None:
 
 
 def test_planted_bugs_in_the_law_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = local.log_probs
-    bugs: list[Callable[..., torch.Tensor]] = [
-        lambda x, law: right(x, (1.0, law[1], law[2])),
-        lambda x, law: right(x, (law[0], 1.0, law[2])),
-        lambda x, law: right(x, (law[0], law[1], None)),
-        lambda x, law: torch.where(right(x, law) == -torch.inf, -torch.inf, x.log_softmax(-1)),
+    class NotRenormalised(NextTokens):
+        def table(self, places: Sequence[int] | None = None) -> torch.Tensor:
+            right = super().table(places)
+            return torch.where(right == -torch.inf, -torch.inf, NextTokens(self._logits, PLAIN).table(places))
+
+    bugs: list[Callable[..., NextTokens]] = [
+        lambda x, law, rows: NextTokens(x, (1.0, law[1], law[2]), rows),
+        lambda x, law, rows: NextTokens(x, (law[0], 1.0, law[2]), rows),
+        lambda x, law, rows: NextTokens(x, (law[0], law[1], None), rows),
+        NotRenormalised,
     ]
     for bug in bugs:
-        monkeypatch.setattr(local, "log_probs", bug)
+        monkeypatch.setattr(local, "NextTokens", bug)
         with pytest.raises(AssertionError):
             check_support(models()[0], (0, 3), SPECS[5])
 
@@ -113,9 +119,11 @@ def test_a_planted_bug_in_the_stops_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_planted_bug_in_the_draws_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = RandomSource.choose_rows
-    monkeypatch.setattr(
-        RandomSource, "choose_rows", lambda self, rows, keys, counters: right(self, rows, keys, [0] * len(keys))
-    )
+
+    def always_the_first(self: RandomSource, laws: Any, rows: Any, keys: Any, counters: Any) -> torch.Tensor:
+        return right(self, laws, rows, keys, [0] * len(keys))
+
+    monkeypatch.setattr(RandomSource, "choose_rows", always_the_first)
     model = models()[0]
     law = {tokens: p for tokens, (_, p) in texts(model, (1, 1), SPECS[0]).items()}
     with pytest.raises(AssertionError):

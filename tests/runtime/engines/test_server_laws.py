@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.runtime.engines.laws import log_probs
+from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.requests import PLAIN, Law
 from ppl.runtime.engines.server_kinds import KINDS, VLLM, kind_of
 from ppl.runtime.engines.server_laws import Reported, kept, told
@@ -23,8 +23,8 @@ rows = st.lists(st.integers(-60, 60), min_size=WIDTH, max_size=WIDTH, unique=Tru
 @given(rows, laws)
 def test_the_best_tokens_are_enough_for_a_law_that_keeps_no_others(row: list[int], law: Law) -> None:
     logits = torch.tensor([row]).double() / 13
-    raw = log_probs(logits, PLAIN)[0]
-    whole = log_probs(logits, law)[0]
+    raw = NextTokens(logits, PLAIN).table()[0]
+    whole = NextTokens(logits, law).table()[0]
     assert law[2] is not None
     best = raw.topk(law[2])
     found = kept(dict(zip(best.indices.tolist(), best.values.tolist(), strict=True)), law)
@@ -38,9 +38,10 @@ def test_whatever_is_reported_the_law_comes_out(row: list[int], law: Law, temper
     temperature, top_p, top_k = law
     logits = torch.tensor([row]).double() / 13
     heat = temperature if tempered else 1.0
-    report = log_probs(logits, (heat, top_p, top_k) if tempered and truncated else (heat, 1.0, None))[0]
+    shown = (heat, top_p, top_k) if tempered and truncated else (heat, 1.0, None)
+    report = NextTokens(logits, shown).table()[0]
     reported = Reported(tempered, tempered and truncated, best=5)
-    whole = log_probs(logits, law)[0]
+    whole = NextTokens(logits, law).table()[0]
     token = int(whole.argmax())
     needed = reported.needed(law)
     assert needed is not None
