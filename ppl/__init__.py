@@ -24,6 +24,10 @@ from .runtime.operands import ProposalSite
 from .text import Context, Text
 
 if TYPE_CHECKING:
+    from . import answers as answers
+    from . import cluster as cluster
+    from . import kernels as kernels
+    from . import stopping as stopping
     from .calibration import calibrate
     from .certificate import Certificate, TooLarge, validate
     from .certificate_statistical import validate_statistically
@@ -122,7 +126,13 @@ _LATER = {
 """What most programs do not use, by the module that it is imported from when it is asked for."""
 
 
+_MODULES = ("answers", "cluster", "kernels", "stopping")
+"""Modules for users, which ``import ppl`` brings along when they are asked for."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
@@ -130,4 +140,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

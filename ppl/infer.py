@@ -78,6 +78,8 @@ def infer(
             the text says what differs.
         ProgramError: the program asked for something meaningless; names its file and line.
     """
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs maps the program's parameters to arguments, as in kwargs={{'x': 1}}; got {kwargs!r}")
     call = (tuple(args), dict(kwargs or {}))
     program = _under(program, passes, keep, proposals)
     recipe = _recipe(program, method, options)
@@ -175,6 +177,8 @@ def infer_stream(
         An iterator over pairs of an input's place and its posterior, in order of completion. Work is done while it
         is asked for the next; closed before its end, it drops the rest.
     """
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
+        raise TypeError(f"inputs holds one entry a problem; got {inputs!r}. For a single problem write [{inputs!r}]")
     calls: list[Arguments] = [(each if isinstance(each, tuple) else (each,), {}) for each in inputs]
     seeds: Sequence[int | None]
     if seed is None or isinstance(seed, int | Integral):  # numpy's integers are no int
@@ -225,6 +229,9 @@ def _checked(problems: Problems) -> Problems:
             raise TypeError(f"seed is an integer, got {seed!r}")
     if problems.on_error not in ("raise", "kill"):
         raise ValueError(f"on_error is 'raise' or 'kill'; got {problems.on_error!r}")
+    stop = problems.limits[1]
+    if stop is not None and not callable(stop):
+        raise TypeError(f"stop is called with the population after each step; got {stop!r}. See ppl.stopping")
     _check_proposals(problems.program, problems.proposals)
     return replace(problems, seeds=[None if seed is None else int(seed) for seed in problems.seeds])
 

@@ -65,7 +65,7 @@ class LM:
         """
         if isinstance(text_or_messages, str):
             return Context(self, self.model.root.extend(tokens_of(text_or_messages, self)))
-        if isinstance(text_or_messages, Context | Mapping) or not isinstance(text_or_messages, Sequence):
+        if isinstance(text_or_messages, Context | Mapping | bytes) or not isinstance(text_or_messages, Sequence):
             kind = type(text_or_messages).__name__
             raise TypeError(f"lm.context takes text, or a list of messages such as {_MESSAGE}, not a {kind}")
         messages = cast(Sequence[Mapping[str, str]], text_or_messages)
@@ -77,7 +77,18 @@ class LM:
         return Context(self, self.model.root.extend(self.model.encode_chat(messages)))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, with no special tokens added."""
+        """The token ids of ``text``, with no special tokens added.
+
+        Raises:
+            ValueError: it cannot be encoded.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{text[error.start : error.end]!r} in a text is half a character, which no model reads: write "
+                "text.encode(errors='replace').decode() to put question marks there"
+            ) from None
         return self.model.encode(str(text))
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -33,6 +33,7 @@ PALETTE = ("#2f6db5", "#d98e2b", "#3a9a8c", "#bf4f6b", "#7b68b5")  # the most pr
 OTHER = "#6b7683"
 _KINDS = ("answers", "genealogy", "evidence", "all")
 _MOST_ANSWERS = 12
+_SMALL = 0.08  # where no share is larger, whole percents tell too little
 _MORE_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic"),
     *("WenQuanYi Zen Hei", "Noto Sans", "Arial Unicode MS", "Noto Sans Symbols", "Segoe UI Symbol", "Noto Emoji"),
@@ -168,7 +169,7 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
             axes.plot([low, high], [row, row], color=INK, linewidth=1.1, alpha=0.75, solid_capstyle="butt")
         reach.append(max(high, p))
         axes.annotate(
-            f"{p:.0%}" if p >= 0.005 else "<1%", (reach[-1], row), (5, 0), textcoords="offset points",
+            _percent(p, max(shares) <= _SMALL), (reach[-1], row), (5, 0), textcoords="offset points",
             va="center", fontsize=8.5, color=INK,
         )  # fmt: skip
     _clean(axes, "answers" if answers.exact else "answers ± standard error")
@@ -176,13 +177,19 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
     axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
     axes.set_xlim(0.0, max(reach) * 1.14)
     axes.set_ylim(max(len(pairs), 2) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if max(reach) > 0.08 else None))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if max(reach) > _SMALL else None))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     if rest > 0.0:
         axes.set_xlabel(
             f"{len(answers) - _MOST_ANSWERS} other values hold {rest:.1%}", fontsize=8, color=MUTED, loc="left"
         )
+
+
+def _percent(share: float, small: bool) -> str:
+    """A share in words, to a tenth of a percent where all are small."""
+    least, digits = (0.001, 1) if small else (0.01, 0)
+    return f"{share:.{digits}%}" if share > least / 2 else f"<{least:.{digits}%}"
 
 
 def _draw_losses(axes: Axes, posterior: Posterior) -> None:

@@ -188,6 +188,7 @@ def _html_box(parts: Iterable[str]) -> str:
 
 def _html_rows(table: Sequence[Row]) -> str:
     cell = "padding:1px 14px 1px 0;border:none;background:none;text-align:"
+    number = f"white-space:nowrap;{cell}"  # half a number is a wrong number
     lines = []
     for row in table:
         width = 0.0 if row.rest else max(100.0 * row.share, 0.5)
@@ -195,10 +196,10 @@ def _html_rows(table: Sequence[Row]) -> str:
         label = _escape(row.label) if row.rest else f"<code style='background:none'>{_escape(row.label)}</code>"
         lines.append(
             f'<tr style="background:none"><td style="{cell}left">{label}</td>'
-            f'<td style="{cell}right">{_escape(row.probability)}</td>'
-            f'<td style="{cell}left;{_MUTED}">{_escape(row.error)}</td>'
+            f'<td style="{number}right">{_escape(row.probability)}</td>'
+            f'<td style="{number}left;{_MUTED}">{_escape(row.error)}</td>'
             f'<td style="{cell}left;width:12em">{bar}</td>'
-            f'<td style="{cell}right;{_MUTED}">{row.count:,} run{"s" * (row.count != 1)}</td></tr>'
+            f'<td style="{number}right;{_MUTED}">{row.count:,} run{"s" * (row.count != 1)}</td></tr>'
         )
     return f'<table style="border-collapse:collapse;border:none;margin:0 0 .5em 0">{"".join(lines)}</table>'
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
+from .runtime.engines.base import ModelDistribution
 from .runtime.engines.prefix import Prefix
 from .runtime.engines.requests import Finish, TextSpec
 
@@ -178,6 +179,8 @@ class Context:
         if isinstance(other, Context):
             raise TypeError("a context cannot be added to a context; add its text: context + str(other)")
         if not isinstance(other, str):
+            if isinstance(other, ModelDistribution):
+                raise TypeError(f"{other!r} is a distribution, which no text is yet: write context + sample(...)")
             return NotImplemented
         return Context(self.lm, self.node.extend(tokens_of(other, self.lm)))
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, TypeVar
 
 from .engines.base import Completion
@@ -47,7 +48,7 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, Real) and float(value) > 0):
                 raise ValueError(f"a budget of {field.name} is a number over 0, or None for no bound; got {value!r}")
 
     @classmethod
@@ -60,8 +61,11 @@ class Budget:
         if given is None or isinstance(given, Budget):
             return given
         known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping) or any(name not in known for name in given):
+        if not isinstance(given, Mapping):
             raise TypeError(f"budget is Budget(tokens=...) or a dict of {', '.join(known)}; got {given!r}")
+        for name in given:
+            if name not in known:
+                raise TypeError(f"a budget has no {name!r}; it has {', '.join(known)}")
         return cls(**given)  # type: ignore[arg-type]
 
 

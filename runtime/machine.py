@@ -26,6 +26,7 @@ from .operands import (
     check_cover,
     density,
     number,
+    proposed,
     scoring,
     short,
     truth,
@@ -210,7 +211,7 @@ class Machine:
         if self.ignore_evidence:
             return prior
         if maker is not None:
-            return self.distribution(ask, maker(ProposalSite(address, prior, variables(particle))))
+            return self.distribution(ask, proposed(maker, ProposalSite(address, prior, variables(particle)), ask))
         return prior if ask.proposal is None else self.distribution(ask, ask.proposal)
 
     def _weigh(

@@ -67,6 +67,22 @@ def variables(particle: Particle) -> Mapping[str, Any]:
     return Variables((n, v) for n, v in zip(names, particle.live, strict=True) if not n.startswith("·"))
 
 
+def proposed(make: Proposal, site: ProposalSite, ask: Ask) -> Any:
+    """What a function given as a proposal returns.
+
+    Raises:
+        ProgramError: it is no distribution.
+    """
+    found = make(site)
+    if isinstance(found, ModelDistribution) or as_distribution(found) is not None:
+        return found
+    raise ProgramError(
+        f"the proposal for {site.address!r} returned {type(found).__name__} {short(found)}; it returns a distribution, "
+        f"as in proposals={{{ask.site.name!r}: lambda site: ppl.dist.flip(0.5)}}",
+        ask.site.span,
+    )
+
+
 @runtime_checkable
 class Covers(Protocol):
     """A model's distribution that tells what a proposal for it leaves out."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,8 @@ def test_every_import_is_declared() -> None:
 
 def test_public_names_can_be_had() -> None:
     assert set(ppl._LATER) < set(ppl.__all__) <= set(dir(ppl))
+    for module in ("answers", "cluster", "kernels", "stopping"):
+        assert getattr(ppl, module) is import_module(f"ppl.{module}") and module in dir(ppl)
     for name in ppl.__all__:
         assert getattr(ppl, name) is getattr(ppl, name) is not None
     with pytest.raises(AttributeError, match="valdiate"):

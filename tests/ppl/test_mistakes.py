@@ -28,6 +28,9 @@ from ppl import (
 
 from .small_programs import chain, flip, hinted, net, outer
 
+letters = table_lm(["a", "b", "c", "\n"], seed=1).context("a")
+whole = letters.text("b", max_tokens=3)
+
 
 def ANY(value: Any) -> Any:
     """A value whose type the checker is to forget: these are the mistakes that it would find."""
@@ -134,13 +137,23 @@ def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
         (lambda: infer(net()), "not infer"),
         (lambda: infer(net, proposals=ANY({"rain": flip()})), "give a function of a ProposalSite"),
         (lambda: infer(net, proposals=ANY([1])), "maps site names"),
+        (lambda: infer(net, proposals={"rain": lambda site: 0.5}), "proposal for 'rain' returned float 0.5"),
+        (lambda: infer(net, kwargs=ANY([1])), "kwargs maps the program's parameters"),
+        (lambda: infer(net, stop=ANY(3)), "stop is called with the population"),
+        (lambda: infer(net, budget={"tokns": 1}), "no 'tokns'; it has tokens, calls"),
+        (lambda: infer(net, budget=ANY({"tokens": "3"})), "number over 0, or None for no bound; got '3'"),
+        (lambda: infer_many(net, "one question"), r"write \['one question'\]"),
+        (lambda: infer_many(net, ANY(3)), "one entry a problem; got 3"),
+        (lambda: letters + ANY(letters.line()), r"write context \+ sample"),
+        (lambda: letters.lm.context(ANY(b"a")), "not a bytes"),
+        (lambda: letters.lm.context("\ud800"), "half a character"),
         (lambda: infer(hinted, 0.5, resample_at="nosuch"), "matches no site.*seen"),
         (lambda: net.given(ANY("rain")), r"given\(x=value\)"),
         (lambda: flip(ANY("a")), "probability from 0 to 1, got 'a'"),
     ],
 )
 def test_mistakes_and_what_they_are_told(call_: Any, told: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=told):
+    with pytest.raises((TypeError, ValueError, ProgramError), match=told):
         call_()
 
 
@@ -167,10 +180,6 @@ def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
 
     with pytest.raises(ProgramError, match="never gives False"):
         infer(narrow)
-
-
-letters = table_lm(["a", "b", "c", "\n"], seed=1).context("a")
-whole = letters.text("b", max_tokens=3)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
+from ppl import dist, infer, program, sample
 from ppl.compiler.errors import Span
 from ppl.compiler.requests import Site
 from ppl.posterior import EmptyPosterior, PlotKind, Posterior
@@ -85,6 +86,16 @@ def test_every_posterior_can_be_drawn(posterior: Posterior, tmp_path: Path) -> N
         posterior.plot(tmp_path / "all.png")
         if posterior.history:
             posterior.plot(tmp_path / "evidence.png", "evidence")
+
+
+@pytest.mark.parametrize(("outcomes", "shown"), [(200, {"0.5%"}), (4, {"25%"})])
+def test_small_shares_are_told_apart_from_none(outcomes: int, shown: set[str]) -> None:
+    @program
+    def spread() -> int:
+        return int(sample(dist.uniform(range(outcomes))))
+
+    axes = infer(spread, method="enumerate").plot(kind="answers").axes[0]
+    assert {text.get_text() for text in axes.texts} == shown
 
 
 def test_notebooks_show_the_figure() -> None:
