@@ -16,12 +16,12 @@ from typing import Any
 
 from results import best, command, machine, table
 
-from ppl import condition, dist, factor, observe, program, sample
+from ppl import condition, dist, factor, observe, program, sample, table_lm
 from ppl.compiler import Compiled, compile_function, link
 from ppl.compiler.passes import make_pipeline, optimise
 
 SCOPE: dict[str, Any] = {"sample": sample, "observe": observe, "factor": factor, "condition": condition}
-SCOPE |= {"program": program, "COIN": dist.flip(0.5)}
+SCOPE |= {"program": program, "COIN": dist.flip(0.5), "CONTEXT": table_lm(["a", "b"], seed=0).context("a")}
 
 
 def plain(count: int) -> list[str]:
@@ -50,6 +50,11 @@ def effects_only(count: int) -> list[str]:
     ]
 
 
+def asked(count: int) -> list[str]:
+    """Every statement asks a model, and none depends on another: all become one batch."""
+    return [f"a{i} = sample(CONTEXT.line())" for i in range(count)]
+
+
 def nested(count: int) -> list[str]:
     """Loops and branches with effects in them, five statements each."""
     lines: list[str] = []
@@ -64,6 +69,7 @@ KINDS: tuple[tuple[str, Callable[[int], list[str]]], ...] = (
     ("no effects", plain),
     ("one in five an effect", mixed),
     ("all effects", effects_only),
+    ("independent calls of a model", asked),
     ("loops and branches with effects", nested),
 )
 

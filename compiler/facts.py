@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,10 +63,12 @@ def remembered(function: F) -> F:
 
     @functools.wraps(function)
     def ask(facts: Facts, what: Any) -> Any:
-        key = (function.__name__, what)
-        if key not in facts.answers:
-            facts.answers[key] = function(facts, what)
-        return facts.answers[key]
+        answers = facts.answers[function]
+        try:
+            return answers[what]
+        except KeyError:
+            answer = answers[what] = function(facts, what)
+            return answer
 
     return ask  # type: ignore[return-value]
 
@@ -81,7 +84,7 @@ class Facts:
     def __init__(self, program: ir.Program, names: Names) -> None:
         self.program = program
         self.names = names
-        self.answers: dict[tuple[str, Any], Any] = {}
+        self.answers: defaultdict[Callable[..., Any], dict[Any, Any]] = defaultdict(dict)
         self.definer: dict[ir.Value, ir.Node] = {}
         self.users: dict[ir.Value, list[ir.Node]] = {}
         self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}

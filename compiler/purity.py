@@ -24,7 +24,7 @@ from typing import Any
 from .errors import CompileError
 from .intrinsics import PURE
 from .names import Names
-from .scan import Comprehension, Scope, bound_names, evaluated_outside, parameters
+from .scan import Comprehension, Scope, bound_names, children, evaluated_outside, parameters
 from .source import MISSING, parse_function
 
 
@@ -119,7 +119,7 @@ class Purity:
             return self._comprehension(node)
         if isinstance(node, ast.Constant | ast.Name | ast.Pass):
             return Touch.NONE
-        inner = self._most(ast.iter_child_nodes(node))
+        inner = self._most(children(node))
         return max(inner, self._own(node))
 
     def _most(self, nodes: Any) -> Touch:
@@ -265,17 +265,7 @@ class Purity:
 
 _HARMLESS = (
     *(ast.Dict, ast.Set, ast.Slice, ast.BoolOp, ast.IfExp, ast.NamedExpr, ast.Expr, ast.Assign, ast.AnnAssign, ast.If),
-    *(
-        ast.Assert,
-        ast.Return,
-        ast.Raise,
-        ast.keyword,
-        ast.expr_context,
-        ast.operator,
-        ast.unaryop,
-        ast.cmpop,
-        ast.boolop,
-    ),
+    *(ast.Assert, ast.Return, ast.Raise, ast.keyword),
 )
 _IN_HELPERS = (ast.Return, ast.Assign, ast.AnnAssign, ast.If, ast.Pass, ast.Expr, ast.Assert, ast.Raise)
 

@@ -6,6 +6,8 @@ program of nothing but effects is not compared pair by pair.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -105,11 +107,12 @@ def climb(row: Row, effect: ir.Effect, conditions: Sequence[Condition]) -> Climb
 
 def _heeded(conditions: Sequence[Condition], facts: Facts, mover: ir.Node) -> list[int]:
     """For each condition the bits that it looks for because of ``mover``."""
-    return [HEEDS[condition](facts, mover) if condition in HEEDS else ANYTHING for condition in conditions]
+    found = []
+    for condition in conditions:
+        bits = HEEDS.get(condition, ANYTHING)
+        found.append(bits if isinstance(bits, int) else bits(facts, mover))
+    return found
 
 
 def _union(masks: Iterable[int]) -> int:
-    found = 0
-    for mask in masks:
-        found |= mask
-    return found
+    return functools.reduce(operator.or_, masks, 0)

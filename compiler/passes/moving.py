@@ -45,16 +45,16 @@ TOUCHES = {touch: 1 << 6 + touch for touch in Touch}
 ANYTHING = -1
 
 Heed = Callable[[Facts, ir.Node], int]
-HEEDS: dict[Condition, Heed] = {}
-"""For a condition: the bits that it looks for when a given node is among what moves. A node without them is crossed
-without asking it. A condition that is not listed is asked at every node."""
+HEEDS: dict[Condition, int | Heed] = {}
+"""For a condition: the bits that it looks for, maybe as a function of a node that is among what moves. A node without
+them is crossed without asking it. A condition that is not listed is asked at every node."""
 
 
 def heeding(bits: int | Heed) -> Callable[[Condition], Condition]:
     """Say which bits a condition looks for (a decorator)."""
 
     def declared(condition: Condition) -> Condition:
-        HEEDS[condition] = bits if callable(bits) else lambda facts, node: bits
+        HEEDS[condition] = bits
         return condition
 
     return declared
@@ -90,10 +90,12 @@ def no_exit_crossed(step: Crossing) -> str | None:
     return "control may leave there before it is reached" if step.facts.leaves(step.node) else None
 
 
+_AGAINST = {a: FILLS + sum(bit for b, bit in TOUCHES.items() if conflict(a, b)) for a in Touch}
+
+
 def _touching(facts: Facts, mover: ir.Node) -> int:
     touch, filled = outward(facts, mover)
-    against = (bit for other, bit in TOUCHES.items() if conflict(other, touch))
-    return ANYTHING if filled else sum(against, FILLS)
+    return ANYTHING if filled else _AGAINST[touch]
 
 
 @heeding(_touching)

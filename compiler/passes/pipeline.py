@@ -59,8 +59,11 @@ class Pipeline:
         """
         steps = []
         kept = self.kept_names
+        facts = Facts(program, names)
         for each in self.passes:
-            new, remarks = each.run(program, Info(Facts(program, names), kept))
+            if facts.program is not program:
+                facts = Facts(program, names)
+            new, remarks = each.run(program, Info(facts, kept))
             if new is not program and (DEBUG if debug is None else debug):
                 verify(new)
             steps.append(Step(each, program, new, tuple(remarks)))
