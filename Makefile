@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-vllm lint format bench bench-decoding bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence bench-peers train clean
+.PHONY: help install demo test test-slow test-vllm test-llamacpp lint format bench bench-decoding bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence bench-peers train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,34 @@ $(VLLM_STAMP):
 test-vllm: $(STAMP) $(VLLM_STAMP)  ## the server engine against a real vLLM, which it installs into out/vllm
 	@PPL_VLLM_PYTHON=$(abspath $(VLLM)/bin/python) $(BIN)/python -m pytest -m slow tests/runtime/engines/test_server_vllm.py
 
+LLAMACPP := out/llamacpp
+LLAMACPP_STAMP := $(LLAMACPP)/.installed
+LLAMACPP_VERSION := 0.3.36
+LLAMACPP_SOURCE := $(LLAMACPP)/source/llama_cpp_python-$(LLAMACPP_VERSION)
+LLAMACPP_BUILD := $(LLAMACPP)/build
+LLAMACPP_OFF := TESTS EXAMPLES APP UI
+LLAMACPP_JOBS ?= 2
+
+# llama.cpp is compiled once, from the source that its Python package carries: its own server, and the library that the
+# package's server then uses too.
+$(LLAMACPP_STAMP):
+	@echo "Making $(LLAMACPP), an environment of its own, and compiling llama.cpp in it: about 9 minutes of CPU time ..."
+	@$(PYTHON) -m venv $(LLAMACPP)
+	@$(LLAMACPP)/bin/python -m pip install --quiet cmake ninja gguf safetensors
+	@CMAKE_ARGS=-DLLAMA_BUILD=OFF $(LLAMACPP)/bin/python -m pip install --quiet --no-cache-dir 'llama-cpp-python[server]==$(LLAMACPP_VERSION)'
+	@$(LLAMACPP)/bin/python -m pip download --quiet --no-deps --no-binary :all: -d $(LLAMACPP)/source llama-cpp-python==$(LLAMACPP_VERSION)
+	@tar -xzf $(LLAMACPP_SOURCE).tar.gz -C $(LLAMACPP)/source
+	@$(LLAMACPP)/bin/cmake -S $(LLAMACPP_SOURCE)/vendor/llama.cpp -B $(LLAMACPP_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(LLAMACPP)/bin/ninja) $(LLAMACPP_OFF:%=-DLLAMA_BUILD_%=OFF) \
+	  -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF > $(LLAMACPP)/build.log
+	@$(LLAMACPP)/bin/cmake --build $(LLAMACPP_BUILD) --target llama-server -j $(LLAMACPP_JOBS) >> $(LLAMACPP)/build.log
+	@touch $@
+
+test-llamacpp: $(STAMP) $(LLAMACPP_STAMP)  ## the server engine against llama.cpp's servers, which it compiles into out/llamacpp
+	@PPL_LLAMACPP_PYTHON=$(abspath $(LLAMACPP)/bin/python) PPL_LLAMA_SERVER=$(abspath $(LLAMACPP_BUILD)/bin/llama-server) \
+	  LLAMA_CPP_LIB_PATH=$(abspath $(LLAMACPP_BUILD)/bin) \
+	  $(BIN)/python -m pytest -m slow tests/runtime/engines/test_server_llamacpp.py
+
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -65,10 +93,13 @@ format: $(STAMP)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: bench-reasoning bench-decoding bench-execution bench-compile bench-passes bench-method-cost bench-evidence  ## all benchmarks but bench-methods, which takes half an hour
+bench: bench-reasoning bench-decoding bench-speculative bench-execution bench-compile bench-passes bench-method-cost bench-evidence  ## all benchmarks but bench-methods, which takes half an hour
 
 bench-decoding: $(STAMP)  ## decoding with particles beside generate of transformers
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/decoding.py
+
+bench-speculative: $(STAMP)  ## a draft model as a proposal against the model alone
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speculative.py
 
 bench-reasoning: $(STAMP)  ## accuracy of sampling, majority vote and SMC; writes benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/reasoning.py
