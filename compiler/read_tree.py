@@ -61,7 +61,9 @@ class Reader:
         code, comment = self.split(signature)
         closed = code.rstrip()
         if not closed.endswith(")"):
-            self.fail(signature, "the parameters should end with ')'")
+            line, column = _position(signature)
+            end = column + len(closed)
+            raise self.source.error(f"')' should stand here: the '(' in column {column} is still open", line, end)
         span = self.place(signature, comment)[0]
         region = self.region(body)
         for text, where in self.mentioned.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 WORDS = {
@@ -78,16 +79,32 @@ class Source:
         wanted -= {"_NL"} if len(wanted) > 1 else set()
         words = (WORDS.get(t) or f"'{t.lower()}'" for t in sorted(wanted))
         expected = tuple(sorted(dict.fromkeys(words), key=lambda word: "such as" in word))
-        if kind in WORDS and not found.strip():
+        before = self.lines[line - 1][: column - 1] if 0 < line <= len(self.lines) else ""
+        if kind == "PLACE":  # a comment, so the line ended before it
+            found, column = WORDS["_NL"], len(before.rstrip()) + 1
+        elif kind in WORDS and not found.strip():
             found = WORDS[kind]
         else:
             found = repr(found) if 0 < len(found) < 40 else self._word(line, column)
-        return self.error(f"{listed(expected)} should stand here, not {found}", line, column, expected)
+        bracket = _open_bracket(before) if wanted & {"RPAR", "RSQB"} else None
+        still = f": the {before[bracket]!r} in column {bracket + 1} is still open" if bracket is not None else ""
+        return self.error(f"{listed(expected)} should stand here, not {found}{still}", line, column, expected)
 
     def _word(self, line: int, column: int) -> str:
         """The beginning of what stands at a place."""
         rest = self.lines[line - 1][column - 1 :].split(" ")[0] if 0 < line <= len(self.lines) else ""
         return repr(rest[:20]) if rest else "the end of the line"
+
+
+def _open_bracket(text: str) -> int | None:
+    """Where the last bracket stands that is opened in a piece of a line and not closed; quoted names are skipped."""
+    still: list[int] = []
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[][()]', text):
+        if found.group() in ("(", "["):
+            still.append(found.start())
+        elif found.group() in (")", "]") and still:
+            still.pop()
+    return still[-1] if still else None
 
 
 def listed(words: tuple[str, ...]) -> str:

@@ -154,14 +154,14 @@ def test_python_that_ast_unparse_gives_up_on() -> None:
 WRONG: dict[str, tuple[str, str, str, str]] = {
     # what is wrong: (what is replaced, by what, the text from the caret on, a part of the message)
     "the first word": ("program", "prog", "prog f", "'program' should stand here, not 'prog'"),
-    "parameters without an end": ("a=1)", "a=1", "(data", "should end with ')'"),
+    "parameters without an end": ("a=1)", "a=1", "  # coins", "the '(' in column 10 is still open"),
     "a parameter without a value": ("a=1)", "a=)", "", "in this Python: "),
     "not only parameters": ("a=1)", "a=1) -> (b)", "data", "no parameters"),
     "a keyword": ("free []", "fre []", "fre []", "'free' should stand here"),
     "a number for a name": ("free []", "free [1]", "1]", "a name or ']' should stand here, not '1'"),
     "no comma": ("(%data, %a)", "(%data %a)", "%a)", "',', '?' or ')' should stand here, not '%a'"),
     "no effect": ("sample", "smple", "smple", "or an effect such as 'sample' should stand here, not 'smple'"),
-    "an open bracket": ("%·k0]  # coins", "%·k0  # coins", "# coins", "']' should stand here, not '# coins.py:"),
+    "an open bracket": ("%·k0]  # coins", "%·k0  # coins", "  # coins", "']' should stand here, not the end of the"),
     "two results of an effect": ("[%bias] =", "[%bias, %b] =", "[%bias, %b]", "one result, not 2"),
     "a name without quotes": ('"bias"', "bias", "bias (", "a name in double quotes should stand here, not 'bias'"),
     "quotes without an end": ('"bias"', '"bias', '"bias (', "a name in double quotes should stand here"),
