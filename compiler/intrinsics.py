@@ -1,4 +1,4 @@
-"""Functions that rewritten programs call by name, such as ``·restricted``.
+"""Functions that rewritten programs call by name, such as ``·restricted``, and what passes ask of their provider.
 
 The compiler knows no inference and no distribution: it only knows what these are called, what they take, and that they
 change nothing. Who uses the compiler provides them.
@@ -15,6 +15,17 @@ PURE = frozenset({"·restricted", "·marginal", "·conjugate", "·pieces"})
 """Their names. They only read what they are given."""
 
 
+ASKED = frozenset({"·unfollowed"})
+"""What passes themselves ask: why a text can't be held to a pattern while it is written, or ``None`` if it can."""
+
+_answers: dict[str, Callable[..., Any]] = {}
+
+
+def ask(name: str, *args: Any) -> Any:
+    """The answer of one of ``ASKED``; ``None`` if nobody provides it."""
+    return _answers[name](*args) if name in _answers else None
+
+
 def provide(**functions: Callable[..., Any]) -> None:
     """Bind intrinsics, by their names without the dot.
 
@@ -22,6 +33,6 @@ def provide(**functions: Callable[..., Any]) -> None:
         ValueError: the compiler makes no use of such a function.
     """
     for name, function in functions.items():
-        if f"·{name}" not in PURE:
-            raise ValueError(f"the compiler knows no function ·{name}; there are {', '.join(sorted(PURE))}")
-        HELPERS[f"·{name}"] = function
+        if f"·{name}" not in PURE | ASKED:
+            raise ValueError(f"the compiler knows no function ·{name}; there are {', '.join(sorted(PURE | ASKED))}")
+        (_answers if f"·{name}" in ASKED else HELPERS)[f"·{name}"] = function

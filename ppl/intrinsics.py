@@ -1,4 +1,4 @@
-"""What the compiler's passes leave to be called at run time, bound to its names; loaded when it is first called."""
+"""What the compiler's passes ask and leave to be called, bound to its names; loaded when it is first called."""
 
 from __future__ import annotations
 
@@ -35,4 +35,11 @@ def pieces(whole: Any, by: str, sampler: Any = None) -> Any:
     return Pieces(whole, by, sampler)
 
 
-provide(restricted=restricted, marginal=marginal, conjugate=conjugate, pieces=pieces)
+def unfollowed(pattern: str) -> str | None:
+    """See :func:`ppl.patterns.unfollowed`."""
+    from .patterns import unfollowed
+
+    return unfollowed(pattern)
+
+
+provide(restricted=restricted, marginal=marginal, conjugate=conjugate, pieces=pieces, unfollowed=unfollowed)

@@ -65,6 +65,17 @@ class Matches(Constraint):
         return f"Matches({self.pattern!r})"
 
 
+def unfollowed(pattern: str) -> str | None:
+    """Why a text can't be held to a pattern while it is written, in words; ``None`` if it can."""
+    try:
+        Matches(pattern)
+    except UnsupportedPattern as error:
+        return str(error)
+    except re.error as error:
+        return f"{pattern!r} is no pattern: {error}"
+    return None
+
+
 _END = 0
 """The state in which the whole pattern has matched."""
 
@@ -123,7 +134,7 @@ class _Automaton:
 def _automaton(pattern: str) -> _Automaton:
     parsed = _sre.parse(pattern)
     if parsed.state.flags & ~_FLAGS:
-        raise UnsupportedPattern(f"the flags of {pattern!r} are not supported")
+        raise UnsupportedPattern(f"{pattern!r} has flags other than a, s, u and x")
     items = list(parsed)
     if items and str(items[0][0]) == "AT" and str(items[0][1]) in ("AT_BEGINNING", "AT_BEGINNING_STRING"):
         items = items[1:]
@@ -155,13 +166,14 @@ class _Builder:
         if kind == "SUBPATTERN":
             _, added, removed, inner = value
             if added & ~_FLAGS:
-                raise UnsupportedPattern(f"the flags in {self.pattern!r} are not supported")
+                raise UnsupportedPattern(f"{self.pattern!r} has flags other than a, s, u and x")
             return self.sequence(inner, then, (flags | added) & ~removed)
         if kind == "BRANCH":
             return self.automaton.add(None, *(self.sequence(branch, then, flags) for branch in value[1]))
         if kind in ("MAX_REPEAT", "MIN_REPEAT"):
             return self.repeat(value[0], value[1], value[2], then, flags)
-        raise UnsupportedPattern(f"{self.pattern!r} holds {kind.lower().replace('_', ' ')}, which is not supported")
+        words = _UNSUPPORTED.get(kind, kind.lower().replace("_", " "))
+        raise UnsupportedPattern(f"{self.pattern!r} holds {words}, which can't be followed while a text is written")
 
     def repeat(self, least: int, most: Any, items: Any, then: int, flags: int) -> int:
         """``items`` from ``least`` to ``most`` times."""
@@ -200,6 +212,15 @@ def _test(item: Item, flags: int) -> Test:
     return lambda c: any(test(c) for test in tests) is not negated
 
 
+_UNSUPPORTED = {
+    "ASSERT": "a look ahead or back",
+    "ASSERT_NOT": "a look ahead or back",
+    "AT": "an anchor that is not at its beginning or end",
+    "ATOMIC_GROUP": "an atomic group",
+    "GROUPREF": "a reference back to a group",
+    "GROUPREF_EXISTS": "a question whether a group matched",
+    "POSSESSIVE_REPEAT": "a possessive repetition",
+}
 _CATEGORIES = {
     "CATEGORY_DIGIT": r"\d",
     "CATEGORY_NOT_DIGIT": r"\D",

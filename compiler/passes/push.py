@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
 from ..facts import Facts
+from ..intrinsics import ask
 from ..purity import Touch
 from .base import Condition, Info, Level, Pass, Remark
 from .making import computed, value_of
@@ -70,7 +71,23 @@ def drawn_from_its_own(asked: Asked) -> str | None:
     return "it has a proposal of its own" if any(word == "proposal" for word, _ in asked.sample.args) else None
 
 
-CONDITIONS: tuple[Condition, ...] = (asked_of_every_run, operand_known, operand_unchanged, drawn_from_its_own)
+def pattern_followed(asked: Asked) -> str | None:
+    """Whether a text matches can be told while it is written. Other samples are drawn from a list that is sifted."""
+    operand, made = asked.operand, asked.facts.constructor(dict(asked.sample.args)["distribution"])
+    if asked.test != "fullmatch" or not isinstance(operand, ast.Constant) or not isinstance(operand.value, str):
+        return None
+    written = made is not None and made.family.removeprefix("helper.") in ("model.text", "model.line", "model.token")
+    reason: str | None = ask("·unfollowed", operand.value) if written else None
+    return reason
+
+
+CONDITIONS: tuple[Condition, ...] = (
+    asked_of_every_run,
+    operand_known,
+    operand_unchanged,
+    drawn_from_its_own,
+    pattern_followed,
+)
 
 
 # --- the pass ---------------------------------------------------------------------------------------------------------
