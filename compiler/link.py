@@ -16,6 +16,7 @@ from . import ir, requests, support
 from .blocks import Generated
 from .codegen import generate
 from .lower import Lowerer
+from .outside import warn_of_changes
 from .requests import Block, Site
 from .source import Resolver, is_program
 from .syntax import outer
@@ -116,6 +117,7 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
         if len(_cache) >= _CACHED:
             _cache.clear()
         lowerer = Lowerer(fn)
+        warn_of_changes(lowerer, fn)
         program = lowerer.lower()
         if DEBUG:
             verify(program)

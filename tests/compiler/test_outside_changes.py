@@ -1,0 +1,80 @@
+"""Programs that change what their module holds are told so when they are decorated, at the line.
+
+The text is in ``golden/outside-changes.txt``, to be read as prose. After a change, write it anew with
+
+    PPL_UPDATE_GOLDEN=1 python -m pytest tests/compiler/test_outside_changes.py
+
+and read the difference.
+"""
+
+from __future__ import annotations
+
+import collections
+import linecache
+import os
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppl import dist, infer, program, sample
+
+GOLDEN = Path(__file__).parent / "golden" / "outside-changes.txt"
+BODY = """\
+@program
+def f(xs):
+    x = sample(dist.flip(0.5))
+    {}
+    return x
+"""
+
+
+def told(statement: str) -> list[str]:
+    """What is said about a program with a statement."""
+    settings = types.ModuleType("settings")
+    vars(settings).update(TABLE={}, log=print)
+    names: dict[str, Any] = {
+        **{"LOG": [], "SEEN": {1}, "COUNTS": collections.Counter(), "QUEUE": collections.deque(), "TABLE": {}},
+        **{"NAMES": ("a",), "settings": settings, "infer": infer},
+        **{"program": program, "sample": sample, "dist": dist, "__name__": "f"},
+    }
+    text = BODY.format(statement)
+    linecache.cache["f.py"] = (len(text), None, text.splitlines(True), "f.py")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec(compile(text, "f.py", "exec"), names)
+    assert all(w.filename == "f.py" and w.category is UserWarning for w in caught)
+    return [f"{w.filename}:{w.lineno}: {w.message}" for w in caught]
+
+
+CHANGES = [
+    "LOG.append(x)",
+    "LOG[0] += 1",
+    "if x: COUNTS[x] += 1",
+    "del SEEN[x], TABLE[x]",
+    "settings.TABLE[x] = [y for y in xs]",
+    "y = QUEUE.popleft() if xs else TABLE.setdefault(x, 3)",
+]
+FINE = [
+    "xs.append(x)",
+    "LOG = []; LOG.append(x)",
+    "y = [LOG.append(x) for LOG in xs]",
+    "y = LOG[0] + len(SEEN) + COUNTS.get(x, 0) + sorted(LOG)[0]",
+    "y = TABLE.copy(); y[x] = 1",
+    "NAMES.count(x); NEW.append(x)",
+    "settings.log.append(x)",
+]
+
+
+def test_changes_are_told_with_reason_and_remedy() -> None:
+    found = "\n".join(f"{text}\n" for statement in CHANGES for text in told(statement))
+    if os.environ.get("PPL_UPDATE_GOLDEN"):
+        GOLDEN.write_text(found, encoding="utf-8")
+    assert found == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("statement", FINE)
+def test_nothing_is_said_of_what_is_the_runs_own_or_only_read(statement: str) -> None:
+    assert told(statement) == []
