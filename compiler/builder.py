@@ -210,13 +210,13 @@ class Builder(Classifier):
         for name, when, span in self.captures:
             if self.definitions.get(name, 0) > when:
                 remedy = (
-                    f"Bind the value that it has here with a default argument, {name}={name}, or give it to each call."
+                    f"Keep the value that it has here in a default argument, {name}={name}, or pass it in each call."
                 )
                 if name in self.nested:
                     remedy = f"Move {name!r} above this function, or move both out of the program."
                 reason = (
-                    f"this function captures the variable {name!r}, which is assigned after it: past an effect, a run "
-                    "has variables of its own"
+                    f"this function captures the variable {name!r}, which is assigned after it: a run that was copied has "
+                    "new variables, and the function would go on looking at the old one"
                 )
                 raise CompileError(reason, remedy, span)
 

@@ -209,7 +209,7 @@ class Control(Assignments):
         self.refuse(
             found,
             f"{ast.unparse(found.func)}() can't stand inside {word}: Python can't leave a {word} block and come back",
-            f"Keep only the plain Python that needs it under {word}, and put the effect before or after.",
+            f"Leave only the plain Python that needs the {word} inside of it, and put the effect before or after.",
         )
 
 
