@@ -215,8 +215,8 @@ class Builder(Classifier):
                 if name in self.nested:
                     remedy = f"Move {name!r} above this function, or move both out of the program."
                 reason = (
-                    f"this function captures the variable {name!r}, which is assigned after it: a run that was copied has "
-                    "new variables, and the function would go on looking at the old one"
+                    f"this function captures the variable {name!r}, which is assigned after it: a run that was copied "
+                    "has new variables, and the function would go on looking at the old one"
                 )
                 raise CompileError(reason, remedy, span)
 
