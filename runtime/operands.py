@@ -85,7 +85,7 @@ def proposed(make: Proposal, site: ProposalSite, ask: Ask) -> Any:
 
 @runtime_checkable
 class Covers(Protocol):
-    """A model's distribution that tells what a proposal for it leaves out."""
+    """A distribution that tells what a proposal for it leaves out."""
 
     def missed_by(self, proposal: Any) -> str | None: ...
 
@@ -94,13 +94,13 @@ def check_cover(ask: Sample, address: str, prior: Distribution | ModelDistributi
     """Refuse a proposal that surely can't produce what the site can: the evidence would come out too small."""
     if isinstance(proposal, Restricted):  # what it leaves out, the program rules out
         return
+    if isinstance(prior, Covers) and (missed := prior.missed_by(proposal)) is not None:
+        raise ProgramError(
+            f"the proposal at {address!r} {missed}: weights can't make up for what is never drawn. Let it give all "
+            "that the distribution gives, or mix both: dist.defensive(proposal, distribution)",
+            ask.site.span,
+        )
     if not isinstance(prior, Distribution):
-        if isinstance(prior, Covers) and (missed := prior.missed_by(proposal)) is not None:
-            raise ProgramError(
-                f"the proposal at {address!r} {missed}: weights can't make up for what is never drawn. Let it give all "
-                "that the distribution gives, or mix both: dist.defensive(proposal, distribution)",
-                ask.site.span,
-            )
         return
     outcomes = prior.support()
     if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:

@@ -62,6 +62,20 @@ class Torch(Distribution):
             return None
         return [(v, w) for v, w in zip(*table, strict=True) if w > -math.inf]
 
+    def missed_by(self, proposal: Any) -> str | None:
+        """What a proposal for this distribution surely never gives; ``None`` if it may give everything.
+
+        Only the ends of real intervals are compared.
+        """
+        mine = _ends(self.inner)
+        other = _ends(proposal.inner) if isinstance(proposal, Torch) else None
+        if mine is None or other is None:
+            return None
+        (low, high), (least, most) = mine, other
+        if bool((least <= low).all()) and bool((most >= high).all()):
+            return None
+        return f"lies in [{_shown(least)}, {_shown(most)}], the distribution in [{_shown(low)}, {_shown(high)}]"
+
     def likeliest(self) -> Distribution:
         if self._table() is not None:
             return super().likeliest()
@@ -87,3 +101,22 @@ class Torch(Distribution):
     def _weights(self) -> torch.Tensor:
         """The log-probability of every outcome. In float32 the masses sum to 1 but nearly."""
         return self.inner.log_prob(self.inner.enumerate_support(expand=False)).double()
+
+
+def _ends(inner: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Between what a distribution's numbers lie; ``None`` if its support is no interval."""
+    try:
+        support = inner.support
+    except NotImplementedError:
+        return None
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if low is None and high is None and support is not torch.distributions.constraints.real:
+        return None
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    return torch.as_tensor(low), torch.as_tensor(high)
+
+
+def _shown(end: torch.Tensor) -> str:
+    return f"{float(end):g}" if end.numel() == 1 else str(end.tolist())

@@ -7,6 +7,8 @@ import random
 from typing import Any
 
 import pytest
+import torch
+from torch.distributions import Beta, Exponential, Gamma, Normal, Uniform
 
 import ppl
 from ppl import (
@@ -195,9 +197,12 @@ def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
         (letters.choice(["a", "b"]), letters.choice(["a", "c"]), "never gives 'b'"),
         (letters.choice(["a", "b"]), dist.delta("a"), "never gives 'b'"),
         (letters.choice(["a", "b"]), letters.choice(["a", "b"], temperature=0), "temperature=0"),
+        (Uniform(0.0, 1.0), Uniform(0.0, 0.5), r"lies in \[0, 0.5\], the distribution in \[0, 1\]"),
+        (Normal(0.0, 1.0), Exponential(1.0), r"lies in \[0, inf\]"),
+        (Normal(torch.zeros(2), 1.0), Uniform(torch.zeros(2), torch.ones(2)), r"\[\[0.0, 0.0\], \[1.0, 1.0\]\]"),
     ],
 )
-def test_a_proposal_of_text_that_leaves_texts_out_is_refused(target: Any, proposal: Any, missed: str) -> None:
+def test_a_proposal_that_leaves_out_what_can_not_be_listed_is_refused(target: Any, proposal: Any, missed: str) -> None:
     @program
     def narrow() -> str:
         return sample(target, proposal=proposal)
@@ -231,6 +236,18 @@ def test_an_error_in_a_batched_function_names_the_call() -> None:
 
     with pytest.raises(ProgramError, match=r"(?s)TypeError.*one list an argument.*return call\("):
         infer(fails)
+
+
+@pytest.mark.parametrize(
+    ("target", "proposal"), [(Exponential(1.0), Gamma(2.0, 1.0)), (Uniform(0.2, 0.8), Beta(1.0, 1.0))]
+)
+def test_a_wide_proposal_of_numbers_is_taken(target: Any, proposal: Any) -> None:
+    @program
+    def wide() -> float:
+        return float(sample(target, proposal=proposal))
+
+    posterior = infer(wide, n=4000, seed=0)
+    assert abs(posterior.log_evidence) < 0.2 and abs(posterior.expectation() - float(target.mean)) < 0.1
 
 
 def test_a_survived_exception_is_blamed_on_its_line() -> None:
