@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .compiler.requests import Block, Site
 from .dist import Finite
 from .program import Program
-from .runtime.methods import Enumerate, Method, make_method
+from .runtime.methods import Method, make_method
 from .runtime.nested import entry
 from .runtime.particle import Fixed
 
@@ -134,6 +134,7 @@ def posterior_of(
         ValueError: the method is not exact, or the posterior has no mass.
     """
     from .infer import infer
+    from .runtime.methods import Enumerate
 
     recipe = make_method(method, dict(options))
     if not isinstance(recipe, Enumerate) or recipe.ignore_evidence:
