@@ -91,7 +91,8 @@ def run(layers: int | None, n: int = 32, seed: int = 0) -> Posterior:
 
 
 def main() -> None:
-    print(certificate(), end="\n\n")
+    checked = certificate()
+    print(f"{checked.law}: {'holds' if checked else 'does not hold'}, largest error {checked.error:.1g}\n")
     print(f"{'draft':>9} {'mode':>5} {'log evidence':>13} {'ESS':>6} {'calls of the model':>19} {'of the draft':>13}")
     for layers in (None, 5, 4):
         posterior = run(layers)
