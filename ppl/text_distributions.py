@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .coverage import missed_options, missed_texts
 from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.constraint import Both, Constraint
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
@@ -181,6 +182,10 @@ class TextDistribution(_OfContext):
 
         return Continuation(self, value, count) if count else self
 
+    def missed_by(self, proposal: Any) -> str | None:
+        """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""
+        return missed_texts(self, proposal)
+
     def _text(self, generated: Generated) -> Text:
         lm = self.lm
         return Text(lm.decode(generated.tokens), generated.tokens, generated.finish, lm)
@@ -290,6 +295,10 @@ class ChoiceDistribution(_OfContext):
         """The option that reads like ``value``."""
         index = self._index.get(str(value), -1) if isinstance(value, str) else -1
         return value if index < 0 else self.options[index]
+
+    def missed_by(self, proposal: Any) -> str | None:
+        """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""
+        return missed_options(self, proposal)
 
     def _request(self, key: Key | None = None, index: int | None = None, limit: int | None = None) -> Choose:
         tokens = tuple(option.tokens for option in self.options)

@@ -223,10 +223,10 @@ class Machine:
                 "are, so that they can't be corrected; draw from the distribution itself, or from a model that tells",
                 ask.site.span,
             )
+        if ask.site not in self.covered:
+            self.covered.add(ask.site)
+            check_cover(ask, address, prior, proposal)
         if isinstance(prior, Distribution):
-            if ask.site not in self.covered:
-                self.covered.add(ask.site)
-                check_cover(ask, address, prior, proposal)
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
         drawn = as_drawn(prior, value, ask, proposed=True)
         return self.scored(

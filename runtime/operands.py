@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ..compiler.errors import Span
 from ..compiler.requests import Ask, Sample, Site
@@ -67,9 +67,24 @@ def variables(particle: Particle) -> Mapping[str, Any]:
     return Variables((n, v) for n, v in zip(names, particle.live, strict=True) if not n.startswith("·"))
 
 
-def check_cover(ask: Sample, address: str, prior: Distribution, proposal: Any) -> None:
-    """Refuse a finite proposal that can't produce what the site can: the evidence would come out too small."""
+@runtime_checkable
+class Covers(Protocol):
+    """A model's distribution that tells what a proposal for it leaves out."""
+
+    def missed_by(self, proposal: Any) -> str | None: ...
+
+
+def check_cover(ask: Sample, address: str, prior: Distribution | ModelDistribution, proposal: Any) -> None:
+    """Refuse a proposal that surely can't produce what the site can: the evidence would come out too small."""
     if isinstance(proposal, Restricted):  # what it leaves out, the program rules out
+        return
+    if not isinstance(prior, Distribution):
+        if isinstance(prior, Covers) and (missed := prior.missed_by(proposal)) is not None:
+            raise ProgramError(
+                f"the proposal at {address!r} {missed}: weights can't make up for what is never drawn. Let it give all "
+                "that the distribution gives, or mix both: dist.defensive(proposal, distribution)",
+                ask.site.span,
+            )
         return
     outcomes = prior.support()
     if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:

@@ -23,6 +23,7 @@ from ppl import (
     sample,
     table_lm,
     twist,
+    validate,
 )
 
 from .small_programs import chain, flip, hinted, net, outer
@@ -166,6 +167,52 @@ def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
 
     with pytest.raises(ProgramError, match="never gives False"):
         infer(narrow)
+
+
+letters = table_lm(["a", "b", "c", "\n"], seed=1).context("a")
+whole = letters.text("b", max_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("target", "proposal", "missed"),
+    [
+        (whole, letters.text("b", max_tokens=3, top_k=2), "keeps top_k=2 tokens, the distribution all"),
+        (letters.token(top_k=3), letters.token(top_k=2), "keeps top_k=2 tokens, the distribution 3"),
+        (whole, letters.text("b", max_tokens=3, top_p=0.9), "top_p=0.9"),
+        (letters.token(top_p=0.8), letters.token(top_p=0.5), "those of top_p=0.8"),
+        (whole, letters.text("b", max_tokens=3, temperature=0), "temperature=0"),
+        (whole, letters.text("b", max_tokens=2), "max_tokens=2, the distribution after max_tokens=3"),
+        (whole, letters.text("c", max_tokens=3), r"stop=\['c'\], the distribution at stop=\['b'\]"),
+        (letters.choice(["a", "b"]), letters.choice(["a", "c"]), "never gives 'b'"),
+        (letters.choice(["a", "b"]), dist.delta("a"), "never gives 'b'"),
+        (letters.choice(["a", "b"]), letters.choice(["a", "b"], temperature=0), "temperature=0"),
+    ],
+)
+def test_a_proposal_of_text_that_leaves_texts_out_is_refused(target: Any, proposal: Any, missed: str) -> None:
+    @program
+    def narrow() -> str:
+        return sample(target, proposal=proposal)
+
+    with pytest.raises(ProgramError, match=missed):
+        infer(narrow)
+
+
+@pytest.mark.parametrize(
+    ("target", "proposal"),
+    [
+        (whole, letters.text("b", max_tokens=3, temperature=2.0, top_k=4)),
+        (letters.token(top_k=2), letters.token(top_k=3)),
+        (letters.token(top_p=0.5), letters.token(top_p=0.8)),
+        (whole, dist.defensive(letters.text("b", max_tokens=3, top_k=1), whole)),
+        (letters.choice(["a", "b"]), dist.uniform(["a", "b", "c"])),
+    ],
+)
+def test_a_proposal_of_text_that_leaves_nothing_out_keeps_the_law(target: Any, proposal: Any) -> None:
+    @program
+    def wide() -> str:
+        return sample(target, proposal=proposal)
+
+    assert validate(wide, method="importance", n=2)
 
 
 def test_an_error_in_a_batched_function_names_the_call() -> None:

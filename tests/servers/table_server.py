@@ -123,7 +123,7 @@ class TableServer:
         tokens: list[int] = []
         text = b""
         while len(tokens) < body["max_tokens"]:
-            laws = self._laws((*prompt, *tokens), _law(body))
+            laws = self._laws((*prompt, *tokens), law_of(body))
             [token] = RandomSource().choose_rows(laws, [0], [key], [len(tokens)]).tolist()
             tokens.append(token)
             text += self.model.decode_bytes(token)
@@ -140,7 +140,7 @@ class TableServer:
             return NextTokens(self.model.logits([node]).detach(), law)
 
     def _shown(self, body: Mapping[str, Any]) -> Law:
-        temperature, top_p, top_k = _law(body)
+        temperature, top_p, top_k = law_of(body)
         heat = temperature if self.tempered else 1.0
         return (heat, top_p, top_k) if self.truncated else (heat, 1.0, None)
 
@@ -172,7 +172,7 @@ class TableServer:
         return found
 
 
-def _law(body: Mapping[str, Any]) -> Law:
+def law_of(body: Mapping[str, Any]) -> Law:
     top_k = body.get("top_k")
     return body.get("temperature", 1.0), body.get("top_p", 1.0), None if top_k in (None, -1, 0) else top_k
 
