@@ -18,7 +18,7 @@ from typing import Any
 
 from .certificate_chains import LAW, check_chains
 from .expectation import Call, Expected, TooLarge, endless, expected, most_runs, outcome, oversized, sized
-from .program import Passes, Program
+from .program import Passes, Program, check_kept
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
 from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Guarantee
@@ -124,6 +124,7 @@ def validate(
         A certificate, true when the law holds.
 
     Raises:
+        ValueError: an option makes no sense, such as an address to keep that the program can't have.
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
@@ -134,8 +135,9 @@ def validate(
             raise TypeError(f"pipeline= is checked without a method, so {', '.join(options)} would mean nothing")
         from .certificate_passes import validate_passes
 
+        kept = check_kept(program, keep)
         return validate_passes(
-            program, *args, passes=pipeline, keep=keep, kwargs=kwargs, limit=limit, tolerance=tolerance
+            program, *args, passes=pipeline, keep=kept, kwargs=kwargs, limit=limit, tolerance=tolerance
         )
     call: Call = (tuple(args), dict(kwargs or {}))
     recipes = recipes_of(method, options, [n] if isinstance(n, int) else list(n))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .compiler.scan import parameters
 from .guides import check_guide
 from .posterior import Posterior
-from .program import Passes, Program, check_address
+from .program import Passes, Program, check_address, check_kept
 from .running import Arguments, Journals, Problems, Progress, Proposals, Stop, run_problems, stream, warn_user
 from .runtime.budget import Budget
 from .runtime.methods import Method, UnknownOption, make_method
@@ -197,7 +197,7 @@ def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Pro
     """The program under the passes that were asked for."""
     if not isinstance(program, Program):
         return program  # refused later, with all other arguments
-    addresses = [keep] if isinstance(keep, str) else keep
+    addresses = check_kept(program, keep)
     if passes is None and program.pipeline is None and proposals:
         passes = []
     if passes is None and program.pipeline is not None:

@@ -6,6 +6,8 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -281,6 +283,34 @@ def check_address(prog: Program, address: str) -> None:
             f"{base!r} in {prog.name} stands in {named[0].depth or 'no'} loop(s): its addresses look like {example!r}, "
             f"not {head!r}"
         )
+
+
+def check_kept(prog: Program, keep: Iterable[str]) -> tuple[str, ...]:
+    """Refuse addresses and patterns to keep (``"x"``, ``"x[*]"``, ``"judge/*"``) that no address can meet.
+
+    Returns:
+        They themselves; one string counts as one address.
+
+    Raises:
+        ValueError: with what was probably meant.
+    """
+    patterns = (keep,) if isinstance(keep, str) else tuple(keep)
+    sites = [site for site in prog.sites if site.kind in ("sample", "program")]
+    if any(site.dynamic for site in sites):
+        return patterns
+    names = list(dict.fromkeys(site.name for site in sites))
+    calls = any(site.kind == "program" for site in sites)
+    for pattern in patterns:
+        head, slash, _ = pattern.partition("/")
+        head = re.sub(r"(\[[^\[\]]*\])*$", "", head)
+        inside = calls and not slash  # a name of a program that it calls
+        if inside or any(fnmatchcase(name, head) for name in names):
+            continue
+        close = get_close_matches(head, names, 1)
+        meant = f"did you mean {pattern.replace(head, close[0], 1)!r}? " if close else ""
+        known = ", ".join(dict.fromkeys(_known(prog.sites)))
+        raise ValueError(f"keep={pattern!r} meets no address of {prog.name}: {meant}it has {known or 'none'}")
+    return patterns
 
 
 def _split(part: str) -> tuple[str, int]:
