@@ -28,8 +28,9 @@ def proper_methods(n: int) -> list[Method]:
         if kind.guarantee != "proper":
             continue
         options = {f.name for f in fields(kind)}
-        # The last of its variants that can be merged, if any: programs are small enough for it most often.
-        variant = next((v for v in reversed(kind.law_variants) if kind(**v).memoryless), kind.law_variants[-1])
+        # The last of its variants that can be merged, else the first, the plainest: programs are small enough for it
+        # most often.
+        variant = next((v for v in reversed(kind.law_variants) if kind(**v).memoryless), kind.law_variants[0])
         basis = {**variant, **({"n": n} if "n" in options else {})}
         schemes = [{"resampling": scheme} for scheme in SCHEMES] if kind is SMC else [{}]
         found += [kind(**{**basis, **scheme}) for scheme in schemes]
