@@ -4,6 +4,8 @@
 
 - *decoding*: 32 particles of 64 tokens after a prompt of 20, a soft factor at each token, resampling; against
   ``generate(num_return_sequences=32)``, which has neither. Paired runs in one process, one thread.
+- *masks*: the same, each token drawn among those that go on a word of a regular expression, with the mass of these in
+  the weight; against ours without.
 - *long prompts*: 64 particles after a prompt of 1,000 tokens, against a prompt of 50: time a token once the prompt is
   computed.
 
@@ -20,6 +22,7 @@ from results import machine, once, paired, table, write_section
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ppl import Program, factor, infer, load_lm, program, sample
+from ppl.constraints import Matches
 from ppl.lm import LM
 from ppl.runtime.engines.model import LogitModel
 from ppl.runtime.engines.transformers import TransformersModel
@@ -80,6 +83,43 @@ def steps(lm: LM, prompt: list[int]) -> Program:
     return write
 
 
+def masked_steps(lm: LM, prompt: list[int]) -> Program:
+    """The same, each token held to half of the vocabulary, and the mass of that half in the weight."""
+    start = lm.context("".join(chr(0x4E00 + token) for token in prompt))
+    half = "".join(chr(0x4E00 + token) for token in range(0, VOCABULARY, 2))
+    word = Matches(f"[{half}]+")
+
+    @program
+    def write(count: int) -> int:
+        context = start
+        even = 0
+        for _ in range(count):
+            one = context.text(max_tokens=1)
+            token = sample(one, proposal=one.restricted(word))
+            context = context + token
+            even += token.tokens[0] % 2
+            factor(-0.3 * (token.tokens[0] % 4))
+        return even
+
+    return write
+
+
+def masks(model: LlamaForCausalLM, repeats: int) -> tuple[float, float]:
+    """Seconds without a mask and with one at each step."""
+    prompt = [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
+    lm = lm_over(model)
+    runs = []
+    for write in (steps(lm, prompt), masked_steps(lm, prompt)):
+
+        def run(write: Program = write) -> None:
+            lm.model.clear_cache()  # type: ignore[attr-defined]
+            infer(write, TOKENS, method="smc", n=PARTICLES, seed=0)
+
+        run()
+        runs.append(run)
+    return paired(runs[0], runs[1], repeats)
+
+
 def decoding(model: LlamaForCausalLM, repeats: int) -> tuple[float, float, int, int]:
     """Seconds of ours and of generate's, and positions computed by each."""
     prompt = [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
@@ -134,6 +174,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = random_llama()
     mine, generate, positions, theirs = decoding(model, options.repeats)
+    free, masked = masks(model, options.repeats)
     short, long = long_prompts(model)
     text = "\n\n".join(
         (
@@ -144,6 +185,13 @@ def main() -> None:
                 (
                     ("`generate` of transformers", f"{generate:.2f}", "1", f"{theirs:,}"),
                     ("SMC with a factor at each token", f"{mine:.2f}", f"{mine / generate:.2f}", f"{positions:,}"),
+                ),
+            ),
+            table(
+                (f"{PARTICLES} particles of {TOKENS} tokens", "seconds", "ratio"),
+                (
+                    ("tokens drawn among all", f"{free:.2f}", "1"),
+                    ("among those that a regular expression allows", f"{masked:.2f}", f"{masked / free:.2f}"),
                 ),
             ),
             table(

@@ -12,6 +12,8 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,14 @@ def attempt(checkpoint: Path | None, out: Path) -> None:
     new.replace(out)
 
 
-def forked(checkpoint: Path | None, out: Path, seconds: float | None) -> tuple[bool, float]:
-    """An attempt in a process of its own, killed after some seconds: whether it got through, and how long it took."""
+def forked(checkpoint: Path | None, out: Path, due: Callable[[float], bool] | None = None) -> tuple[bool, float]:
+    """An attempt in a process of its own, killed when that is due: whether it got through, and how long it took.
+
+    Args:
+        checkpoint: the folder of its journal.
+        out: where it writes what came of it.
+        due: asked again and again, with the seconds since the start.
+    """
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -78,7 +86,7 @@ def forked(checkpoint: Path | None, out: Path, seconds: float | None) -> tuple[b
             code = 0
         finally:
             os._exit(code)
-    while seconds is None or time.monotonic() - start < seconds:
+    while due is None or not due(time.monotonic() - start):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             if status:
@@ -90,18 +98,35 @@ def forked(checkpoint: Path | None, out: Path, seconds: float | None) -> tuple[b
     return False, time.monotonic() - start
 
 
-def trial(folder: Path, rng: random.Random, usual: float) -> dict[str, Any]:
-    """Kill twice, or as often as it takes to hit a run that has begun; then let it finish."""
+def journalled(checkpoint: Path) -> int:
+    """Bytes of the journals of a run that is under way."""
+    size = 0
+    for file in checkpoint.glob("*.journal"):
+        with suppress(FileNotFoundError):  # its problem was finished just now
+            size += file.stat().st_size
+    return size
+
+
+def trial(folder: Path, rng: random.Random, usual: float, whole: int) -> dict[str, Any]:
+    """Kill once at any moment, once when some part is written down; then let it finish.
+
+    Args:
+        folder: a new one.
+        rng: when to kill.
+        usual: seconds that an undisturbed run takes. On a busy machine they say little about this one.
+        whole: the most bytes of an undisturbed run's journals.
+    """
     folder.mkdir()
     checkpoint, out = folder / "checkpoint", folder / "out.json"
-    kept: list[int] = []
-    for _ in range(10):
-        through, _ = forked(checkpoint, out, rng.uniform(0.0, usual))
-        kept.append(sum(file.stat().st_size for file in checkpoint.glob("*.journal")))
-        if through or sum(size > 0 for size in kept) >= 2:
+    moment, part = rng.uniform(0.0, usual), rng.uniform(0.05, 0.95) * whole
+    kept = []
+    for due in (lambda seconds: seconds > moment, lambda seconds: journalled(checkpoint) >= part):
+        through, _ = forked(checkpoint, out, due)
+        kept.append(journalled(checkpoint))
+        if through:
             break
     if not out.exists():
-        forked(checkpoint, out, None)
+        forked(checkpoint, out)
     return {**json.loads(out.read_text()), "kept": kept}
 
 
@@ -110,11 +135,19 @@ def main(trials: int, seed: int, folder: Path) -> None:
     load_lm().context("Q: warm").token().sample(seed=0)
     rng = random.Random(seed)
     plain = folder / "plain.json"
-    forked(None, plain, None)
+    forked(None, plain)
     print(plain.read_text())
-    usual = forked(folder / "timed", folder / "timed.json", None)[1]
+    sizes = [0]
+
+    def watch(seconds: float) -> bool:
+        """Never due; a finished problem has no journal any more, so their size is noted on the way."""
+        sizes.append(journalled(folder / "timed"))
+        return False
+
+    usual = forked(folder / "timed", folder / "timed.json", watch)[1]
+    whole = max(sizes)
     for number in range(trials):
-        print(json.dumps(trial(folder / str(number), rng, usual)), flush=True)
+        print(json.dumps(trial(folder / str(number), rng, usual, whole)), flush=True)
 
 
 if __name__ == "__main__":
