@@ -123,8 +123,8 @@ def report() -> str:
             "## A draft that proposes",
             f"`python benchmarks/speculative.py`: {machine()}. SMC with {PARTICLES} particles on {PROBLEMS} problems "
             f"of {STEPS[0]} to {STEPS[1]} steps, {ROUNDS} rounds; every row has the same law. The draft has the "
-            "model's own first layers and reads all prompts itself. *calls* and *positions* are those of the model, not "
-            "of the draft; ESS is the mean at the end; *worth it from*: by how much a call of the model would have to cost "
+            "model's own first layers and reads all prompts itself. *calls* and *positions* are the model's, not the "
+            "draft's; ESS is the mean at the end; *worth it from*: by how much a call of the model would have to cost "
             "more than here, however much it reads, for the draft to save time.",
             "All problems in shared batches:",
             measure(PROBLEMS, drafts, asked),
