@@ -1,7 +1,11 @@
-"""Whether a proposal can write all that a distribution of a model can: if not, the weights don't make up for it."""
+"""Whether a proposal can write all that a distribution of a model can: if not, the weights don't make up for it.
+
+A mixture is told by its components: what one of them leaves out, another may give.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .runtime.distributions import Distribution
@@ -10,12 +14,17 @@ if TYPE_CHECKING:
     from .text_distributions import ChoiceDistribution, TextDistribution
 
 
-def missed_texts(target: TextDistribution, proposal: Any) -> str | None:
-    """What a proposal of text surely never gives of a distribution of text; ``None`` if it may give everything.
+def missed_texts(target: TextDistribution, proposals: Sequence[Any]) -> str | None:
+    """What a mixture of proposals surely never gives of a distribution of text; ``None`` if it may give everything.
 
-    Only what the two say of themselves is compared, not their probabilities. A constraint of the proposal's does not
-    count: the program is to rule out the same texts.
+    Only what they say of themselves is compared, not their probabilities. A constraint of a proposal's does not count:
+    the program is to rule out the same texts.
     """
+    missed = [_missed_texts(target, proposal) for proposal in proposals]
+    return None if None in missed else missed[0]
+
+
+def _missed_texts(target: TextDistribution, proposal: Any) -> str | None:
     from .text_distributions import TextDistribution
 
     if not isinstance(proposal, TextDistribution):
@@ -39,8 +48,28 @@ def missed_texts(target: TextDistribution, proposal: Any) -> str | None:
     return None
 
 
-def missed_options(target: ChoiceDistribution, proposal: Any) -> str | None:
+def missed_options(target: ChoiceDistribution, proposals: Sequence[Any]) -> str | None:
     """The same for a choice among texts."""
+    if target.among is not None:
+        return None
+    given: set[str] = set()
+    sure: list[str] = []
+    for proposal in proposals:
+        found = _options(target, proposal)
+        if found is None:
+            return None
+        if isinstance(found, str):
+            sure.append(found)
+        else:
+            given |= found
+    if len(sure) == len(proposals):
+        return sure[0]
+    missing = next((option for option in target.options if str(option) not in given), None)
+    return None if missing is None else f"never gives {str(missing)!r}"
+
+
+def _options(target: ChoiceDistribution, proposal: Any) -> set[str] | str | None:
+    """What a proposal gives; words for why it gives but one, and it is not known which; ``None`` if that is unknown."""
     from .text_distributions import ChoiceDistribution
 
     if isinstance(proposal, ChoiceDistribution):
@@ -49,9 +78,7 @@ def missed_options(target: ChoiceDistribution, proposal: Any) -> str | None:
         given = {str(option) for option in proposal.options}
         if proposal.temperature == 0.0 and target.temperature > 0.0 and len(given) > 1:
             return "always takes the most probable option (temperature=0)"
-    elif isinstance(proposal, Distribution) and (outcomes := proposal.support()) is not None:
-        given = {value for value, _ in outcomes if isinstance(value, str)}
-    else:
-        return None
-    missing = next((option for option in target.options if str(option) not in given), None)
-    return None if missing is None or target.among is not None else f"never gives {str(missing)!r}"
+        return given
+    if isinstance(proposal, Distribution) and (outcomes := proposal.support()) is not None:
+        return {value for value, _ in outcomes if isinstance(value, str)}
+    return None

@@ -182,9 +182,9 @@ class TextDistribution(_OfContext):
 
         return Continuation(self, value, count) if count else self
 
-    def missed_by(self, proposal: Any) -> str | None:
+    def missed_by(self, proposals: Sequence[Any]) -> str | None:
         """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""
-        return missed_texts(self, proposal)
+        return missed_texts(self, proposals)
 
     def _text(self, generated: Generated) -> Text:
         lm = self.lm
@@ -296,9 +296,9 @@ class ChoiceDistribution(_OfContext):
         index = self._index.get(str(value), -1) if isinstance(value, str) else -1
         return value if index < 0 else self.options[index]
 
-    def missed_by(self, proposal: Any) -> str | None:
+    def missed_by(self, proposals: Sequence[Any]) -> str | None:
         """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""
-        return missed_options(self, proposal)
+        return missed_options(self, proposals)
 
     def _request(self, key: Key | None = None, index: int | None = None, limit: int | None = None) -> Choose:
         tokens = tuple(option.tokens for option in self.options)

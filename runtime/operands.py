@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -85,16 +85,16 @@ def proposed(make: Proposal, site: ProposalSite, ask: Ask) -> Any:
 
 @runtime_checkable
 class Covers(Protocol):
-    """A distribution that tells what a proposal for it leaves out."""
+    """A distribution that tells what a mixture of proposals for it leaves out."""
 
-    def missed_by(self, proposal: Any) -> str | None: ...
+    def missed_by(self, proposals: Sequence[Any]) -> str | None: ...
 
 
 def check_cover(ask: Sample, address: str, prior: Distribution | ModelDistribution, proposal: Any) -> None:
     """Refuse a proposal that surely can't produce what the site can: the evidence would come out too small."""
     if isinstance(proposal, Restricted):  # what it leaves out, the program rules out
         return
-    if isinstance(prior, Covers) and (missed := prior.missed_by(proposal)) is not None:
+    if isinstance(prior, Covers) and (missed := prior.missed_by(_components(proposal))) is not None:
         raise ProgramError(
             f"the proposal at {address!r} {missed}: weights can't make up for what is never drawn. Let it give all "
             "that the distribution gives, or mix both: dist.defensive(proposal, distribution)",
@@ -112,6 +112,12 @@ def check_cover(ask: Sample, address: str, prior: Distribution | ModelDistributi
                 f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability",
                 ask.site.span,
             )
+
+
+def _components(proposal: Any) -> list[Any]:
+    """What a proposal is a mixture of; itself, if it is none."""
+    parts = getattr(proposal, "components", None)
+    return [proposal] if parts is None else [component for part in parts for component in _components(part)]
 
 
 def scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -62,16 +63,19 @@ class Torch(Distribution):
             return None
         return [(v, w) for v, w in zip(*table, strict=True) if w > -math.inf]
 
-    def missed_by(self, proposal: Any) -> str | None:
-        """What a proposal for this distribution surely never gives; ``None`` if it may give everything.
+    def missed_by(self, proposals: Sequence[Any]) -> str | None:
+        """What a mixture of proposals for this distribution surely never gives; ``None`` if it may give everything.
 
         Only the ends of real intervals are compared.
         """
         mine = _ends(self.inner)
-        other = _ends(proposal.inner) if isinstance(proposal, Torch) else None
-        if mine is None or other is None:
+        others = [_ends(proposal.inner) if isinstance(proposal, Torch) else None for proposal in proposals]
+        known = [ends for ends in others if ends is not None]
+        if mine is None or len(known) < len(others):
             return None
-        (low, high), (least, most) = mine, other
+        low, high = mine
+        least = functools.reduce(torch.minimum, [ends[0] for ends in known])
+        most = functools.reduce(torch.maximum, [ends[1] for ends in known])
         if bool((least <= low).all()) and bool((most >= high).all()):
             return None
         return f"lies in [{_shown(least)}, {_shown(most)}], the distribution in [{_shown(low)}, {_shown(high)}]"

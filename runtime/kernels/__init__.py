@@ -9,7 +9,7 @@ transition matrix.
 
 from __future__ import annotations
 
-from .base import Kernel, Power, Setting, Target, as_kernel, decide, joint, propose
+from .base import Kernel, Power, Setting, Target, as_kernel, decide, joint, propose, refuse_whole_runs
 from .compose import Cycle, Mixture, Repeat
 from .conditional import ParticleGibbs, conditional_smc
 from .custom import Custom, Move, Moves, Random, Trace, kernel
@@ -45,5 +45,6 @@ __all__ = [
     "kernel",
     "move_population",
     "propose",
+    "refuse_whole_runs",
     "stops",
 ]

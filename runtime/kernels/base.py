@@ -99,6 +99,11 @@ class Kernel(ABC):
         """Whether it claims detailed balance: π(x) K(x, y) = π(y) K(y, x)."""
         return True
 
+    @property
+    def whole_runs_only(self) -> bool:
+        """Whether it can only move whole runs, under the program's own measure: not on their way, nor tempered."""
+        return False
+
     @abstractmethod
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
         """One step.
@@ -114,15 +119,27 @@ class Kernel(ABC):
 
 
 def as_kernel(move: object) -> Kernel:
-    """A kernel, or the kernel of a method that has one.
+    """The kernel that ``move=`` names: a kernel, or a method that stands for its kernel (``as_move``).
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or can't move runs on their way.
     """
-    found = getattr(move, "kernel", move)
+    found = getattr(move, "as_move", move)
     if not isinstance(found, Kernel):
         raise ValueError(f"move is a kernel such as SingleSite() or MH(kernel=...); got {move!r}")
+    refuse_whole_runs(found, "move=")
     return found
+
+
+def refuse_whole_runs(kernel: Kernel, option: str) -> None:
+    """Raises:
+    ValueError: the kernel can't move runs on their way or under another measure, as ``option`` would have it.
+    """
+    if kernel.whole_runs_only:
+        raise ValueError(
+            f"{kernel!r} moves whole runs under the program's own measure, so it makes no sense with {option}; use "
+            "SingleSite(), Block() or Regenerate(), or method='pgibbs' by itself"
+        )
 
 
 def decide(setting: Setting, old: Particle, new: Particle, log_ratio: float, key: Key) -> Particle:

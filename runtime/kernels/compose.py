@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from ..particle import Particle
 from ..scheduler import Task
@@ -27,6 +28,10 @@ class Cycle(Kernel):
     @property
     def reversible(self) -> bool:
         return len(self.kernels) == 1 and self.kernels[0].reversible
+
+    @property
+    def whole_runs_only(self) -> bool:
+        return any(kernel.whole_runs_only for kernel in self.kernels)
 
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
         for i, kernel in enumerate(self.kernels):
@@ -59,6 +64,10 @@ class Mixture(Kernel):
     def reversible(self) -> bool:
         return all(kernel.reversible for kernel in self.kernels)
 
+    @property
+    def whole_runs_only(self) -> bool:
+        return any(kernel.whole_runs_only for kernel in self.kernels)
+
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
         weights = self.weights or (1.0,) * len(self.kernels)
         picked = setting.world.machine.source.choose([math.log(w) for w in weights], derive(key, "kernel"))
@@ -71,15 +80,27 @@ class Repeat(Kernel):
 
     Attributes:
         kernel: which.
-        times: how often.
+        times: how often, 1 or more.
+
+    Raises:
+        ValueError: either is something else.
     """
 
     kernel: Kernel
     times: int
 
+    def __post_init__(self) -> None:
+        _check((self.kernel,), "Repeat")
+        if not isinstance(self.times, Integral) or self.times < 1:
+            raise ValueError(f"Repeat: times is how often to step, 1 or more; got {self.times!r}")
+
     @property
     def reversible(self) -> bool:
         return self.kernel.reversible
+
+    @property
+    def whole_runs_only(self) -> bool:
+        return self.kernel.whole_runs_only
 
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
         for i in range(self.times):
@@ -88,5 +109,5 @@ class Repeat(Kernel):
 
 
 def _check(kernels: tuple[Kernel, ...], name: str) -> None:
-    if not kernels or not all(isinstance(kernel, Kernel) for kernel in kernels):
+    if not isinstance(kernels, tuple) or not kernels or not all(isinstance(kernel, Kernel) for kernel in kernels):
         raise ValueError(f"{name} takes a tuple of kernels, at least one; got {kernels!r}")

@@ -19,7 +19,7 @@ from ..resampling import multinomial, normalise
 from ..result import log_sum_exp
 from ..scheduler import Task
 from ..source import Key, derive
-from .base import Kernel, Setting, joint
+from .base import Kernel, Setting, joint, refuse_whole_runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,11 +48,13 @@ class ParticleGibbs(Kernel):
     def reversible(self) -> bool:
         return not self.ancestor_sampling
 
+    @property
+    def whole_runs_only(self) -> bool:
+        return True
+
     def step(self, setting: Setting, run: Particle, key: Key) -> Task[Particle]:
         if setting.target is not joint or setting.stage is not to_the_end:
-            raise ValueError(
-                "particle Gibbs moves whole runs under the program's own measure, not under power= or in move="
-            )
+            refuse_whole_runs(self, "another target or runs on their way")
         population = yield from conditional_smc(
             setting.world, run, self.n, key, self.ess_threshold, self.ancestor_sampling
         )

@@ -46,11 +46,18 @@ class Candidate:
         keys = [derive(self.particle.key, kind, len(self.steps), j) for j in range(count)]
         return [Candidate(particle, self.place, self.steps) for particle in fork(world, self.particle, keys)]
 
-    def rank(self, aggregate: str) -> float:
-        """How good it is, as a logarithm."""
-        if aggregate == "weight" or not self.steps or self.particle.log_weight == -math.inf:
-            return self.particle.selection_weight
-        return AGGREGATES[aggregate](self.steps)
+    def rank(self, aggregate: str, ahead: float | None = None) -> float:
+        """How good it is, as a logarithm.
+
+        Args:
+            aggregate: see :class:`Beam`.
+            ahead: the log-weight that trials came to some steps on; they count as one more step.
+        """
+        weight = self.particle.selection_weight if ahead is None else ahead
+        if aggregate == "weight" or self.particle.log_weight == -math.inf:
+            return weight
+        steps = self.steps if ahead is None else (*self.steps, ahead - self.particle.log_weight)
+        return AGGREGATES[aggregate](steps) if steps else weight
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,10 @@ class Beam(Method):
         m: how many of them go on from one.
         aggregate: what a run ranks by: ``weight``, its weight so far times the present hint; or its steps' scores
             (a step's evidence times the hint after it): the ``last``, the ``min``, their ``mean`` or ``prod``, in logs.
-        rollouts: how many trials a partial run is ranked by instead, by their average weight some steps on. Trials are
-            drawn like any run. ``"greedy"`` is one that takes the most probable value at every choice, whatever its
-            temperature: look-ahead search (Snell et al., 2024).
+        rollouts: how many trials look ahead of a partial run: it ranks by their average weight some steps on, which an
+            ``aggregate`` of steps takes as one step more. Trials are drawn like any run. ``"greedy"`` is one that
+            takes the most probable value at every choice, whatever its temperature: look-ahead search (Snell et al.,
+            2024).
         depth: how many steps each trial takes.
     """
 
@@ -148,10 +156,11 @@ class Beam(Method):
         if not self.rollouts:
             return [c.rank(self.aggregate) for c in candidates]
         trials = yield from rollouts(world, [c.particle for c in candidates], self.rollouts, self.depth)
-        return [
+        ahead = [
             c.particle.log_weight + log_sum_exp([t.selection_weight for t in row]) - math.log(len(row))
             for c, row in zip(candidates, trials, strict=True)
         ]
+        return [c.rank(self.aggregate, weight) for c, weight in zip(candidates, ahead, strict=True)]
 
 
 def replace_by(population: Population, candidates: Sequence[Candidate]) -> None:

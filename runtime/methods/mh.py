@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from numbers import Real
 
 from ..kernels import (
     Block,
@@ -16,6 +18,7 @@ from ..kernels import (
     SingleSite,
     Target,
     joint,
+    refuse_whole_runs,
 )
 from ..particle import Particle
 from ..scheduler import Task
@@ -51,6 +54,25 @@ class MH(Chains):
         super().__post_init__()
         if not isinstance(self.kernel, Kernel):
             raise ValueError(f"kernel is a kernel such as SingleSite() or Cycle((...)); got {self.kernel!r}")
+        if isinstance(self.power, bool) or not isinstance(self.power, Real) or not 0.0 < self.power < math.inf:
+            raise ValueError(f"power is the exponent of the choices' probabilities, over 0; got {self.power!r}")
+        if self.power != 1.0:
+            refuse_whole_runs(self.kernel, "power=")
+
+    @property
+    def as_move(self) -> Kernel:
+        """What ``move=MH(kernel=...)`` stands for: one step of the kernel.
+
+        Raises:
+            ValueError: other options are given, which would mean nothing there.
+        """
+        others = [f.name for f in fields(self) if f.name != "kernel" and getattr(self, f.name) != f.default]
+        if others:
+            raise ValueError(
+                f"move=MH(...) stands for one step of its kernel, so {', '.join(others)} would mean nothing there; "
+                "for several steps write move=Repeat(kernel, times)"
+            )
+        return self.kernel
 
     @property
     def target(self) -> Target:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ..follow import choices_of
 from ..gather import gather
-from ..kernels import Kernel, Setting, SingleSite
+from ..kernels import Kernel, Setting, SingleSite, refuse_whole_runs
 from ..particle import Particle, Status
 from ..population import World, begin, run_particles
 from ..scheduler import Task
@@ -47,6 +47,7 @@ class ParallelTempering(Chains):
             raise ValueError(f"betas are two or more degrees that rise from over 0 to 1.0; got {self.betas!r}")
         if not isinstance(self.kernel, Kernel):
             raise ValueError(f"kernel is a kernel such as SingleSite(); got {self.kernel!r}")
+        refuse_whole_runs(self.kernel, "parallel tempering")
 
     def start(self, world: World, key: Key) -> Task[Replicas | None]:
         found = yield from gather(first_run(replace(world, key=derive(key, k))) for k in range(len(self.betas)))

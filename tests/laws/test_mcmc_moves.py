@@ -9,10 +9,10 @@ import pytest
 
 from ppl import SMC, SMC2, dist, factor, infer, observe, program, sample
 from ppl.certificate import certificate_of
-from ppl.kernels import Block, Cycle, Kernel, ParticleGibbs, Regenerate, SingleSite
+from ppl.kernels import Block, Cycle, Kernel, ParticleGibbs, Regenerate, Repeat, SingleSite
 from ppl.law_programs import CORPUS, hidden_markov
 from ppl.runtime.kernels import suspended
-from ppl.runtime.methods import MH, Entropic, LookAhead, Method, Steering
+from ppl.runtime.methods import MH, Entropic, LookAhead, Method, ParallelTempering, Steering
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
 
@@ -128,13 +128,22 @@ def test_moves_make_particles_differ_again() -> None:
 
 
 def test_what_may_stand_for_a_move() -> None:
-    one, same = (infer(hidden_markov, [True, False], n=4, move=m, seed=2) for m in (SingleSite(), MH(steps=7)))
+    one, same = (infer(hidden_markov, [True, False], n=4, move=m, seed=2) for m in (SingleSite(), MH()))
     assert [r.value for r in one.runs] == [r.value for r in same.runs]
     for kind in (SMC, Entropic, LookAhead, Steering):
         with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
             kind(move="mh")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="particle Gibbs moves whole runs under the program's own measure"):
-        infer(hidden_markov, [True, False], n=4, move=ParticleGibbs(2), seed=2)
+        with pytest.raises(ValueError, match="stands for one step of its kernel, so steps, power would mean nothing"):
+            kind(move=MH(steps=7, power=2.0))
+        with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
+            kind(move=ParallelTempering())  # its kernel is not what it does
+        for whole in (ParticleGibbs(2), Cycle((SingleSite(), Repeat(ParticleGibbs(2), 2)))):
+            with pytest.raises(ValueError, match=r"moves whole runs under the program's own measure.* with move="):
+                kind(move=whole)
+    with pytest.raises(ValueError, match=r"makes no sense with power="):
+        MH(power=2.0, kernel=ParticleGibbs(2))
+    with pytest.raises(ValueError, match=r"makes no sense with parallel tempering"):
+        ParallelTempering(kernel=ParticleGibbs(2))
 
 
 @program

@@ -200,6 +200,15 @@ def test_a_proposal_that_can_not_produce_everything_is_refused() -> None:
         (Uniform(0.0, 1.0), Uniform(0.0, 0.5), r"lies in \[0, 0.5\], the distribution in \[0, 1\]"),
         (Normal(0.0, 1.0), Exponential(1.0), r"lies in \[0, inf\]"),
         (Normal(torch.zeros(2), 1.0), Uniform(torch.zeros(2), torch.ones(2)), r"\[\[0.0, 0.0\], \[1.0, 1.0\]\]"),
+        (whole, dist.tempered(whole, [0.0]), "temperature=0"),
+        (whole, dist.mixture([letters.text("b", max_tokens=n) for n in (1, 2)]), "max_tokens=1"),
+        (
+            letters.choice(["a", "b", "c"]),
+            dist.mixture([letters.choice(["a", "b"]), letters.choice(["a"])]),
+            "gives 'c'",
+        ),
+        (letters.choice(["a", "b"]), dist.tempered(letters.choice(["a", "b"]), [0.0]), "temperature=0"),
+        (Normal(0.0, 1.0), dist.mixture([Uniform(-1.0, 0.0), Uniform(0.0, 1.0)]), r"lies in \[-1, 1\]"),
     ],
 )
 def test_a_proposal_that_leaves_out_what_can_not_be_listed_is_refused(target: Any, proposal: Any, missed: str) -> None:
@@ -219,6 +228,8 @@ def test_a_proposal_that_leaves_out_what_can_not_be_listed_is_refused(target: An
         (letters.token(top_p=0.5), letters.token(top_p=0.8)),
         (whole, dist.defensive(letters.text("b", max_tokens=3, top_k=1), whole)),
         (letters.choice(["a", "b"]), dist.uniform(["a", "b", "c"])),
+        (letters.choice(["a", "b"]), dist.mixture([letters.choice(["a"]), letters.choice(["b"])])),
+        (letters.choice(["a", "b"]), dist.tempered(letters.choice(["a", "b"]), [0.0, 2.0])),
     ],
 )
 def test_a_proposal_of_text_that_leaves_nothing_out_keeps_the_law(target: Any, proposal: Any) -> None:
@@ -239,7 +250,12 @@ def test_an_error_in_a_batched_function_names_the_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "proposal"), [(Exponential(1.0), Gamma(2.0, 1.0)), (Uniform(0.2, 0.8), Beta(1.0, 1.0))]
+    ("target", "proposal"),
+    [
+        (Exponential(1.0), Gamma(2.0, 1.0)),
+        (Uniform(0.2, 0.8), Beta(1.0, 1.0)),
+        (Uniform(0.0, 1.0), dist.mixture([Uniform(0.0, 0.5), Uniform(0.4, 1.0)])),
+    ],
 )
 def test_a_wide_proposal_of_numbers_is_taken(target: Any, proposal: Any) -> None:
     @program

@@ -120,6 +120,22 @@ def test_the_aggregate_is_not_ignored(aggregate: str, best: tuple[int, int]) -> 
     assert max(run.log_weight for run in posterior.runs) + math.log(8) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("aggregate", "first"), [("weight", 0), ("prod", 0), ("last", 1), ("min", 1), ("mean", 0)])
+def test_the_aggregate_counts_a_look_ahead_as_one_more_step(aggregate: str, first: int) -> None:
+    """After 0 all is well but the last step; 1 begins badly, and gets better."""
+
+    @program
+    def paths() -> int:
+        a = sample(dist.uniform([0, 1]))
+        factor([0.0, -1.2][a])
+        factor([-1.5, -1.0][a])
+        factor(0.0)
+        return a
+
+    posterior = infer(paths, method=Beam(n=8, m=4, aggregate=aggregate, rollouts="greedy"), seed=0)
+    assert {run.value for run in posterior.runs} == {first}
+
+
 def test_best_of_n_returns_the_best_alone() -> None:
     everything = infer(climb, method="importance", n=20, seed=4)
     best = infer(climb, method="best-of-n", n=20, seed=4)

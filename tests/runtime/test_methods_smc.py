@@ -159,7 +159,7 @@ def test_tempered_ends_at_one_in_steps_of_even_size() -> None:
 
 def test_tempered_takes_a_method_for_its_kernel() -> None:
     options: dict[str, Any] = {"method": "tempered", "n": 8, "seed": 3, "betas": (0.5, 1.0)}
-    one, same = (infer(uneven, **options, move=move) for move in (SingleSite(), MH(steps=5)))
+    one, same = (infer(uneven, **options, move=move) for move in (SingleSite(), MH()))
     assert [run.value for run in one.runs] == [run.value for run in same.runs]
     with pytest.raises(ValueError, match="move is a kernel such as SingleSite"):
         Tempered(move="mh")  # type: ignore[arg-type]
