@@ -65,9 +65,13 @@ def answers(posterior: Posterior, same: Same = exact) -> list[Answer]:
 
     Raises:
         EmptyPosterior: there is no mass.
+        TypeError: ``posterior`` is none, or ``same`` is no function.
     """
-    if posterior.empty:
-        posterior.distribution()  # raises, and says why
+    _check(posterior)
+    if not callable(same):
+        raise TypeError(
+            f"same is a function of two answers, such as ppl.equality.numeric() or ppl.equality.symbolic; got {same!r}"
+        )
     groups: list[tuple[Any, list[Run], list[float]]] = []
     known: dict[Any, int] = {}  # values that are equal need no comparison
     for run, weight in zip(posterior.runs, posterior.runs.weights, strict=True):
@@ -100,9 +104,18 @@ def best(posterior: Posterior, reward: Reward = evidence) -> Any:
         posterior: whose runs to choose from.
         reward: of a run, by default the evidence that it met.
     """
-    if posterior.empty:
-        posterior.distribution()
+    _check(posterior)
     return max(posterior.runs, key=reward).value
+
+
+def _check(posterior: Posterior) -> None:
+    """Raises:
+    EmptyPosterior, TypeError: there is nothing to answer from.
+    """
+    if not isinstance(posterior, Posterior):
+        raise TypeError(f"answers are made from a Posterior, which infer() returns; got {type(posterior).__name__}")
+    if posterior.empty:
+        posterior.distribution()  # raises, and says why
 
 
 def best_of_majority(
@@ -122,6 +135,8 @@ def best_of_majority(
     Returns:
         At most k answers, the best first. If none is frequent enough, the most frequent alone.
     """
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha is the least share of runs that an answer needs, from 0 to 1; got {alpha!r}")
     found = answers(posterior, same)
     frequent = [a for a in found if len(a.runs) >= alpha * len(posterior.runs)]
     frequent = frequent or [max(found, key=lambda a: len(a.runs))]
@@ -143,7 +158,7 @@ def rpc(posterior: Posterior, same: Same = exact, prune: bool = True) -> Any:
     groups = answers(posterior, same)
     for answer in groups:
         for run in answer.runs:
-            distinct.setdefault(tuple((c.address, freeze(c.value)) for c in run.trace), run)
+            distinct.setdefault(tuple((c.address, *_spelt(c.value)) for c in run.trace), run)
     runs = list(distinct.values())
     logs = [confidence(run) for run in runs]
     relative = [math.exp(c - max(logs)) for c in logs]
@@ -152,6 +167,11 @@ def rpc(posterior: Posterior, same: Same = exact, prune: bool = True) -> Any:
     kept = {id(run) for run, p, c in zip(runs, low, relative, strict=True) if not (p > 0.5 and c < mean)}
     totals = [log_sum_exp([confidence(run) for run in a.runs if id(run) in kept]) for a in groups]
     return groups[totals.index(max(totals))].value
+
+
+def _spelt(value: Any) -> tuple[Any, Any]:
+    """What makes a draw differ from others: texts that read alike in other tokens have probabilities of their own."""
+    return freeze(value), getattr(value, "tokens", None)
 
 
 def multi_temperature(posteriors: Sequence[Posterior], same: Same = exact) -> Any:

@@ -33,9 +33,16 @@ LETTER: /[a-zA-Z](?![a-zA-Z])/
 %ignore /[ \t\n]+/
 """
 
+_NAMED = re.compile(r"^\s*([a-zA-Z])\s*=")
 _REWRITES = [
     (re.compile(r"\$|\\left|\\right|\\[,;! ]|\.\s*$"), ""),
-    (re.compile(r"^\s*[a-zA-Z]\s*="), ""),  # x = 3 says 3
+    (re.compile(r"^\s*\\boxed\s*\{(.*)\}\s*$"), r"\1"),
+    (_NAMED, ""),  # x = 3 says 3
+    (re.compile(r"(\d+(?:\.\d+)?|\.\d+)[eE]\+?(-?\d{1,3})(?![\w.])"), r"(\1*10^(\2))"),
+    (re.compile(r"²"), "^2"),
+    (re.compile(r"³"), "^3"),
+    (re.compile(r"(?<![a-zA-Z\\])([xyz])(?=[xyz]{1,2}(?![a-zA-Z]))"), r"\1*"),  # xy, but no words
+    (re.compile(r"(?<=\*)([xyz])(?=[xyz](?![a-zA-Z]))"), r"\1*"),
     (re.compile(r"\\cdot|\\times|[×·]"), "*"),
     (re.compile(r"\\div|÷"), "/"),
     (re.compile(r"−"), "-"),
@@ -75,6 +82,12 @@ def read_arithmetic(text: str) -> Any:
     except LarkError as error:
         raise Unreadable(f"{text!r} is no arithmetic expression") from error
     return _build(tree)[0]
+
+
+def named(text: str) -> str:
+    """The letter whose value a text like ``x = 3`` says; "" if it names none."""
+    found = _NAMED.match(text.replace("$", ""))
+    return found.group(1) if found else ""
 
 
 @functools.cache
