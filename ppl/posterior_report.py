@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .compiler.errors import Span
 from .diagnostics import ESS_LIMIT, RHAT_LIMIT, NoChains
+from .posterior_tail import TRUSTED, tail
 from .posterior_values import shorten, show, visible
 from .runtime.result import Death
 
@@ -106,6 +107,8 @@ def facts(posterior: Posterior) -> list[str]:
         out.append(_mixing(posterior))
     elif posterior.guarantee != "exact" and runs:
         out.append(f"ESS {posterior.ess:.1f} of {posterior.n}")
+        if not math.isnan(k := _tail(posterior)):
+            out.append(f"Pareto k {k:.2f}")
     if runs:
         out.append(f"{posterior.distinct:,} distinct of {_plural(runs, 'run')}")
     cost = posterior.cost
@@ -132,6 +135,16 @@ def _mixing(posterior: Posterior) -> str:
     return f"bulk ESS {posterior.ess:.0f} of {states}" + ("" if math.isnan(rhat) else f", R-hat {rhat:.2f}")
 
 
+def _tail(posterior: Posterior) -> float:
+    """The shape of the weights' tail, where particles are independent and weighted; NaN elsewhere."""
+    if posterior.guarantee != "proper" or posterior.ancestry or posterior.result.log_evidence is None:
+        return math.nan
+    try:
+        return tail(posterior)
+    except ImportError:
+        return math.nan
+
+
 def caveats(posterior: Posterior) -> list[str]:
     """What a reader of the numbers has to know, in a line each."""
     if posterior.incomplete is not None:
@@ -149,6 +162,8 @@ def caveats(posterior: Posterior) -> list[str]:
             out.append(
                 "The chains have not settled (R-hat over 1.01 or ESS under 400): run more steps, or other kernels."
             )
+    elif (k := _tail(posterior)) > TRUSTED:
+        out.append(f"Pareto k of {k:.2f}, over {TRUSTED}: a few runs decide, and runs not seen may hold more mass.")
     elif posterior.n > 1 and posterior.ess < 0.1 * posterior.n:
         out.append("Few particles carry the weight: take these numbers as rough.")
     return out

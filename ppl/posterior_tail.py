@@ -19,6 +19,23 @@ class HeavyTail(UserWarning):
 
 def pareto_k(posterior: Record) -> float:
     """See ``Posterior.pareto_k``."""
+    k = tail(posterior)
+    if k > TRUSTED:
+        warnings.warn(
+            f"Pareto k = {k:.2f}, over {TRUSTED}: {posterior.method} of {posterior.program} rests on few runs. Draw "
+            "more, propose nearer to the posterior (proposals=), or resample on the way (method='smc')",
+            HeavyTail,
+            stacklevel=4,
+        )
+    return k
+
+
+def tail(posterior: Record) -> float:
+    """The same without a warning.
+
+    Raises:
+        ImportError: arviz is not installed.
+    """
     logs = [run.log_weight for run in posterior.runs]
     if posterior.n < _FEWEST or not logs:
         return math.nan
@@ -31,12 +48,4 @@ def pareto_k(posterior: Record) -> float:
         from arviz import psislw
     # Particles that were ruled out have no run, but they are draws like the others.
     padded = np.array(logs + [min(logs) - 700.0] * max(posterior.n - len(logs), 0))
-    k = float(psislw(padded - padded.max())[1])
-    if k > TRUSTED:
-        warnings.warn(
-            f"Pareto k = {k:.2f}, over {TRUSTED}: {posterior.method} of {posterior.program} rests on few runs. Draw "
-            "more, propose nearer to the posterior (proposals=), or resample on the way (method='smc')",
-            HeavyTail,
-            stacklevel=4,
-        )
-    return k
+    return float(psislw(padded - padded.max())[1])
