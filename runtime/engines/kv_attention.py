@@ -61,8 +61,7 @@ def attention(
         for part in parts:
             _add_stem(out, own, folded, part, scale)
     elif _by_products(folded):
-        scores = torch.matmul(folded * scale, key.transpose(-1, -2))
-        out = torch.matmul(torch.softmax(scores if mask is None else scores.add_(mask), -1), value)
+        out = _weighted(torch.softmax(_scores(folded, key, mask, scale), -1), value)
     else:
         out = scaled_dot_product_attention(folded, key, value, mask, scale=scale)
     return out.reshape(rows, heads, q, value.shape[-1]).transpose(1, 2).contiguous()
@@ -126,9 +125,23 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
     if query.device.type == "cuda" and same and mask is None and query.dtype in (torch.float16, torch.bfloat16):
         out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)
         return out, lse
-    scores = torch.matmul(query * scale, key.transpose(-1, -2)).float()
-    if mask is not None:
-        scores += mask
-    lse = scores.logsumexp(-1)
-    scores -= lse[..., None]
-    return torch.matmul(scores.exp_().to(value.dtype), value), lse
+    scores = _scores(query, key, mask, scale).float()
+    shares = torch.softmax(scores, -1)
+    # The largest score and its share tell the sum without going through the scores again.
+    lse = scores.amax(-1) - shares.amax(-1).log_()
+    return _weighted(shares.to(value.dtype), value), lse
+
+
+def _scores(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Scaled products of queries and keys, with what is hidden far down [rows, heads, n, used]."""
+    flat = query.flatten(0, 1)
+    keys = key.expand(*query.shape[:2], *key.shape[2:]).flatten(0, 1)
+    scores = torch.baddbmm(flat.new_empty(1), flat, keys.transpose(1, 2), beta=0.0, alpha=scale)
+    scores = scores.unflatten(0, query.shape[:2])
+    return scores if mask is None else scores.add_(mask)
+
+
+def _weighted(shares: Tensor, value: Tensor) -> Tensor:
+    """The mean of values by shares [rows, heads, n, dim]."""
+    values = value.expand(*shares.shape[:2], *value.shape[2:]).flatten(0, 1)
+    return torch.bmm(shares.flatten(0, 1), values).unflatten(0, shares.shape[:2])

@@ -38,6 +38,7 @@ class Step:
         write_positions: the position of every real token in its slot [tokens].
         real: indices of the real tokens among rows * q, or ``None`` when no token is padding.
         groups: the rows that go on from stems.
+        place: the one position in their slots to which all rows write one token each, if that is so.
     """
 
     slots: Tensor
@@ -47,6 +48,7 @@ class Step:
     write_positions: Tensor
     real: Tensor | None
     groups: Sequence[Group] = ()
+    place: int | None = None
 
     def to(self, device: torch.device) -> Step:
         """The same step with its indices on ``device`` (layers may live on several)."""
@@ -59,6 +61,7 @@ class Step:
             self.write_positions.to(device),
             real,
             [Group(g.stem, g.length, None if g.rows is None else g.rows.to(device)) for g in self.groups],
+            self.place,
         )
 
 
@@ -114,6 +117,10 @@ class SlotLayer(CacheLayerMixin):
 
     @staticmethod
     def _exchange(store: Tensor, new: Tensor, step: Step) -> Tensor:
+        if step.first is not None and step.place is not None:
+            rows = store[step.first : step.first + step.slots.shape[0]]
+            rows[:, :, step.place] = new[:, :, 0]
+            return rows[:, :, : step.used]
         tokens = new.transpose(1, 2).flatten(0, 1)
         if step.real is not None:
             tokens = tokens.index_select(0, step.real)

@@ -183,6 +183,7 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         inside,
         real_at if padded else None,
         [Group(stem, length, some_rows) for (stem, length), some_rows in zip(groups, members, strict=True)],
+        ends[0] - 1 if width == 1 and min(ends) == max(ends) else None,
     )
     return Batch(
         ids_at.view(n, width),
