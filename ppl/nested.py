@@ -13,15 +13,20 @@ two steps are worth going on from, and that of a posterior does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .compiler.requests import Block, Site
+from .compiler.requests import Ask, Block, Site
 from .dist import Finite
+from .posterior_values import freeze
 from .program import Program
+from .runtime.distributions import Deferred
+from .runtime.machine import Machine, Wait
 from .runtime.methods import Method, make_method
-from .runtime.nested import entry
-from .runtime.particle import Fixed
+from .runtime.nested import Finding, entry
+from .runtime.particle import Fixed, Particle
+from .runtime.population import Population
+from .runtime.result import log_sum_exp
 
 if TYPE_CHECKING:
     from .compiler.passes import Pipeline
@@ -97,17 +102,84 @@ def nested(program: Program, method: str | Method = "smc", **options: Any) -> Pr
     return NestedProgram(inner, recipe)
 
 
-class PosteriorOf(Finite):
-    """The exact posterior of a program over what it returns.
+class PosteriorOf(Deferred):
+    """The exact posterior of a program over what it returns; see :func:`posterior_of`.
 
-    Attributes:
-        log_evidence: log Z of the program.
+    It is found when it is first asked for, and known from then on.
+
+    Args:
+        program: a program with finitely many runs.
+        args, kwargs: its arguments.
+        method: an exact one.
     """
 
-    def __init__(self, outcomes: Iterable[tuple[Any, float]], log_evidence: float) -> None:
-        pairs = [(value, math.log(p)) for value, p in outcomes if p > 0.0]
-        super().__init__([value for value, _ in pairs], [log_prob for _, log_prob in pairs])
-        self.log_evidence = log_evidence
+    __ppl_immutable__ = True  # what is found is the same whoever finds it
+
+    def __init__(self, program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: Method) -> None:
+        self.program = program
+        self.args = args
+        self.kwargs = kwargs
+        self.method = method
+        self.law: Finite | None = None
+        self._log_evidence = math.nan
+
+    @property
+    def log_evidence(self) -> float:
+        """log Z of the program."""
+        self.found()
+        return self._log_evidence
+
+    def found(self) -> Finite:
+        """The law; found now, in batches of its own that no budget counts, if it is not known.
+
+        Raises:
+            ValueError: the program has no mass.
+        """
+        if self.law is None:
+            from .infer import infer
+
+            found = infer(self.program, *self.args, method=self.method, kwargs=self.kwargs)
+            missing = self._take([(run.value, run.log_weight) for run in found.runs])
+            if missing is not None:
+                raise ValueError(missing)
+        assert self.law is not None
+        return self.law
+
+    def begin(self, machine: Machine, particle: Particle, ask: Ask) -> Wait | None:
+        def take(population: Population) -> str | None:
+            return self._take([(run.value, run.log_weight) for run in population.runs()])
+
+        return Finding(machine, particle, ask, (self.program, self.args, self.kwargs, self.method), take).go(None)
+
+    def support(self) -> Sequence[tuple[Any, float]]:
+        """Every value with its log-probability."""
+        return self.found().support()
+
+    def log_prob(self, value: Any) -> float:
+        """The log-probability of a value."""
+        return self.found().log_prob(value)
+
+    def sample(self, seed: int | None = None) -> Any:
+        """A value, for use at the prompt; inside a program write ``sample(posterior_of(...))``."""
+        return self.found().sample(seed)
+
+    def _take(self, runs: Sequence[tuple[Any, float]]) -> str | None:
+        """Take what was found, values and log-masses; why there is no law, if so."""
+        if not runs:
+            return f"{self.program.name} rules out all its runs on these arguments, so it has no posterior"
+        values: dict[Any, Any] = {}
+        masses: dict[Any, list[float]] = {}
+        for value, log_mass in runs:
+            key = freeze(value)
+            values.setdefault(key, value)
+            masses.setdefault(key, []).append(log_mass)
+        totals = {key: log_sum_exp(found) for key, found in masses.items()}
+        self._log_evidence = log_sum_exp(list(totals.values()))
+        self.law = Finite(list(values.values()), [total - self._log_evidence for total in totals.values()])
+        return None
+
+    def __repr__(self) -> str:
+        return f"posterior_of({self.program.name})" if self.law is None else repr(self.law)
 
 
 def posterior_of(
@@ -120,9 +192,10 @@ def posterior_of(
     """The normalised posterior of a finite program over what it returns, exactly: to sample, to observe, to look at.
 
     This is how programs reason about each other: ``observe(posterior_of(listener, word), meaning)`` in a speaker. It is
-    computed on the spot, with model calls in batches of its own that no budget of the caller counts; wrap it in
-    ``functools.cache`` where many runs ask for the same. ``posterior_of(p, x).log_evidence`` is the exact log Z, a
-    number to reckon with.
+    found when it is first asked for. Where a program samples or observes it, its model calls share batches with those
+    of all particles, and count in the budget. In a Markov chain or a guide, in a mixture, and where its
+    ``log_evidence`` is asked for, a number to reckon with, it is found on the spot; wrap the call in
+    ``functools.cache`` where many runs ask for the same.
 
     Args:
         program: a ``@program`` with finitely many runs on these arguments.
@@ -131,11 +204,13 @@ def posterior_of(
         options: its own, such as ``max_runs``.
 
     Raises:
-        ValueError: the method is not exact, or the posterior has no mass.
+        TypeError: it is no program.
+        ValueError: the method is not exact. Later, where it is asked for: the posterior has no mass.
     """
-    from .infer import infer
     from .runtime.methods import Enumerate
 
+    if not isinstance(program, Program):
+        raise TypeError(f"posterior_of() takes a @program and its arguments, got {type(program).__name__}")
     recipe = make_method(method, dict(options))
     if not isinstance(recipe, Enumerate) or recipe.ignore_evidence:
         raise ValueError(
@@ -143,7 +218,4 @@ def posterior_of(
             f"leave method= out to enumerate, or write judge = nested({program.name}, {recipe.describe()}) and call "
             "z = judge(...), whose weight carries the evidence"
         )
-    found = infer(program, *args, method=recipe, kwargs=kwargs)
-    if found.empty:
-        raise ValueError(f"{program.name} rules out all its runs on these arguments, so it has no posterior")
-    return PosteriorOf(found.distribution().items(), found.log_evidence)
+    return PosteriorOf(program, args, dict(kwargs or {}), recipe)

@@ -38,6 +38,39 @@ class Distribution(ABC):
         return Restricted([max(outcomes, key=lambda outcome: outcome[1])])
 
 
+class Deferred(ABC):
+    """A distribution whose law takes inference to find: a posterior, say.
+
+    Where a program samples or observes it the machine lets it :meth:`begin`, so that what is asked of models on the way
+    joins the batches of everything else. Elsewhere it is found on the spot.
+
+    Attributes:
+        law: what it is, once that is found.
+    """
+
+    law: Distribution | None = None
+
+    @abstractmethod
+    def found(self) -> Distribution:
+        """The law; found now, apart from any run, if it is not known."""
+
+    @abstractmethod
+    def begin(self, machine: Any, particle: Any, ask: Any) -> Any:
+        """Find the law on behalf of a particle, which is then answered; what the particle waits for meanwhile."""
+
+
+class NotFound(Exception):
+    """A law is needed that is still to be found.
+
+    Attributes:
+        deferred: whose.
+    """
+
+    def __init__(self, deferred: Deferred) -> None:
+        super().__init__()
+        self.deferred = deferred
+
+
 class Restricted(Distribution):
     """A finite distribution renormalised over some of its outcomes, to draw from instead of it.
 
@@ -81,6 +114,8 @@ def as_distribution(value: Any) -> Distribution | None:
     """``value`` as a local distribution, or ``None`` if it is none."""
     if is_local(value):
         return value
+    if isinstance(value, Deferred):
+        return value.found()
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.distributions.Distribution):
         from .torch_distributions import Torch

@@ -14,7 +14,7 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .budget import Control
 from .dialogue import Dialogue, converse
-from .distributions import Distribution, as_distribution, is_local
+from .distributions import Deferred, Distribution, NotFound, as_distribution, is_local
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
@@ -111,7 +111,10 @@ class Machine:
                 raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
             particle.asked += 1
             particle.ask, particle.block, particle.live = ask, block, live
-            wait = self.answer(particle, ask)
+            try:
+                wait = self.answer(particle, ask)
+            except NotFound as needed:  # before anything was answered
+                wait = needed.deferred.begin(self, particle, ask)
             if wait is not None:
                 particle.status = Status.WAITING
                 return wait
@@ -123,7 +126,9 @@ class Machine:
 
     def _side_by_side(self, ask: Gather) -> bool:
         """Whether requests can be made at once. Where each answer decides how to go on, it is one after the other."""
-        return bool(ask.asks) and not self.branch and type(self) is Machine and all(a.name is None for a in ask.asks)
+        if not ask.asks or self.branch or type(self) is not Machine:
+            return False
+        return all(a.name is None and not isinstance(getattr(a, "distribution", None), Deferred) for a in ask.asks)
 
     # --- effects ---
 
@@ -367,9 +372,12 @@ class Machine:
 
         Raises:
             ProgramError: it is none.
+            NotFound: its law is still to be found.
         """
         if is_local(value) or isinstance(value, ModelDistribution):
             return value
+        if isinstance(value, Deferred) and value.law is None and type(self) is Machine:
+            raise NotFound(value)  # other machines follow a run that is there already, and can't begin to answer twice
         found = as_distribution(value)
         if found is None:
             remedy = "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)"

@@ -12,12 +12,15 @@ What inner particles wait for, their caller waits for, so that the calls of all 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.requests import Block, Live, Site
+from ..compiler.requests import Ask, Block, Live, Site
+from .budget import Stopped
 from .engines.base import Completion
+from .errors import ProgramError
 from .fork import own
 from .machine import Machine
 from .particle import Particle, Status, Trace
@@ -94,26 +97,33 @@ class _Quiet(Source):
         return self.source.draw(distribution, key)
 
 
-class _Inside:
-    """An inner population under way, on behalf of a particle."""
+class Errand(ABC):
+    """An inner population under way, on behalf of a particle.
 
-    def __init__(self, machine: Machine, particle: Particle, ask: Nested) -> None:
+    Attributes:
+        task: what runs it.
+    """
+
+    task: Task[Population]
+
+    def __init__(self, machine: Machine, particle: Particle) -> None:
         self.machine = machine
         self.particle = particle
-        self.ask = ask
-        self.key = derive(particle.key, particle.scope.prefix, "nested")
-        # They share the tally and the budget.
-        inner = replace(machine, source=_Quiet(machine.source), control=machine.control.inside())
-        world = World(ask.program, ask.args, ask.kwargs, inner, self.key, scope=particle.scope)
-        self.task: Task[Population] = ask.method.run(world)
+
+    def inner(self) -> Machine:
+        """The machine as an inner population uses it: they share the tally and the budget."""
+        return replace(self.machine, source=_Quiet(self.machine.source), control=self.machine.control.inside())
+
+    @abstractmethod
+    def ended(self, population: Population) -> Wait | None:
+        """Let the particle go on; what it waits for next."""
 
     def go(self, answered: Answered | None) -> Wait | None:
         """Run on; what the particle waits for besides what it waits for already."""
         try:
             asked = next(self.task) if answered is None else self.task.send(answered)
         except StopIteration as end:
-            self._ended(end.value)
-            return None
+            return self.ended(end.value)
         self.particle.status = Status.WAITING
         waits = [self._for(wait) for wait in asked]
         if not waits:
@@ -129,7 +139,18 @@ class _Inside:
 
         return Wait(self.particle, wait.engine, wait.request, then, wait.ask or wait.particle.ask)
 
-    def _ended(self, population: Population) -> None:
+
+class _Inside(Errand):
+    """A nested program: the caller takes over one of its runs."""
+
+    def __init__(self, machine: Machine, particle: Particle, ask: Nested) -> None:
+        super().__init__(machine, particle)
+        self.ask = ask
+        self.key = derive(particle.key, particle.scope.prefix, "nested")
+        world = World(ask.program, ask.args, ask.kwargs, self.inner(), self.key, scope=particle.scope)
+        self.task = ask.method.run(world)
+
+    def ended(self, population: Population) -> None:
         """Let the caller go on with one of the inner runs, picked by weight."""
         particle = self.particle
         weights = [p.log_weight for p in population.particles]
@@ -145,3 +166,42 @@ class _Inside:
         self.machine.resume(particle, own(run.value))
         particle.status = Status.SYNC
         self.machine._add(particle, self.ask, population.log_evidence, run.log_joint)
+
+
+class Finding(Errand):
+    """A posterior that a program samples or observes: found by a method of its own, then asked as any distribution is.
+
+    Args:
+        machine, particle, ask: who asks what of it.
+        program, args, kwargs, method: whose posterior, and how to find it.
+        take: is given the population that was found; returns why it has no law, if so.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        particle: Particle,
+        ask: Ask,
+        call: tuple[Runnable, tuple[Any, ...], Mapping[str, Any], Method],
+        take: Callable[[Population], str | None],
+    ) -> None:
+        super().__init__(machine, particle)
+        self.ask = ask
+        self.take = take
+        program, args, kwargs, method = call
+        inner = replace(self.inner(), proposals={}, branch=False, ignore_evidence=False)  # of another program
+        self.task = method.run(World(program, args, kwargs, inner, derive(0, "posterior")))
+
+    def ended(self, population: Population) -> Wait | None:
+        """Let the particle be answered now that the law is known."""
+        if population.incomplete is not None:
+            raise Stopped(population.incomplete)
+        missing = self.take(population)
+        if missing is not None:
+            error = ProgramError(f"{self.ask.site.kind} {self.ask.local_address!r}: {missing}", self.ask.site.span)
+            if self.machine.on_error == "raise":
+                raise error
+            self.machine.kill(self.particle, self.ask.site, str(missing))
+            return None
+        self.particle.status = Status.READY
+        return self.machine.answer(self.particle, self.ask)

@@ -30,6 +30,7 @@ from ppl.kernels import SingleSite
 from ppl.law_programs import coin
 from ppl.nested import nested, posterior_of
 from ppl.runtime import nested as runtime_nested
+from ppl.runtime.errors import ProgramError
 from ppl.runtime.methods.smc2 import SMC2
 from ppl.runtime.population import Population
 
@@ -135,31 +136,31 @@ def test_the_exact_measure_is_that_of_the_program_inline() -> None:
 class Normalises(runtime_nested._Inside):
     """Forgets the inner evidence, as if the value came from a normalised posterior."""
 
-    def _ended(self, population: Population) -> None:
+    def ended(self, population: Population) -> None:
         population.log_scale -= population.log_evidence
-        super()._ended(population)
+        super().ended(population)
 
 
 class PicksAny(runtime_nested._Inside):
     """Goes on from any inner run, whatever it weighs."""
 
-    def _ended(self, population: Population) -> None:
+    def ended(self, population: Population) -> None:
         log_evidence = population.log_evidence
         for p in population.particles:
             p.log_weight = min(p.log_weight, 0.0) if p.log_weight == -math.inf else 0.0
         population.log_scale = log_evidence - math.log(sum(p.log_weight == 0.0 for p in population.particles) or 1)
-        super()._ended(population)
+        super().ended(population)
 
 
 class Averages(runtime_nested._Inside):
     """Weighs by the mean log-weight: an unbiased estimate of the wrong thing."""
 
-    def _ended(self, population: Population) -> None:
+    def ended(self, population: Population) -> None:
         alive = [p.log_weight for p in population.particles if p.log_weight > -math.inf]
         if alive:
             population.log_scale += math.fsum(alive) / len(alive) + math.log(len(alive))
             population.log_scale -= population.log_evidence - population.log_scale + math.log(len(population.particles))
-        super()._ended(population)
+        super().ended(population)
 
 
 @pytest.mark.parametrize("wrong", [Normalises, PicksAny, Averages])
@@ -319,4 +320,57 @@ def test_posterior_of_says_what_to_write_instead_of_an_estimate() -> None:
         condition(False)
 
     with pytest.raises(ValueError, match="rules out all its runs"):
-        posterior_of(never)
+        posterior_of(never).log_evidence  # noqa: B018
+    with pytest.raises(TypeError, match="takes a @program and its arguments, got str"):
+        posterior_of("never")  # type: ignore[arg-type]
+
+    @program
+    def asks_in_vain() -> None:
+        observe(posterior_of(never), None)
+
+    with pytest.raises(ProgramError, match=r"observe 'observe': never rules out all its runs"):
+        infer(asks_in_vain)
+    assert infer(asks_in_vain, on_error="kill").empty
+
+
+def spoken(listens: bool) -> Program:
+    """A program that asks a judge's posterior, observed or sampled, after a line of its own."""
+
+    @program
+    def verdict(text: str) -> str:
+        word = sample(lm.context(text).choice(["a", "b"]))
+        observe(lm.context(text + word).choice(["a", "ba"]), "a")
+        return str(word)
+
+    @program
+    def speaks() -> tuple[str, str]:
+        text = sample(lm.context("").text(max_tokens=1))
+        if listens:
+            word = str(sample(posterior_of(verdict, str(text))))
+        else:
+            word = "a"
+            observe(posterior_of(verdict, str(text)), word)
+        condition(text != "b")
+        return str(text), word
+
+    return speaks
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_posteriors_inside_keep_every_law(listens: bool) -> None:
+    speaks = spoken(listens)
+    assert validate(speaks, method="importance", n=2)
+    assert validate(speaks, method="smc", n=2, ess_threshold=1.0)
+    assert validate(speaks, method="mh")
+
+
+def test_posteriors_inside_share_batches_and_count() -> None:
+    """All particles ask at once, and no pass of the model is for one of them alone."""
+    speaks = spoken(True)
+    few, many = (infer(speaks, method="importance", n=n, seed=0) for n in (2, 64))
+    assert many.cost.tokens > 20 * few.cost.tokens / 2
+    assert many.cost.forwards <= few.cost.forwards + 3
+    assert infer(speaks, n=8, seed=0, budget={"tokens": 10}).incomplete is not None
+    exact = infer(speaks, method="enumerate")
+    # Normalised, so that only what the caller itself rules out is missing.
+    assert exact.log_evidence == pytest.approx(math.log1p(-math.exp(lm.context("").token().log_prob("b"))))
