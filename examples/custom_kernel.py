@@ -16,10 +16,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ppl import Posterior, factor, infer, program, sample, validate
+from ppl import MH, Posterior, factor, infer, program, sample, validate
 from ppl.dist import categorical
 from ppl.kernels import Cycle, Kernel, Moves, Propose, Random, SingleSite, Trace, Transitions, kernel, transitions
-from ppl.runtime.methods import MH
 
 NUMBERS = (-3, -2, -1, 0, 1, 2, 3)
 PRODUCT, NOISE = 5.0, 1.0

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppl import Posterior, infer, observe, program, sample
+from ppl import MH, PMMH, SMC, SMC2, Method, Posterior, infer, observe, program, sample
 from ppl.dist import flip, uniform
 from ppl.kernels import SingleSite
-from ppl.runtime.methods import MH, PMMH, SMC, SMC2, Method
 from ppl.runtime.population import Population
 
 RATES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
@@ -90,7 +89,8 @@ def main() -> None:
         shares = posterior.distribution()
         print(f"{name:24}" + "".join(f"{shares[rate]:8.3f}" for rate in RATES) + f"{rates_left(posterior):13}")
     posterior, seen = watched()
-    print(f"\nA chain of 5,000 steps, stopped: {posterior.incomplete}; {len(posterior.runs)} states, asked {len(seen)} times")
+    print(f"\nA chain of 5,000 steps, stopped: {posterior.incomplete}")
+    print(f"{len(posterior.runs)} states are left of it; the rule was asked {len(seen)} times")
 
 
 if __name__ == "__main__":

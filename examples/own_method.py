@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ppl import Method, condition, dist, factor, infer, program, sample, validate
-from ppl.runtime.methods import register
+from ppl import Method, condition, dist, factor, infer, program, register, sample, validate
 from ppl.runtime.population import Population, World, advance, record, resample, spawn
 from ppl.runtime.scheduler import Task
 

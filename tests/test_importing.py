@@ -11,6 +11,7 @@ from importlib import import_module
 
 import pytest
 
+import ppl
 from ppl.runtime import methods
 from ppl.runtime.methods import METHODS, ROWS, Method
 
@@ -47,6 +48,7 @@ def test_every_method_of_the_package_has_its_row() -> None:
     concrete = {kind for kind in kinds if issubclass(kind, Method) and not inspect.isabstract(kind)}
     assert {kind.name: (kind.__module__.rpartition(".")[2], kind.__name__) for kind in concrete} == ROWS
     assert all(getattr(methods, kind.__name__) is METHODS[kind.name] is kind for kind in concrete)
+    assert all(getattr(ppl, kind.__name__) is kind and kind.__name__ in ppl.__all__ for kind in concrete)
 
 
 def test_no_other_name_is_found() -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..particle import Status
+from ..particle import Particle, Status
 from ..population import Population, World, advance, record, resample, spawn
 from ..resampling import SCHEMES
 from ..scheduler import Task
@@ -96,7 +96,7 @@ class Published(Method):
                 p.log_weight = 0.0 if p.log_weight > -math.inf else p.log_weight
             yield from advance(world, population)
             for i, p in enumerate(population.particles):
-                if running[i] and (p.status is not Status.DONE or p.log_weight != 0.0):
+                if running[i] and _rewarded(p):
                     last[i] = p.log_weight
                     products[i] += p.log_weight
                 p.log_weight = p.log_weight if p.log_weight == -math.inf else last[i]
@@ -112,6 +112,13 @@ class Published(Method):
             last, products = [last[a] for a in ancestors], [products[a] for a in ancestors]
         record(population, None)
         return population
+
+
+def _rewarded(particle: Particle) -> bool:
+    """Whether a step met evidence: a barrier or a hint is no reward, and neither is the end by itself."""
+    if particle.status is Status.DONE or particle.log_weight != 0.0:
+        return particle.log_weight != 0.0
+    return particle.ask is not None and particle.ask.site.kind not in ("barrier", "twist")
 
 
 def _logit_of(log_r: float) -> float:

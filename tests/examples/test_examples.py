@@ -25,7 +25,7 @@ from tests.servers.table_server import TableServer, serving
 from .running import EXAMPLES, load
 
 MODEL_FREE = {"bayes_net", "constrained_writing", "custom_kernel", "custom_proposal", "guide", "hmm", "own_method"}
-MODEL_FREE |= {"recursion", "state_space"}
+MODEL_FREE |= {"methods_in_methods", "recursion", "state_space"}
 WITH_MODEL = {"answers", "arithmetic", "judge", "nested", "speculative", "tools"}
 ON_A_SERVER = {"server"}
 

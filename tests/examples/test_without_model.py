@@ -231,3 +231,27 @@ def test_own_method() -> None:
         lambda p: p.probability(2),
         share,
     )
+
+
+def test_methods_in_methods() -> None:
+    example = load("methods_in_methods")
+    rates, parts, spoilt = (example[k] for k in ("RATES", "PARTS", "SPOILT"))
+    mass = {}
+    for rate in rates:  # worn from some hour on, or never
+        paths = [(1 - rate) ** h * rate for h in range(len(parts))] + [(1 - rate) ** len(parts)]
+        for hour, p in enumerate(paths):
+            for i, bad in enumerate(parts):
+                q = spoilt["worn" if i >= hour else "good"]
+                p *= q if bad else 1 - q
+            mass[rate] = mass.get(rate, 0.0) + p / len(rates)
+    z = math.fsum(mass.values())
+    assert example["by_hand"](parts) == pytest.approx({rate: m / z for rate, m in mass.items()}, abs=1e-12)
+
+    for name in ("a filter", "that moves"):
+        unbiased(lambda seed, name=name: example["run"](name, seed), math.log(z), lambda p: p[0.2], mass[0.2] / z)  # type: ignore[misc]
+    assert example["rates_left"](example["run"]("that moves")) > example["rates_left"](example["run"]("a filter"))
+    # Chains and filters of filters take long: once each. Their laws are checked exactly elsewhere.
+    for name in ("a chain over a filter", "a filter of filters"):
+        assert example["run"](name).distribution()[0.2] == pytest.approx(mass[0.2] / z, abs=0.15)
+    posterior, seen = example["watched"](enough=60)
+    assert "stop" in posterior.incomplete and 60 <= len(posterior.runs) < 200 and len(seen) > 20

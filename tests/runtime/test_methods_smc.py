@@ -253,6 +253,26 @@ def test_published_weightings_are_far_from_the_posterior_where_the_proper_one_is
         assert distance(method="published", weighting=weighting) > 0.1, weighting
 
 
+def test_a_barrier_or_a_hint_is_no_reward() -> None:
+    """The last reward stays what it was; after each of them particles are selected by it again."""
+
+    def shares(pause: bool, method: str) -> list[float]:
+        @program
+        def paused() -> bool:
+            x = sample(dist.flip(0.5))
+            factor(-0.1 if x else -2.5)
+            if pause:
+                barrier()
+                twist(0.0)
+            return x
+
+        options = {"method": method, "n": 400, "weighting": "softmax", "resampling": "systematic"}
+        return [infer(paused, seed=seed, **options).probability(True) for seed in range(3)]  # type: ignore[arg-type]
+
+    for plain, paused in zip(shares(False, "published"), shares(True, "published"), strict=True):
+        assert paused >= plain - 0.02, "a reward of one took the place of the last"
+
+
 def test_published_weightings_report_no_evidence_and_rank_by_the_last_reward() -> None:
     posterior = infer(rewarded, method="published", n=8, seed=1)
     assert posterior.guarantee == "heuristic"
