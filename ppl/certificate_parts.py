@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from .expectation import Call, TooLarge
-from .posterior_values import freeze
+from .expectation import Call, TooLarge, exactly
 from .program import Program
 from .runtime.exact import NotFinite, explore
 from .runtime.follow import Step
@@ -136,7 +135,7 @@ def identity(state: Any) -> Any:
     if isinstance(state, Particle):
         return key_of(state) if state.status is not Status.DEAD else "dead"
     if isinstance(state, Step):
-        return state.address, *_exactly(state.value)
+        return state.address, *exactly(state.value)
     if isinstance(state, float):
         return round(state, 9)
     if isinstance(state, (tuple, list)):
@@ -148,9 +147,4 @@ def identity(state: Any) -> Any:
 
 def key_of(run: Particle) -> Any:
     """What tells a finished run from others: every choice."""
-    return tuple((c.address, *_exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))
-
-
-def _exactly(value: Any) -> tuple[Any, Any]:
-    """What tells a value from others. Texts that read the same may differ in their tokens."""
-    return freeze(value), getattr(value, "tokens", None)
+    return tuple((c.address, *exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))

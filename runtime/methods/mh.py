@@ -53,7 +53,7 @@ class MH(Chains):
             raise ValueError(f"kernel is a kernel such as SingleSite() or Cycle((...)); got {self.kernel!r}")
 
     @property
-    def target(self) -> Target:
+    def claim(self) -> Target:
         return joint if self.power == 1.0 else Power(self.power)
 
     @property
