@@ -37,7 +37,7 @@ SHAPES: tuple[dict[str, Any], ...] = (
 )
 """How long the chains are. The default of ``burn_in`` is half of the steps."""
 
-OUTCOMES = 3
+OUTCOMES = 2
 """The most outcomes of a step."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .certificate_keys import OtherSeed
 from .certificate_states import States
 from .infer import run_problems
 from .posterior_values import freeze
@@ -114,6 +115,7 @@ def expected(
 
     Raises:
         TooLarge: that is not enough, or there are infinitely many outcomes.
+        KeyReused: two draws have the same key, in one run or under two seeds.
     """
     counted = _Counted(program, call, method)
     total = _Sums(scale)
@@ -176,10 +178,11 @@ def _leaves(counted: _Counted, look: States | None, limit: int) -> Iterator[Leaf
 
     Raises:
         TooLarge: there are more than ``limit``, or infinitely many.
+        KeyReused: two draws have the same key, in one run or under two seeds.
     """
     title = f"{counted.program.name} by {counted.method.describe()}"
     try:
-        yield from explore_merged(counted, look, limit)
+        yield from explore_merged(counted, look, limit, OtherSeed(counted.again))
     except TooMany as error:
         raise TooLarge(f"{title}: {error}", counted.method) from error
     except NotFinite as error:
@@ -198,6 +201,10 @@ class _Counted:
     def __call__(self, source: Source) -> Result:
         self.runs += 1
         return outcome(self.program, self.call, self.method, source)
+
+    def again(self, source: Source) -> Result:
+        """The computation under another seed."""
+        return outcome(self.program, self.call, self.method, source, seed=1)
 
 
 def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge:

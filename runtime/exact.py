@@ -16,7 +16,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os.path import basename
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .source import Key, Laws, Source
@@ -34,8 +33,8 @@ Look = Callable[[str, Any], "tuple[Hashable, float] | None"]
 the scale; ``None``: don't stop here."""
 
 
-Place = tuple[tuple[CodeType, int], ...]
-"""Where something was drawn: the innermost calls, each with its line."""
+Place = tuple[tuple[str, str, int], ...]
+"""Where something was drawn: the innermost calls, each by its file, its function and its line."""
 
 _EDGE = 2.0**-10
 """How near the end of a cell an offset is, as a share of the cell. Far more than what rounds a weight."""
@@ -179,18 +178,23 @@ class ExactSource(Source):
 
 def _place(depth: int = 4) -> Place:
     """The innermost calls outside this file."""
-    found: list[tuple[CodeType, int]] = []
+    found: list[tuple[str, str, int]] = []
     frame = sys._getframe(1)
     while frame is not None and len(found) < depth:
-        if frame.f_code.co_filename != __file__:
-            found.append((frame.f_code, frame.f_lineno))
+        code = frame.f_code
+        if code.co_filename != __file__:
+            found.append((code.co_filename, code.co_name, frame.f_lineno))
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(found)
 
 
 def describe_place(place: Place) -> str:
     """A place in words, the innermost call first."""
-    return ", ".join(f"{code.co_name} ({basename(code.co_filename)}:{line})" for code, line in place)
+    return ", ".join(f"{name} ({basename(file)}:{line})" for file, name, line in place)
+
+
+Watch = Callable[[ExactSource], None]
+"""Looks at the source of a run that has ended."""
 
 
 class _Stopped(BaseException):
@@ -243,12 +247,15 @@ class Leaf(Generic[T]):
     result: T
 
 
-def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterator[tuple[float, T]]:
+def explore(
+    computation: Callable[[Source], T], limit: int = 100_000, watch: Watch | None = None
+) -> Iterator[tuple[float, T]]:
     """Run a computation once for each sequence of random outcomes.
 
     Args:
         computation: deterministic apart from what it draws from the source that it is given.
         limit: the most runs.
+        watch: called after each.
 
     Yields:
         The log-probability of a sequence of outcomes, and the result.
@@ -258,11 +265,13 @@ def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterato
         NotFinite: a draw has no finite support.
         KeyReused: two draws of a run have the same key.
     """
-    for leaf in explore_merged(computation, None, limit):
+    for leaf in explore_merged(computation, None, limit, watch):
         yield leaf.log_probability, leaf.result
 
 
-def explore_merged(computation: Callable[[Source], T], look: Look | None, limit: int = 100_000) -> Iterator[Leaf[T]]:
+def explore_merged(
+    computation: Callable[[Source], T], look: Look | None, limit: int = 100_000, watch: Watch | None = None
+) -> Iterator[Leaf[T]]:
     """Run a computation through every outcome, going on only once from populations that are the same.
 
     Breadth first over the boundaries that the computation tells its source: from each distinct population at one
@@ -275,6 +284,7 @@ def explore_merged(computation: Callable[[Source], T], look: Look | None, limit:
             that it told, and linear in that population's scale.
         look: tells populations apart; ``None``: merge nothing.
         limit: the most runs, counting those that end at a boundary.
+        watch: called after each of these.
 
     Yields:
         A leaf for each run that ends.
@@ -301,6 +311,8 @@ def explore_merged(computation: Callable[[Source], T], look: Look | None, limit:
                 else:
                     log_p = source.log_probability
                     yield Leaf(node.log_probability + log_p, node.log_mass + log_p, result)
+                if watch is not None:
+                    watch(source)
                 if not _turn(path, len(node.path)):
                     break
 
