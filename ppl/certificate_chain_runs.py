@@ -152,10 +152,10 @@ def _check_shape(program: Program, call: Call, method: Chains, law: _Steps, limi
 
 
 def _miscounted(method: Chains, population: Population, found: int, due: int) -> str:
-    chains = "no chains" if population.chains is None else f"{population.chains} chain(s)"
     return (
-        f"{type(method).__name__}.run() returns {found} states of {chains}, and not {due} of {method.chains}, with "
-        f"steps={method.steps}, burn_in={method.burn_in}, thin={method.thin}"
+        f"{type(method).__name__}.run() returns {found} states of positive weight, and says that they are of "
+        f"{population.chains} chains, where {due} of {method.chains} are due: steps={method.steps}, "
+        f"burn_in={method.burn_in}, thin={method.thin}"
     )
 
 

@@ -143,8 +143,8 @@ class Transitions:
         if missed is not None:
             start, end = (_described(self.runs[state]) for state in missed)
             return (
-                f"the chain never comes from {start} to {end}; take a kernel that can, for example one that changes "
-                "several choices at once, such as Block()"
+                f"from {start} the chain never comes to {end}; take a kernel that can, such as one that changes "
+                "several choices at once: Block()"
             )
         if self.margin > 1e-9:
             return "the law that its steps leave invariant is not the one that the method claims (Chains.claim)"
@@ -154,6 +154,8 @@ class Transitions:
         """Two states such that the second can't be reached from the first, if there are any."""
         import networkx as nx
 
+        if self.irreducible:
+            return None
         graph = self.graph
         for state in graph:
             missed = set(graph) - nx.descendants(graph, state) - {state}
