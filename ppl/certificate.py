@@ -12,14 +12,31 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from .certificate_chains import LAW, check_chains
-from .expectation import Call, Expected, TooLarge, endless, expected, most_runs, outcome, oversized, sized
+from .certificate_chains import CHAIN_LAW, check_chains
+from .expectation import (
+    Call,
+    Expected,
+    Finding,
+    TooLarge,
+    each_expected,
+    endless,
+    expected,
+    most_runs,
+    outcome,
+    oversized,
+    sized,
+)
+from .posterior_values import to_jsonable
 from .program import Passes, Program, check_kept
+from .runtime.exact import KeyReused
+from .runtime.kernels import joint
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
+from .runtime.methods.chains import Chains
 from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Guarantee
 
@@ -27,7 +44,7 @@ LAWS = {
     "proper": "E[Z] = Z and E[Z f] = mu(f) for every trace",
     "prior": "E[f] is its expectation under the program without its evidence",
     "exact": "the population is the program's measure",
-    "stationary": LAW,
+    "stationary": CHAIN_LAW,
     "heuristic": "none; the error is the total variation distance from the posterior",
 }
 
@@ -42,13 +59,15 @@ class Certificate:
         guarantee: what they claim.
         law: the law that was checked.
         exact: every random outcome was explored; else the check was statistical.
-        holds: whether the law holds to ``tolerance`` (for heuristics, which claim nothing: always).
+        holds: whether the law holds to ``tolerance`` (for heuristics, which claim nothing: always, if their draws are
+            independent).
         error: the largest difference of mass at a trace, or of the evidence, as a share of the evidence; for
             heuristics a total variation distance; for statistical checks the largest deviation in standard errors.
         tolerance: what ``error`` may be.
         leaves: how many runs it took. Where a method is ``memoryless`` a run that meets another's population ends
             there; else there is one for each sequence of random outcomes.
         seconds: how long it took.
+        reason: why the law does not hold, where it does not and there is more to say than the error.
     """
 
     program: str
@@ -61,24 +80,27 @@ class Certificate:
     tolerance: float
     leaves: int
     seconds: float
+    reason: str | None = field(default=None, kw_only=True)
 
     def __bool__(self) -> bool:
         return self.holds
 
     def __str__(self) -> str:
-        if self.guarantee == "heuristic":
+        if self.guarantee == "heuristic" and self.holds:
             return (
                 f"{self.program} by {self.method} (heuristic): promises nothing; its expected posterior is "
                 f"{self.error:.2g} from the true one in total variation, computed exactly, {self.leaves:,} runs, "
                 f"{self.seconds:.1f} s"
             )
-        verdict = "holds" if self.holds else "DOES NOT HOLD"
+        verdict = "holds" if self.holds else "DOES NOT HOLD" + (f": {self.reason}" if self.reason else "")
         how = "exactly" if self.exact else "statistically"
         unit = "" if self.exact else " standard errors"
+        size = f"largest error {self.error:.2g}{unit} (tolerance {self.tolerance:.2g}), "
+        if self.reason and math.isinf(self.error):
+            size = ""
         return (
-            f"{self.program} by {self.method} ({self.guarantee}): {self.law}: {verdict}; checked {how}, "
-            f"largest error {self.error:.2g}{unit} (tolerance {self.tolerance:.2g}), {self.leaves:,} runs, "
-            f"{self.seconds:.1f} s"
+            f"{self.program} by {self.method} ({self.guarantee}): {self.law}: {verdict}; checked {how}, {size}"
+            f"{self.leaves:,} runs, {self.seconds:.1f} s"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,8 +108,8 @@ class Certificate:
         return asdict(self)
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The certificate as JSON, also written to ``path`` if given."""
-        text = json.dumps(self.to_dict(), indent=2)
+        """The certificate as JSON, also written to ``path`` if given. An infinite error is the string ``"inf"``."""
+        text = json.dumps(to_jsonable(self.to_dict()), indent=2)
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf-8")
         return text
@@ -96,8 +118,8 @@ class Certificate:
 def validate(
     program: Program,
     *args: Any,
-    method: str | Method = "smc",
-    n: int | Sequence[int] = (1, 2, 3),
+    method: str | Method | None = None,
+    n: int | Sequence[int] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     limit: int = 100_000,
     tolerance: float = 1e-9,
@@ -110,8 +132,9 @@ def validate(
     Args:
         program: a program with finitely many runs on these arguments.
         args: its arguments.
-        method: a name or a method object, as for ``infer``.
-        n: the numbers of particles to check, for methods that have particles. Three: some bugs hide at two.
+        method: a name or a method object, as for ``infer``; ``"smc"`` by default.
+        n: the numbers of particles to check, for methods that have particles; by default 1, 2 and 3. Three: some bugs
+            hide at two.
         kwargs: the program's keyword arguments.
         limit: the most runs at one ``n``.
         tolerance: the largest difference of mass, as a share of the evidence, that counts as rounding.
@@ -121,18 +144,20 @@ def validate(
         options: the method's own.
 
     Returns:
-        A certificate, true when the law holds.
+        A certificate, true when the law holds. It does not either where draws share their keys: they are explored as
+        independent, which they are not in production.
 
     Raises:
-        ValueError: an option makes no sense, such as an address to keep that the program can't have.
+        TypeError, ValueError: an option makes no sense, such as an address to keep that the program can't have.
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
     if not isinstance(program, Program):
         raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
     if pipeline is not None:
-        if options:
-            raise TypeError(f"pipeline= is checked without a method, so {', '.join(options)} would mean nothing")
+        given = [*(name for name, value in (("method", method), ("n", n)) if value is not None), *options]
+        if given:
+            raise TypeError(f"pipeline= is checked without a method, so {', '.join(given)} would mean nothing")
         from .certificate_passes import validate_passes
 
         kept = check_kept(program, keep)
@@ -140,7 +165,7 @@ def validate(
             program, *args, passes=pipeline, keep=kept, kwargs=kwargs, limit=limit, tolerance=tolerance
         )
     call: Call = (tuple(args), dict(kwargs or {}))
-    recipes = recipes_of(method, options, [n] if isinstance(n, int) else list(n))
+    recipes = recipes_of("smc" if method is None else method, options, _counts(n))
     try:
         return certificate_of(program, call, recipes, limit, tolerance)
     except TooLarge as error:
@@ -160,50 +185,75 @@ def certificate_of(
     first = recipes[0]
     started = time.perf_counter()
     try:
-        errors, leaves = CHECKS[first.guarantee](program, call, recipes, limit)
+        found = _findings(program, call, recipes, limit)
     except TooManyRuns as problem:
         if getattr(first, "max_runs", limit) < limit:  # the method's own bound, of which its message tells
             raise
         raise oversized(program, call, limit, first) from problem
     except NotListable as problem:
         raise endless(program, problem, first) from problem
-    error = max(errors)
+    worst = max(found, key=lambda finding: finding.error)
+    holds = math.isfinite(worst.error) if first.guarantee == "heuristic" else worst.error <= tolerance
     return Certificate(
         program.name,
         ", ".join(recipe.describe() for recipe in recipes),
         first.guarantee,
         law_of(first),
         True,
-        first.guarantee == "heuristic" or error <= tolerance,
-        error,
+        holds,
+        worst.error,
         tolerance,
-        leaves,
+        sum(finding.leaves for finding in found),
         time.perf_counter() - started,
+        reason=None if holds else worst.reason,
     )
 
 
-Check = Callable[[Program, Call, Sequence[Method], int], tuple[Sequence[float], int]]
-"""A program, its arguments, the methods and the most runs of each → the error of each, and the runs it took."""
+Check = Callable[[Program, Call, Sequence[Method], int], Sequence[Finding]]
+"""A program, its arguments, the methods and the most runs of each → what was found of them."""
 
 
-def check_measure(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
+def _findings(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> Sequence[Finding]:
+    """What the check of the methods' law finds, and whether they draw as independently as it assumes."""
+    try:
+        return CHECKS[recipes[0].guarantee](program, call, recipes, limit)
+    except KeyReused as problem:
+        return [Finding(math.inf, 0, str(problem))]
+
+
+def check_measure(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> list[Finding]:
     """How far a method's expected measure is from the program's, in units of the evidence."""
     scale = log_unit(program, call, recipes[0], limit)
     exact = expected(program, call, _reference(recipes[0], limit), limit, scale)
     found = [expected(program, call, recipe, limit, scale) for recipe in recipes]
-    return [each.distance(exact) for each in found], sum(each.leaves for each in found)
+    return [_finding(each.distance(exact), each.leaves) for each in found]
 
 
-def check_posterior(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
+def check_each(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> list[Finding]:
+    """How far the measure of a method that is exact is from the program's, in any of its runs."""
+    scale = log_unit(program, call, recipes[0], limit)
+    exact = expected(program, call, _reference(recipes[0], limit), limit, scale)
+    return [
+        _finding(each.distance(exact), 1)
+        for recipe in recipes
+        for each in each_expected(program, call, recipe, limit, scale)
+    ]
+
+
+def check_posterior(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> list[Finding]:
     """The total variation distance of a method's expected posterior from the exact one."""
     exact = expected(program, call, _reference(recipes[0], limit), limit)
     found = [expected(program, call, recipe, limit) for recipe in recipes]
-    return [each.variation(exact) for each in found], sum(each.leaves for each in found)
+    return [_finding(each.variation(exact), each.leaves) for each in found]
+
+
+def _finding(error: float, leaves: int) -> Finding:
+    return Finding(error, leaves, None if math.isfinite(error) else "a weight or the evidence is no finite number")
 
 
 CHECKS: dict[Guarantee, Check] = {
     "proper": check_measure,
-    "exact": check_measure,
+    "exact": check_each,
     "heuristic": check_posterior,
     "stationary": check_chains,
 }
@@ -230,8 +280,25 @@ def log_unit(program: Program, call: Call, method: Method, limit: int = 100_000)
 
 
 def law_of(method: Method) -> str:
-    """The law that a method claims to obey."""
-    return LAWS["prior" if without_evidence(method) else method.guarantee]
+    """The law that a method claims to obey; for a chain whose options ask for another measure than the program's, with
+    that measure."""
+    law = LAWS["prior" if without_evidence(method) else method.guarantee]
+    if isinstance(method, Chains) and method.claim is not joint:
+        return f"{law}; pi = {method.claim}, normalised"
+    return law
+
+
+def _counts(n: int | Sequence[int] | None) -> Sequence[int]:
+    """The numbers of particles to check.
+
+    Raises:
+        TypeError: ``n`` is none, nor several.
+    """
+    counts = (1, 2, 3) if n is None else n if isinstance(n, Sequence) and not isinstance(n, str) else (n,)
+    wrong = [count for count in counts if not isinstance(count, Integral)]
+    if wrong:
+        raise TypeError(f"n is a number of particles or several of them, as in n=2 or n=(1, 2, 3); got {wrong[0]!r}")
+    return counts
 
 
 def recipes_of(method: str | Method, options: Mapping[str, Any], counts: Sequence[int]) -> list[Method]:

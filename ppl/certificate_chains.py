@@ -9,7 +9,10 @@ every random outcome, which gives a row of the transition matrix K. Then, with Ï
   come near the posterior.
 
 Where a state is more than a run (PMMH keeps an estimate), states and their law are found the same way, and the law of
-their runs is compared with the program's measure. ``certificate_parts.py`` puts steps through their outcomes.
+their runs is compared with the program's measure, or with another that the method claims because an option asks for it.
+``certificate_parts.py`` puts steps through their outcomes; ``certificate_chain_runs.py`` checks what a method makes of
+them.
+
 :class:`Transitions` holds matrix and target, with their errors as properties; :func:`transitions` makes it for a
 kernel, :func:`method_transitions` for a method; :func:`check_chains` is the row for ``stationary`` in
 ``certificate.CHECKS``.
@@ -19,11 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .certificate_chain_runs import check_run
+from .certificate_keys import check_keys
 from .certificate_parts import Explorer, alone, identity, key_of
-from .expectation import Call, most_runs
+from .expectation import Call, Finding, most_runs, outcome
+from .posterior_values import show
 from .program import Program
 from .runtime.kernels import Kernel, Target, joint
 from .runtime.methods import MH, Enumerate, Method
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LAW = "pi K = pi, detailed balance where claimed, every run reached"
+CHAIN_LAW = f"{LAW}; the posterior is the chain's states"
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,9 @@ class Transitions:
         reversible: whether detailed balance is claimed.
         leaves: how many steps were run; what several steps have in common is run once (``certificate_parts.py``).
         outside: the largest probability of a step to what is no state.
-        values: what the program returned, in each state.
-        margin: where states are more than runs, the largest difference between the law of their runs and the program's.
+        margin: the largest difference between the law of the states' runs and what is claimed of it.
+        held: the states themselves.
+        runs: the run that each state holds.
     """
 
     states: tuple[Any, ...]
@@ -66,7 +74,13 @@ class Transitions:
     leaves: int
     outside: float = 0.0
     margin: float = 0.0
-    values: tuple[Any, ...] = ()
+    held: tuple[Any, ...] = ()
+    runs: tuple[Particle, ...] = ()
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """What the program returned, in each state."""
+        return tuple(run.value for run in self.runs)
 
     @property
     def stationarity(self) -> float:
@@ -122,6 +136,33 @@ class Transitions:
         errors += [self.balance] if self.reversible else []
         return max(errors) if self.irreducible else math.inf
 
+    @property
+    def reason(self) -> str | None:
+        """Why the chain is wrong, where there is more to say than the error."""
+        missed = self._missed()
+        if missed is not None:
+            start, end = (_described(self.runs[state]) for state in missed)
+            return (
+                f"from {start} the chain never comes to {end}; take a kernel that can, such as one that changes "
+                "several choices at once: Block()"
+            )
+        if self.margin > 1e-9:
+            return "the law that its steps leave invariant is not the one that the method claims (Chains.claim)"
+        return None
+
+    def _missed(self) -> tuple[int, int] | None:
+        """Two states such that the second can't be reached from the first, if there are any."""
+        import networkx as nx
+
+        if self.irreducible:
+            return None
+        graph = self.graph
+        for state in graph:
+            missed = set(graph) - nx.descendants(graph, state) - {state}
+            if missed:
+                return state, min(missed)
+        return None
+
     def __str__(self) -> str:
         balance = f"{self.balance:.1e}" + ("" if self.reversible else " (not claimed)")
         return (
@@ -144,6 +185,7 @@ def transitions(
 
     Raises:
         TooLarge: there are more steps, or infinitely many outcomes.
+        KeyReused: draws that have to be independent have the same key.
     """
     return method_transitions(program, (args, {}), _Alone(kernel=kernel, log_density=target), limit)
 
@@ -155,7 +197,7 @@ class _Alone(MH):
     log_density: Target = joint
 
     @property
-    def target(self) -> Target:
+    def claim(self) -> Target:
         return self.log_density
 
 
@@ -180,8 +222,12 @@ def method_transitions(program: Program, call: Call, method: Chains, limit: int 
     total = log_sum_exp(list(masses.values()))
     pi = np.array([math.exp(mass - total) for mass in masses.values()])
     margin = _margin(method, runs, states, pi)
-    values = tuple(method.run_of(state).value for state in states.values())
-    return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin, values)
+    if states:
+        short = replace(method, steps=2, chains=2, burn_in=0, thin=1)
+        check_keys(lambda source, seed: outcome(program, call, short, source, seed))
+    held = tuple(states.values())
+    held_runs = tuple(map(method.run_of, held))
+    return Transitions(tuple(index), pi, matrix, method.reversible, counted.leaves, outside, margin, held, held_runs)
 
 
 def _states(counted: Explorer, method: Chains, runs: list[Particle]) -> tuple[dict[Any, Any], dict[Any, float]]:
@@ -201,8 +247,8 @@ def _states(counted: Explorer, method: Chains, runs: list[Particle]) -> tuple[di
 
 
 def _margin(method: Chains, runs: list[Particle], states: dict[Any, Any], pi: np.ndarray) -> float:
-    """The largest difference between the law of the states' runs and the target."""
-    weights = [method.target(run) for run in runs]
+    """The largest difference between the law of the states' runs and what the method claims."""
+    weights = [method.claim(run) for run in runs]
     total = log_sum_exp(weights)
     masses = {key_of(run): math.exp(w - total) for run, w in zip(runs, weights, strict=True)}
     for state, p in zip(states.values(), pi, strict=True):
@@ -211,16 +257,29 @@ def _margin(method: Chains, runs: list[Particle], states: dict[Any, Any], pi: np
     return max(map(abs, masses.values()), default=0.0)
 
 
-def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> tuple[list[float], int]:
-    """How far a chain is from stationary, reversible where it claims so, and irreducible."""
-    errors, leaves = [], 0
+def check_chains(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> list[Finding]:
+    """How far chains are from stationary, reversible where they claim so, and irreducible; and from what they return.
+
+    Raises:
+        TypeError: a method is no ``Chains``, or estimates an evidence.
+    """
+    found = []
     for recipe in recipes:
         if not isinstance(recipe, Chains):
             raise TypeError(f"{type(recipe).__name__} promises a stationary chain, so it must be a Chains method")
-        found = method_transitions(program, call, recipe, limit)
-        errors.append(found.error)
-        leaves += found.leaves
-    return errors, leaves
+        if recipe.evidence:
+            raise TypeError(f"{type(recipe).__name__} is a chain, which estimates no evidence: write evidence = False")
+        chain = method_transitions(program, call, recipe, limit)
+        found.append(Finding(chain.error, chain.leaves, chain.reason))
+        if chain.held:
+            found.append(check_run(program, call, recipe, chain.held, chain.matrix, limit))
+    return found
+
+
+def _described(run: Particle) -> str:
+    """A run by what it drew."""
+    choices = [c for c in (run.trace.choices() if run.trace else ()) if not c.observed]
+    return f"the run {', '.join(f'{c.address}={show(c.value, 20)}' for c in choices) or 'without choices'}"
 
 
 def support(program: Program, call: Call, limit: int = 100_000) -> list[Particle]:

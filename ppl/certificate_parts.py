@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from .expectation import Call, TooLarge
-from .posterior_values import freeze
+from .certificate_keys import OtherSeed
+from .expectation import Call, TooLarge, exactly
 from .program import Program
-from .runtime.exact import NotFinite, explore
+from .runtime.exact import NotFinite, Place, explore
 from .runtime.follow import Step
 from .runtime.kernels import Setting
 from .runtime.machine import Machine
@@ -55,6 +55,7 @@ class Explorer:
         self._combined = 0
         self._laws: dict[Any, Law] = {}
         self._asked = False
+        self._drawn: set[Place] = set()
 
     @property
     def size(self) -> str:
@@ -68,6 +69,7 @@ class Explorer:
 
         Raises:
             TooLarge: there are more than the limit, or infinitely many.
+            KeyReused: two draws have the same key, in one run or under two seeds.
         """
 
         def run(source: Source) -> T:
@@ -76,12 +78,15 @@ class Explorer:
             self._count()
             return found
 
+        def again(source: Source) -> T:
+            return alone(self.program, self.call, within, source, seed=1)
+
         def within(world: World) -> Task[T]:
             setting = _Remembering(recording(world), target=self.method.target, explorer=self)  # type: ignore[attr-defined]
             return task(setting, derive(world.key, "step"))
 
         try:
-            yield from explore(run, self.limit * COMBINED + 1)
+            yield from explore(run, self.limit * COMBINED + 1, OtherSeed(again, self._drawn))
         except NotFinite as error:
             raise TooLarge(f"{self.program.name} by {self.method.describe()}: {error}", self.method) from error
 
@@ -123,10 +128,10 @@ class _Remembering(Setting):
         yield  # a task that waits for nothing
 
 
-def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source: Source) -> T:
+def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source: Source, seed: int = 0) -> T:
     """Run a task on one problem."""
     prepare = None if program.pipeline is None else program.prepared(program.pipeline)
-    world = World(program, *call, Machine(source, prepare=prepare), derive(0, "law"))
+    world = World(program, *call, Machine(source, prepare=prepare), derive(seed, "law"))
     [(_, found)] = Scheduler(1).run([(task(world), source)])
     return found
 
@@ -136,7 +141,7 @@ def identity(state: Any) -> Any:
     if isinstance(state, Particle):
         return key_of(state) if state.status is not Status.DEAD else "dead"
     if isinstance(state, Step):
-        return state.address, *_exactly(state.value)
+        return state.address, *exactly(state.value)
     if isinstance(state, float):
         return round(state, 9)
     if isinstance(state, (tuple, list)):
@@ -148,9 +153,4 @@ def identity(state: Any) -> Any:
 
 def key_of(run: Particle) -> Any:
     """What tells a finished run from others: every choice."""
-    return tuple((c.address, *_exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))
-
-
-def _exactly(value: Any) -> tuple[Any, Any]:
-    """What tells a value from others. Texts that read the same may differ in their tokens."""
-    return freeze(value), getattr(value, "tokens", None)
+    return tuple((c.address, *exactly(c.value)) for c in (run.trace.choices() if run.trace else ()))

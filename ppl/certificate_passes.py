@@ -18,7 +18,7 @@ from typing import Any
 
 from .certificate import Certificate, TooLarge
 from .compiler.passes import Level, Pipeline, make_pipeline, optimise
-from .expectation import endless, most_runs, oversized
+from .expectation import endless, exactly, most_runs, oversized
 from .infer import run_problems
 from .pieces import joined
 from .posterior_values import freeze
@@ -151,9 +151,9 @@ def key_of(run: Run, level: Level, keep: tuple[str, ...], whole: Pieces = frozen
         keep: patterns of addresses.
         whole: sites whose pieces are to be put together first.
     """
-    choices = [(address, freeze(value)) for address, value in _whole(run, whole)]
+    choices = [(address, *exactly(value)) for address, value in _whole(run, whole)]
     if level > Level.JOINT:
-        choices = [(a, v) for a, v in choices if any(a == k or k == "*" or fnmatchcase(a, k) for k in keep)]
+        choices = [c for c in choices if any(c[0] == k or k == "*" or fnmatchcase(c[0], k) for k in keep)]
     return freeze(run.value), tuple(choices if level is Level.TRACE else sorted(choices, key=lambda c: c[0]))
 
 

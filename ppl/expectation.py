@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .certificate_keys import OtherSeed
 from .certificate_states import States
 from .infer import run_problems
 from .posterior_values import freeze
 from .program import Program
-from .runtime.exact import NotFinite, TooMany, explore_merged
+from .runtime.exact import Leaf, NotFinite, TooMany, explore_merged
 from .runtime.exact_size import Size, estimate_size
 from .runtime.methods import Forward, Method
 from .runtime.methods.enumerate import NotListable
@@ -37,6 +39,21 @@ class TooLarge(ValueError):
         super().__init__(message)
         self.method = method
         self.size = size
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the check of a law found.
+
+    Attributes:
+        error: how far the law is from holding.
+        leaves: how many runs that took.
+        reason: why it does not hold, where it does not and there is more to say than the error.
+    """
+
+    error: float
+    leaves: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +90,9 @@ def _gaps(a: Measure, b: Measure) -> list[float]:
     return [abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in {*a, *b}]
 
 
-def outcome(program: Program, call: Call, method: Method, source: Source | None = None) -> Result:
+def outcome(program: Program, call: Call, method: Method, source: Source | None = None, seed: int = 0) -> Result:
     """What a method returns for one sequence of random outcomes; random ones by default."""
-    return run_problems(program, [call], method, [0], source=source)[0].result
+    return run_problems(program, [call], method, [seed], source=source)[0].result
 
 
 def expected(
@@ -98,31 +115,80 @@ def expected(
 
     Raises:
         TooLarge: that is not enough, or there are infinitely many outcomes.
+        KeyReused: two draws have the same key, in one run or under two seeds.
     """
-    measure: Measure = defaultdict(float)
-    posterior: Measure = defaultdict(float)
-    evidences: list[float] = []
     counted = _Counted(program, call, method)
+    total = _Sums(scale)
+    for leaf in _leaves(counted, States() if merge and method.memoryless else None, limit):
+        total.add(leaf)
+    return total.expected(counted.runs)
+
+
+def each_expected(
+    program: Program, call: Call, method: Method, limit: int = 100_000, scale: float = 0.0
+) -> Iterator[Expected]:
+    """What a method's outcome is for each sequence of random outcomes, as if that were certain; see :func:`expected`.
+
+    Raises:
+        TooLarge: as there.
+    """
+    for leaf in _leaves(_Counted(program, call, method), None, limit):
+        alone = _Sums(scale)
+        alone.add(Leaf(0.0, 0.0, leaf.result))
+        yield alone.expected(1)
+
+
+class _Sums:
+    """Adds up what leaves contribute to an expectation, in units of ``exp(scale)``."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        self.measure: Measure = defaultdict(float)
+        self.posterior: Measure = defaultdict(float)
+        self.evidences: list[float] = []
+
+    def add(self, leaf: Leaf[Result]) -> None:
+        """Add a leaf, by its probability."""
+        runs, log_evidence = leaf.result.runs, leaf.result.log_evidence
+        if log_evidence is not None:
+            self.evidences.append(_exp(leaf.log_mass + log_evidence - self.scale))
+        total = log_sum_exp([run.log_weight for run in runs])
+        for run in runs:
+            self.measure[trace_key(run)] += _exp(leaf.log_mass + run.log_weight - self.scale)
+            self.posterior[trace_key(run, drawn=True)] += _exp(leaf.log_probability + run.log_weight - total)
+        if not runs:
+            self.posterior[NO_RUN] += math.exp(leaf.log_probability)
+
+    def expected(self, leaves: int) -> Expected:
+        """The sums."""
+        evidence = math.fsum(self.evidences) if self.evidences else None
+        return Expected(dict(self.measure), evidence, dict(self.posterior), leaves)
+
+
+def _exp(log_mass: float) -> float:
+    """A mass, infinite if it is too large for a float."""
     try:
-        for leaf in explore_merged(counted, States() if merge and method.memoryless else None, limit):
-            log_p, log_mass, result = leaf.log_probability, leaf.log_mass, leaf.result
-            if result.log_evidence is not None:
-                evidences.append(math.exp(log_mass + result.log_evidence - scale))
-            total = log_sum_exp([run.log_weight for run in result.runs])
-            for run in result.runs:
-                measure[trace_key(run)] += math.exp(log_mass + run.log_weight - scale)
-                posterior[trace_key(run, drawn=True)] += math.exp(log_p + run.log_weight - total)
-            if not result.runs:
-                posterior[NO_RUN] += math.exp(log_p)
+        return math.exp(log_mass)
+    except OverflowError:
+        return math.inf
+
+
+def _leaves(counted: _Counted, look: States | None, limit: int) -> Iterator[Leaf[Result]]:
+    """The outcomes of a method.
+
+    Raises:
+        TooLarge: there are more than ``limit``, or infinitely many.
+        KeyReused: two draws have the same key, in one run or under two seeds.
+    """
+    title = f"{counted.program.name} by {counted.method.describe()}"
+    try:
+        yield from explore_merged(counted, look, limit, OtherSeed(counted.again))
     except TooMany as error:
-        raise TooLarge(f"{program.name} by {method.describe()}: {error}", method) from error
+        raise TooLarge(f"{title}: {error}", counted.method) from error
     except NotFinite as error:
         raise TooLarge(
-            f"{program.name} by {method.describe()}: {error}. Use validate_statistically, or a finite distribution in "
-            "its place",
-            method,
+            f"{title}: {error}. Use validate_statistically, or a finite distribution in its place", counted.method
         ) from error
-    return Expected(dict(measure), math.fsum(evidences) if evidences else None, dict(posterior), counted.runs)
 
 
 class _Counted:
@@ -135,6 +201,10 @@ class _Counted:
     def __call__(self, source: Source) -> Result:
         self.runs += 1
         return outcome(self.program, self.call, self.method, source)
+
+    def again(self, source: Source) -> Result:
+        """The computation under another seed."""
+        return outcome(self.program, self.call, self.method, source, seed=1)
 
 
 def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge:
@@ -188,8 +258,15 @@ def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:
 def trace_key(run: Run, drawn: bool = False) -> Any:
     """A run as something that can be looked up: its value and every choice, addresses included.
 
+    Texts that read the same are told apart by their tokens: densities are over token sequences.
+
     Args:
         run: the run.
         drawn: leave out what was given, which methods that ignore evidence do not record.
     """
-    return (freeze(run.value), tuple((c.address, freeze(c.value)) for c in run.trace if not (drawn and c.observed)))
+    return (freeze(run.value), tuple((c.address, *exactly(c.value)) for c in run.trace if not (drawn and c.observed)))
+
+
+def exactly(value: Any) -> tuple[Any, Any]:
+    """What tells a value from others. Texts that read the same may differ in their tokens."""
+    return freeze(value), getattr(value, "tokens", None)

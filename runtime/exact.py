@@ -3,14 +3,19 @@
 Hand it to a method instead of random numbers, and the expectation of whatever the method computes is a finite sum over
 the production code itself. :func:`explore` runs the computation once for each sequence of outcomes;
 :func:`explore_merged` runs it only as far as the next step of the population and goes on once from each distinct one.
+
+Outcomes are explored as if draws were independent. In production they are if no two of a run have the same key, so a
+run that uses one twice ends with :class:`KeyReused`.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from os.path import basename
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .source import Key, Laws, Source
@@ -28,6 +33,17 @@ Look = Callable[[str, Any], "tuple[Hashable, float] | None"]
 the scale; ``None``: don't stop here."""
 
 
+Place = tuple[tuple[str, str, int], ...]
+"""Where something was drawn: the innermost calls, each by its file, its function and its line."""
+
+_EDGE = 2.0**-10
+"""How near the end of a cell an offset is, as a share of the cell. Far more than what rounds a weight."""
+
+
+class KeyReused(Exception):
+    """Draws that have to be independent have the same key, so in production they are the same random number."""
+
+
 class NotFinite(Exception):
     """A draw has infinitely many outcomes."""
 
@@ -43,6 +59,7 @@ class ExactSource(Source):
         path: the path followed, and what was taken after its end.
         made: how many choices were made so far.
         log_probability: of the choices after the first ``fixed``.
+        used: the key and the counter of each draw → where it was made.
     """
 
     def __init__(self, path: Path, fixed: int = 0, look: Look | None = None, passed: int = 0) -> None:
@@ -57,6 +74,7 @@ class ExactSource(Source):
         self.path = path
         self.made = 0
         self.log_probability = 0.0
+        self.used: dict[tuple[Key, int], Place] = {}
         self._fixed = fixed
         self._look = look
         self._passed = passed
@@ -93,7 +111,26 @@ class ExactSource(Source):
         """The outcome of a choice that the path does not tell."""
         return 0
 
+    def _use(self, key: Key, counter: int = 0) -> None:
+        """Note that a draw uses a number of a key's stream.
+
+        Raises:
+            KeyReused: another draw on this path did.
+        """
+        here = _place()
+        if (key, counter) in self.used:
+            raise KeyReused(
+                "two draws of one run have the same key, so in production they are the same random number: one in "
+                f"{describe_place(self.used[key, counter])}, and one in {describe_place(here)}. Derive a key of its "
+                "own for each, as in derive(key, 'accept')"
+            )
+        self.used[key, counter] = here
+
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
+        self._use(key)
+        return self._choose(log_weights, key)
+
+    def _choose(self, log_weights: Sequence[float], key: Key) -> int:
         alive = [i for i, w in enumerate(log_weights) if w != -math.inf]
         top = max(log_weights, default=-math.inf)
         mass = math.fsum(math.exp(log_weights[i] - top) for i in alive) if math.isfinite(top) else 0.0
@@ -109,19 +146,55 @@ class ExactSource(Source):
     ) -> torch.Tensor:
         import torch
 
+        for key, counter in zip(keys, counters, strict=True):
+            self._use(key, counter)
         table = laws.table(rows)
-        chosen = [self.choose(row, key) for row, key in zip(table.tolist(), keys, strict=True)]
+        chosen = [self._choose(row, key) for row, key in zip(table.tolist(), keys, strict=True)]
         return torch.tensor(chosen, device=table.device)
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
+        self._use(key)
         cuts = [0.0, *sorted({b for b in breaks() if 0.0 < b < 1.0}), 1.0]
         cells = [(a, b) for a, b in pairwise(cuts) if b - a > 1e-12]
-        a, b = cells[self.choose([math.log(b - a) for a, b in cells], key)]
-        return (a + b) / 2
+        cell = self._choose([math.log(b - a) for a, b in cells], key)
+        a, b = cells[cell]
+        return a + (b - a) * self._within(cell, len(cells))
+
+    def _within(self, cell: int, count: int) -> float:
+        """Where in a cell an offset is, as a share of it.
+
+        Anywhere would do, if all of the cell has the same effect. Near a break it shows if the number is used for
+        something else than what the breaks were given for, as if it were not uniform, say.
+        """
+        if count == 1:
+            return 0.5
+        low = cell == count - 1 or (cell > 0 and (cell + self.made) % 2 == 0)
+        return _EDGE if low else 1.0 - _EDGE
 
     def draw(self, distribution: Any, key: Key) -> Any:
         name = getattr(distribution, "name", type(distribution).__name__)
         raise NotFinite(f"{name} has no finite support, so its outcomes can't all be explored")
+
+
+def _place(depth: int = 4) -> Place:
+    """The innermost calls outside this file."""
+    found: list[tuple[str, str, int]] = []
+    frame = sys._getframe(1)
+    while frame is not None and len(found) < depth:
+        code = frame.f_code
+        if code.co_filename != __file__:
+            found.append((code.co_filename, code.co_name, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    return tuple(found)
+
+
+def describe_place(place: Place) -> str:
+    """A place in words, the innermost call first."""
+    return ", ".join(f"{name} ({basename(file)}:{line})" for file, name, line in place)
+
+
+Watch = Callable[[ExactSource], None]
+"""Looks at the source of a run that has ended."""
 
 
 class _Stopped(BaseException):
@@ -174,12 +247,15 @@ class Leaf(Generic[T]):
     result: T
 
 
-def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterator[tuple[float, T]]:
+def explore(
+    computation: Callable[[Source], T], limit: int = 100_000, watch: Watch | None = None
+) -> Iterator[tuple[float, T]]:
     """Run a computation once for each sequence of random outcomes.
 
     Args:
         computation: deterministic apart from what it draws from the source that it is given.
         limit: the most runs.
+        watch: called after each.
 
     Yields:
         The log-probability of a sequence of outcomes, and the result.
@@ -187,12 +263,15 @@ def explore(computation: Callable[[Source], T], limit: int = 100_000) -> Iterato
     Raises:
         TooMany: there are more than ``limit`` sequences.
         NotFinite: a draw has no finite support.
+        KeyReused: two draws of a run have the same key.
     """
-    for leaf in explore_merged(computation, None, limit):
+    for leaf in explore_merged(computation, None, limit, watch):
         yield leaf.log_probability, leaf.result
 
 
-def explore_merged(computation: Callable[[Source], T], look: Look | None, limit: int = 100_000) -> Iterator[Leaf[T]]:
+def explore_merged(
+    computation: Callable[[Source], T], look: Look | None, limit: int = 100_000, watch: Watch | None = None
+) -> Iterator[Leaf[T]]:
     """Run a computation through every outcome, going on only once from populations that are the same.
 
     Breadth first over the boundaries that the computation tells its source: from each distinct population at one
@@ -205,6 +284,7 @@ def explore_merged(computation: Callable[[Source], T], look: Look | None, limit:
             that it told, and linear in that population's scale.
         look: tells populations apart; ``None``: merge nothing.
         limit: the most runs, counting those that end at a boundary.
+        watch: called after each of these.
 
     Yields:
         A leaf for each run that ends.
@@ -212,6 +292,7 @@ def explore_merged(computation: Callable[[Source], T], look: Look | None, limit:
     Raises:
         TooMany: more than ``limit`` runs are needed.
         NotFinite: a draw has no finite support.
+        KeyReused: two draws of a run have the same key.
     """
     levels: dict[tuple[int, int], dict[Hashable, _Node]] = {(0, 0): {None: _Node([])}}
     runs = 0
@@ -230,6 +311,8 @@ def explore_merged(computation: Callable[[Source], T], look: Look | None, limit:
                 else:
                     log_p = source.log_probability
                     yield Leaf(node.log_probability + log_p, node.log_mass + log_p, result)
+                if watch is not None:
+                    watch(source)
                 if not _turn(path, len(node.path)):
                     break
 

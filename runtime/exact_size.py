@@ -51,8 +51,16 @@ class Size:
     branching: tuple[Branching, ...]
 
 
-class _Probe(ExactSource):
-    """Takes a random outcome of each choice, each as likely as the others, and notes how many there were."""
+class Probe(ExactSource):
+    """Takes a random outcome of each choice, each as likely as the others, and notes how many there were.
+
+    Args:
+        key: what the outcomes are derived from.
+
+    Attributes:
+        branches: the key of each choice, and its number of outcomes.
+        sites: the key of a draw of the program → its address, without loop counters.
+    """
 
     def __init__(self, key: Key) -> None:
         super().__init__([])
@@ -87,7 +95,7 @@ def estimate_size(computation: Callable[[Source], Any], probes: int = 200, secon
     draws: Counter[str] = Counter()
     logs: Counter[str] = Counter()
     while len(products) < probes and (not products or time.perf_counter() - started < seconds):
-        source = _Probe(derive(0, "probe", len(products)))
+        source = Probe(derive(0, "probe", len(products)))
         computation(source)
         products.append(math.prod(float(count) for _, count in source.branches))
         for key, count in source.branches:

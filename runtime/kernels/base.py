@@ -43,6 +43,9 @@ class Power:
 
     exponent: float
 
+    def __str__(self) -> str:
+        return f"p(choices)^{self.exponent:g} * evidence"
+
     def __call__(self, particle: Particle) -> float:
         return joint(particle) + (self.exponent - 1.0) * sum(step.log_p for step in choices_of(particle))
 

@@ -62,9 +62,16 @@ class Chains(Method):
     # --- what each method says ---
 
     @property
+    def claim(self) -> Target:
+        """The log-density of what the posterior is said to be: the program's own measure, unless an option asks for
+        another. The exact check compares with it, and names it.
+        """
+        return joint
+
+    @property
     def target(self) -> Target:
         """The log-density that a step leaves invariant."""
-        return joint
+        return self.claim
 
     @property
     def reversible(self) -> bool:
@@ -99,7 +106,7 @@ class Chains(Method):
         """The choices of a run that fix what :meth:`lift` does with it."""
         return choices_of(run)
 
-    # --- what they have in common ---
+    # --- what they have in common; a run that is written anew has to go by start and step, which the check replaces ---
 
     def run(self, world: World) -> Task[Population]:
         world = recording(world)

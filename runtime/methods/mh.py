@@ -75,7 +75,7 @@ class MH(Chains):
         return self.kernel
 
     @property
-    def target(self) -> Target:
+    def claim(self) -> Target:
         return joint if self.power == 1.0 else Power(self.power)
 
     @property

@@ -1,4 +1,6 @@
-"""Bugs planted on purpose: wrong methods and kernels, each found once in public code, that a check must catch.
+"""Bugs planted on purpose: wrong methods and kernels that a check must catch.
+
+The first eleven were each found once in public code. The others got past an earlier form of the exact check.
 
 Each module of ``MODULES`` holds a tuple ``BUGS`` of :class:`PlantedBug`. ``python -m tests.laws.planted`` prints, as a
 Markdown table, which check caught which bug and with how many particles; ``test_planted.py`` asks that all are caught.
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-MODULES = ("planted_bugs", "planted_kernels")
+MODULES = ("planted_bugs", "planted_kernels", "planted_draws", "planted_chains")
 
 
 class Verdict(Protocol):

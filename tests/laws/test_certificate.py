@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
 import torch.distributions as td
 
-from ppl import SMC, Importance, dist, factor, program, sample
+from ppl import MH, SMC, Importance, condition, dist, factor, infer, program, sample, table_lm
 from ppl.certificate import TooLarge, validate
 from ppl.certificate_statistical import validate_statistically
-from ppl.law_programs import hidden_markov, soft_and_hard, twisted
+from ppl.expectation import trace_key
+from ppl.kernels import Block, Regenerate
+from ppl.law_programs import ends_early, hidden_markov, soft_and_hard, twisted
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
+from ppl.runtime.source import derive
 
 
 def test_a_certificate_of_a_proper_method() -> None:
@@ -128,3 +132,97 @@ def test_what_can_not_be_checked_is_said() -> None:
         validate(soft_and_hard, n=())
     with pytest.raises(TypeError, match="checked without a method, so resampling would mean nothing"):
         validate(soft_and_hard, pipeline="all", resampling="ssp")
+    with pytest.raises(TypeError, match="checked without a method, so method, n would mean nothing"):
+        validate(soft_and_hard, pipeline="all", method="mh", n=7)
+    for n in (2.5, (1, 2.5)):
+        with pytest.raises(TypeError, match=r"n is a number of particles or several of them.*got 2\.5"):
+            validate(soft_and_hard, n=n)  # type: ignore[arg-type]
+
+
+class FarTooHeavy(SMC):
+    """Its masses are too large for a float."""
+
+    def run(self, world: World) -> Task[Population]:
+        population = yield from super().run(world)
+        population.log_scale += 1000.0
+        return population
+
+
+def test_a_mass_that_overflows_fails_the_law() -> None:
+    certificate = validate(soft_and_hard, method=FarTooHeavy(), n=1)
+    assert not certificate and "a weight or the evidence is no finite number" in str(certificate)
+    assert json.loads(certificate.to_json(), parse_constant=pytest.fail)["error"] == "inf"
+
+
+def test_a_chain_that_reaches_not_every_run_says_which() -> None:
+    @program
+    def tied() -> bool:
+        x = sample(dist.flip(0.5))
+        y = sample(dist.flip(0.3))
+        condition(x == y)
+        return x
+
+    certificate = validate(tied, method="mh")
+    assert certificate.reason is not None
+    assert "from the run x=True, y=True the chain never comes to the run x=False, y=False" in certificate.reason
+    assert certificate.reason in str(certificate) and "inf" not in str(certificate)
+    right = validate(tied, method=MH(kernel=Block()))
+    assert right and right.reason is None
+
+
+def test_draws_that_share_their_keys_fail_every_law_and_are_named() -> None:
+    from .planted_draws import OneKeyPerStep, ResamplesWithoutSeed
+
+    one = validate(soft_and_hard, method=MH(kernel=OneKeyPerStep()))
+    assert not one and one.reason is not None and "two draws of one run have the same key" in one.reason
+    assert "site.py" in one.reason and one.error == math.inf
+
+    class Heuristic(ResamplesWithoutSeed):
+        guarantee = "heuristic"  # type: ignore[assignment]
+
+    for kind in (ResamplesWithoutSeed, Heuristic):
+        certificate = validate(ends_early, method=kind(ess_threshold=1.0), n=2)
+        assert not certificate and certificate.reason is not None
+        assert "the same key whatever the seed" in certificate.reason and "systematic (resampling.py" in str(
+            certificate
+        )
+
+
+def test_the_law_names_a_target_that_an_option_asks_for() -> None:
+    plain, sharp = (validate(soft_and_hard, method="mh", power=power) for power in (1.0, 3.0))
+    assert plain and sharp and "pi = p(choices)^3 * evidence" in sharp.law and "pi =" not in plain.law
+    assert validate(soft_and_hard, method=MH(kernel=Regenerate(), power=0.5))
+
+
+class WithoutSteps(MH):
+    """Returns its starts."""
+
+    def run(self, world: World) -> Task[Population]:
+        starts = []
+        for i in range(self.chains):
+            starts.append((yield from self.start(world, derive(world.key, i))))
+        return Population(starts, 0.0, chains=self.chains)
+
+
+def test_a_chain_goes_by_its_steps_and_estimates_no_evidence() -> None:
+    with pytest.raises(TypeError, match=r"WithoutSteps.run\(\) must go by start\(\) and step\(\).*not call step"):
+        validate(soft_and_hard, method=WithoutSteps())
+
+    class Claims(MH):
+        evidence = True
+
+    with pytest.raises(TypeError, match="estimates no evidence: write evidence = False"):
+        validate(soft_and_hard, method=Claims())
+
+
+def test_texts_that_read_the_same_are_told_apart_by_their_tokens() -> None:
+    lm = table_lm(["a", "b", "ab"], eos=None, seed=1)
+
+    @program
+    def spelt() -> str:
+        text = sample(lm.context("a").text(max_tokens=3))
+        return str(text)
+
+    runs = infer(spelt, method="enumerate").runs
+    assert len({run.value for run in runs}) < len(runs) == len({trace_key(run) for run in runs}) == 27
+    assert validate(spelt, method="importance", n=1) and validate(spelt, pipeline="all", keep=("text",))

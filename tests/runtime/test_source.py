@@ -11,7 +11,7 @@ from scipy import stats
 
 from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.requests import PLAIN
-from ppl.runtime.exact import NotFinite, explore
+from ppl.runtime.exact import KeyReused, NotFinite, explore
 from ppl.runtime.source import RandomSource, Source, derive, uniform, uniforms
 
 FALSE_ALARM = 1e-6
@@ -105,3 +105,41 @@ def test_exploring_refuses_what_is_not_finite() -> None:
         list(explore(lambda s: [s.choose([0.0, 0.0], i) for i in range(5)], limit=10))
     with pytest.raises(NotFinite, match="Normal"):
         list(explore(lambda s: s.draw(torch.distributions.Normal(0.0, 1.0), 0)))
+
+
+def test_exploring_refuses_a_key_that_is_used_twice_on_one_path() -> None:
+    """In production the two draws would be one random number."""
+
+    def sometimes(source: Source) -> None:
+        if source.choose([0.0, 0.0], 1) == 1:
+            source.offset(1, lambda: [0.5])
+
+    with pytest.raises(KeyReused, match=r"one in sometimes \(test_source.py:\d+\).* and one in sometimes"):
+        list(explore(sometimes))
+    with pytest.raises(KeyReused, match="Derive a key of its own for each"):
+        list(explore(lambda s: (s.accept(math.log(0.5), 3), s.accept(math.log(0.5), 3))))
+
+    laws = NextTokens(torch.full((1, 2), -math.log(2.0)), PLAIN)
+    assert len(list(explore(lambda s: s.choose_rows(laws, [0, 0], [7, 7], [0, 1])))) == 4  # two numbers of a stream
+    with pytest.raises(KeyReused):
+        list(explore(lambda s: s.choose_rows(laws, [0, 0], [7, 7], [2, 2])))
+    with pytest.raises(KeyReused):  # other draws use the first number of their stream
+        list(explore(lambda s: (s.choose_rows(laws, [0], [7], [0]), s.choose([0.0, 0.0], 7))))
+
+
+def test_offsets_are_explored_at_both_sides_of_every_break() -> None:
+    breaks = [0.2, 0.3, 0.7]
+    found = [
+        [
+            u
+            for _, u in explore(
+                lambda s, i=earlier: ([s.choose([0.0, 0.0], k) for k in range(i)], s.offset(99, lambda: breaks))[1]
+            )
+        ]  # type: ignore[misc]
+        for earlier in range(2)
+    ]
+    cells = [(0.0, 0.2), (0.2, 0.3), (0.3, 0.7), (0.7, 1.0)]
+    for points in found:
+        assert all(sum(a < u < b for a, b in cells) == 1 for u in points)
+    near = {b: {u > b for points in found for u in points if abs(u - b) < 1e-3} for b in breaks}
+    assert all(sides == {True, False} for sides in near.values())

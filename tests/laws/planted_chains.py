@@ -1,0 +1,82 @@
+"""Chains whose steps are right, and whose posterior is another: what is kept of the states, and of which measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ppl import MH
+from ppl.law_programs import soft_and_hard
+from ppl.runtime.kernels import Power, Setting, Target
+from ppl.runtime.particle import Particle
+from ppl.runtime.population import Population, World
+from ppl.runtime.scheduler import Task
+from ppl.runtime.source import Key, derive
+
+from .planted import PlantedBug
+from .planted_bugs import law_on
+
+
+class KeepsAccepted(MH):
+    """A state that rejects a proposal is not counted again."""
+
+    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+        for i in range(self.steps):
+            new = yield from self.step(setting, state, derive(key, "step", i))
+            if new is not state:
+                kept.append(self.run_of(new))
+            state = new
+        if not kept:
+            kept.append(self.run_of(state))
+
+
+class KeepsBefore(MH):
+    """The state before each step is kept, so the start is one of them and the last state is none."""
+
+    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+        burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
+        for i in range(self.steps):
+            if i >= burn_in and (i - burn_in) % self.thin == 0:
+                kept.append(self.run_of(state))
+            state = yield from self.step(setting, state, derive(key, "step", i))
+
+
+class NoThinning(MH):
+    """Every state after burn-in is kept."""
+
+    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+        burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
+        for i in range(self.steps):
+            state = yield from self.step(setting, state, derive(key, "step", i))
+            if i >= burn_in:
+                kept.append(self.run_of(state))
+
+
+class WeighsStates(MH):
+    """States weigh as much as their density, which decided already how often they come."""
+
+    def run(self, world: World) -> Task[Population]:
+        population = yield from super().run(world)
+        for particle in population.particles:
+            particle.log_weight = particle.log_joint
+        return population
+
+
+class Sharp(MH):
+    """Leaves another measure invariant, for which nobody asked."""
+
+    @property
+    def target(self) -> Target:
+        return Power(3.0)
+
+
+def _chain(number: int, name: str, reference: str, kind: type[MH]) -> PlantedBug:
+    return PlantedBug(number, name, reference, lambda n: kind(), lambda n: MH(), law_on(soft_and_hard), sizes=(1,))
+
+
+BUGS = (
+    _chain(17, "only accepted states are kept", "Metropolis–Hastings written as rejection", KeepsAccepted),
+    _chain(17, "states are kept before their step", "off by one", KeepsBefore),
+    _chain(17, "thinning is ignored", "an option that nobody reads", NoThinning),
+    _chain(18, "states weighted by their density", "Metropolis–Hastings read as importance sampling", WeighsStates),
+    _chain(19, "another target than the program", "power sampling without saying so", Sharp),
+)
