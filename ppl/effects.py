@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from .compiler.requests import EffectSpec
+from .compiler.requests import EFFECTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,12 +15,10 @@ class EffectOutsideProgram(RuntimeError):
     """An effect was called where no program was compiled around it."""
 
 
-def _effect(spec: EffectSpec) -> Callable[[F], F]:
-    def mark(function: F) -> F:
-        function.__ppl_effect__ = spec  # type: ignore[attr-defined]
-        return function
-
-    return mark
+def _effect(function: F) -> F:
+    """Mark what the compiler recognises as the effect of the same name."""
+    function.__ppl_effect__ = EFFECTS[function.__name__]  # type: ignore[attr-defined]
+    return function
 
 
 def _refuse(word: str) -> NoReturn:
@@ -32,7 +30,7 @@ def _refuse(word: str) -> NoReturn:
     )
 
 
-@_effect(EffectSpec("sample", ("distribution",), ("proposal", "name"), True, usage="sample(distribution)"))
+@_effect
 def sample(distribution: Any, proposal: Any = None, *, name: str | None = None) -> Any:
     """Draw a random variable: integrate over ``distribution``.
 
@@ -48,37 +46,37 @@ def sample(distribution: Any, proposal: Any = None, *, name: str | None = None) 
     _refuse("sample")
 
 
-@_effect(EffectSpec("observe", ("distribution", "value"), ("name",), usage="observe(distribution, value)"))
+@_effect
 def observe(distribution: Any, value: Any, *, name: str | None = None) -> None:
     """Evidence: multiply the measure by the density of ``distribution`` at ``value``."""
     _refuse("observe")
 
 
-@_effect(EffectSpec("factor", ("log_weight",), ("name",), usage="factor(log_weight)"))
+@_effect
 def factor(log_weight: Any, *, name: str | None = None) -> None:
     """Evidence: multiply the measure by ``exp(log_weight)``."""
     _refuse("factor")
 
 
-@_effect(EffectSpec("condition", ("holds",), ("name",), usage="condition(holds)"))
+@_effect
 def condition(holds: Any, *, name: str | None = None) -> None:
     """Evidence: keep only runs in which ``holds`` is true."""
     _refuse("condition")
 
 
-@_effect(EffectSpec("twist", ("log_value",), ("name",), usage="twist(log_value)"))
+@_effect
 def twist(log_value: Any, *, name: str | None = None) -> None:
     """A hint for the inference: how promising this run looks. Divided out at the end: the posterior stays the same."""
     _refuse("twist")
 
 
-@_effect(EffectSpec("barrier", (), ("name",), usage="barrier()"))
+@_effect
 def barrier(*, name: str | None = None) -> None:
     """A point where particle methods may resample, with no evidence of its own."""
     _refuse("barrier")
 
 
-@_effect(EffectSpec("call", ("function",), ("name",), True, True, usage="call(function, *args)"))
+@_effect
 def call(function: Callable[..., Sequence[Any]], *args: Any, name: str | None = None) -> Any:
     """Run a deterministic batched function, once for all particles that wait for it.
 
