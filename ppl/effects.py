@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from .compiler.helpers import REMEDIES, kind_of
 from .compiler.requests import EFFECTS
+from .compiler.source import is_program
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,10 +27,22 @@ def _effect(function: F) -> F:
 def _refuse(word: str) -> NoReturn:
     caller = sys._getframe(2)
     where = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
-    raise EffectOutsideProgram(
-        f"{word}() was called outside a @program ({where}). If it stands in a helper function, put "
-        f"@program above the helper; if {word} was passed around as a value, call it by its own name."
-    )
+    raise EffectOutsideProgram(f"{word}() was called outside a @program ({where}). {_remedy(word, caller)}")
+
+
+def _remedy(word: str, caller: FrameType) -> str:
+    """What to write instead, by what the caller is, as far as its code tells."""
+    code = caller.f_code
+    name = code.co_name
+    standing = caller.f_globals.get(name)
+    if is_program(standing) or any(v.startswith("·") for v in (*code.co_varnames, *code.co_freevars)):
+        return f"It was handed to something that called it: call {word}() by its own name, in the program itself."
+    if name.startswith("<") and name != "<lambda>":
+        return "Write a function with @program above, and call it there."
+    # Before Python 3.11 code does not know its class.
+    path = getattr(code, "co_qualname", f"class.{name}" if code.co_varnames[:1] in (("self",), ("cls",)) else name)
+    kind = "wrapped" if hasattr(standing, "__wrapped__") else kind_of(code, path)
+    return REMEDIES[kind].format(name=f"def {name}", near=f" (line {code.co_firstlineno})")
 
 
 @_effect
