@@ -100,7 +100,7 @@ class Indirect:
     def _refuse_given(self, node: ast.Call, name: str, called: object) -> None:
         """Refuse what is given to a function of Python's that would call it."""
         try:
-            place = _CALLING.get(called)  # type: ignore[call-overload]
+            place = _CALLING.get(called)
         except TypeError:
             return  # it has no hash
         if place == 0:

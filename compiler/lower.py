@@ -10,6 +10,7 @@ import ast
 
 from . import ir, syntax
 from .builder import State, at
+from .class_state import refuse_class_state
 from .control import Control
 from .errors import CompileError
 from .indirect import Indirect
@@ -35,6 +36,7 @@ class Lowerer(Control):
         """
         self._refuse_method()
         self._refuse_whole()
+        refuse_class_state(self)
         values = tuple(ir.Value(p) for p in self.params)
         body = self.tree.body
         start = State(dict(zip(self.params, values, strict=True)), set())

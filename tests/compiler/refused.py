@@ -84,6 +84,13 @@ BODIES: dict[str, str] = {
     "map-helper": "return list(map(draw, xs))",
     "filter-program": "return list(filter(coin, xs))",
     "sorted-by-helper": "return sorted(xs, key=score)",
+    "class-captures-list": "log = []\nclass C:\n    def note(self):\n        log.append(1)\nreturn sample(a), C",
+    "class-holds-dictionary": "class C:\n    seen: dict = {}\nc = C()\nreturn sample(a), c",
+    "class-holds-list-in-loop": "for x in xs:\n    sample(x)\n    class C:\n        seen = list(xs)",
+    "class-counts": "class C:\n    n = 0\n    def __init__(self):\n        C.n += 1\nc = C()\nreturn sample(a), c.n",
+    "class-method-counts": "class C:\n    @classmethod\n    def more(cls):\n        cls.n += 1\nreturn sample(a), C",
+    "class-attribute-set": "class C:\n    n = 0\nC.n = sample(a)\nreturn sample(b), C.n",
+    "cached-captures-list": "log = [a]\n@functools.cache\ndef h(v):\n    log.append(v)\nh(sample(a))",
     "eval": "x = sample(a)\nreturn eval('x + 1')",
     "exec": "exec(a)",
 }
