@@ -94,6 +94,18 @@ _CACHED = 1024
 _made: WeakKeyDictionary[ir.Program, tuple[types.CodeType, Generated, dict[str, types.CodeType]]] = WeakKeyDictionary()
 """What was generated from IR, and the code of the function that it was linked in place of."""
 
+_programs: set[tuple[str, str]] = set()
+"""The modules and qualified names of all functions that were linked."""
+
+
+def made_in_program(definition: type | types.FunctionType) -> bool:
+    """Whether a class or a function was defined while a program ran, by the program itself."""
+    module, path = definition.__module__, definition.__qualname__
+    if "<locals>" not in path:
+        return False
+    around = path.split(".<locals>")[:-1]
+    return any((module, ".<locals>".join(around[:n])) in _programs for n in range(1, len(around) + 1))
+
 
 def forget() -> None:
     """Compile everything anew from here on."""
@@ -134,6 +146,7 @@ def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:
         program: verified IR, which passes may have changed.
     """
     assert isinstance(fn, types.FunctionType)
+    _programs.add((fn.__module__, fn.__qualname__))
     return Compiled(fn.__name__, program, functools.partial(_linked, fn, program), program.sites)
 
 

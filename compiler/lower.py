@@ -7,15 +7,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Set
 
 from . import ir, syntax
 from .builder import State, at
+from .class_state import refuse_class_state
 from .control import Control
 from .errors import CompileError
-from .helpers import stopping
-from .names import dotted
-from .scan import Comprehension, Function, bound_names
+from .indirect import Indirect
+from .scan import Function
+
+_FRAMES = {
+    **dict.fromkeys(("locals", "vars", "dir"), (0, "Name the variables: {{'x': x, 'y': y}}.")),
+    **dict.fromkeys(
+        ("eval", "exec"), (1, "Give it the names that it may use: {word}(text, {{'x': x}}), or {{}} for none.")
+    ),
+}
+"""Builtins that see all variables of their caller if they are given so many arguments, and what to write instead."""
 
 
 class Lowerer(Control):
@@ -29,6 +36,7 @@ class Lowerer(Control):
         """
         self._refuse_method()
         self._refuse_whole()
+        refuse_class_state(self)
         values = tuple(ir.Value(p) for p in self.params)
         body = self.tree.body
         start = State(dict(zip(self.params, values, strict=True)), set())
@@ -64,8 +72,7 @@ class Lowerer(Control):
 
     def _refuse_whole(self) -> None:
         """What is refused wherever it stands."""
-        inner = (n for n in self.own_nodes if isinstance(n, Comprehension))
-        own = self.bound | bound_names(g.target for n in inner for g in n.generators)
+        indirect = Indirect(self)
         for node in self.own_nodes:
             if isinstance(node, (ast.Yield, ast.YieldFrom)):
                 self.refuse(
@@ -75,7 +82,7 @@ class Lowerer(Control):
                 )
             if isinstance(node, ast.Call):
                 self._refuse_frames(node)
-                self._refuse_helper(node, own)
+                indirect.refuse(node)
             if isinstance(node, (*Function, ast.ClassDef, ast.Lambda)):
                 self._refuse_nested_assignments(node)
             if isinstance(node, (ast.Global, ast.Nonlocal)):
@@ -83,36 +90,13 @@ class Lowerer(Control):
 
     def _refuse_frames(self, node: ast.Call) -> None:
         """Refuse what looks at all variables at once: a block has only those that it needs."""
-        for word in ("locals", "vars", "dir"):
-            if self.resolver.is_builtin(node.func, word) and not node.args:
+        for word, (count, remedy) in _FRAMES.items():
+            if self.resolver.is_builtin(node.func, word) and len(node.args) + len(node.keywords) == count:
                 self.refuse(
                     node,
                     f"{word}() can't see a program's variables: they are kept where they are needed, not together",
-                    "Name the variables: {'x': x, 'y': y}.",
+                    remedy.format(word=word),
                 )
-
-    def _refuse_helper(self, node: ast.Call, own: Set[str]) -> None:
-        """Refuse the call of a plain function that does what only a program can; ``own``: names of this function."""
-        path = dotted(node.func)
-        if path is None or path[0] in own:
-            return
-        called = self.resolver.follow(path)
-        found = stopping(called) if called is not self.resolver.fn else None
-        if found is None:
-            return
-        through = "".join(f"{function.__name__}(), which calls " for function in found.path[1:])
-        codes = [function.__code__ for function in found.path]
-        places = [f"def {code.co_name} ({self._near(code.co_filename, code.co_firstlineno)})" for code in codes]
-        self.refuse(
-            node,
-            f"{'.'.join(path)}() is no program, but it calls {through}{found.effect} in "
-            f"{self._near(found.span.file, found.span.line)}, where only a program can stop",
-            f"Put @program above {' and above '.join(places)}.",
-        )
-
-    def _near(self, file: str, line: int) -> str:
-        """A place, as short as can be."""
-        return f"line {line}" if file == self.file else f"line {line} of {file}"
 
     def _refuse_nested_assignments(self, scope: ast.AST) -> None:
         for node in ast.walk(scope):

@@ -1,13 +1,15 @@
-"""Lists, dictionaries and sets outside of a program that it changes: all of its runs share them.
+"""What a program changes outside of it: lists, attributes of global objects, the global random generators.
 
-Only what can be told from the text is found: a method that changes, an item that is assigned or deleted, of a name that
-stands for such an object when the program is compiled.
+Only what can be told from the text is found: a method that changes, an item or an attribute that is assigned or
+deleted, of a name that stands for such an object when the program is compiled; and calls of what draws at random.
 """
 
 from __future__ import annotations
 
 import ast
 import collections
+import random
+import sys
 import types
 import warnings
 from collections.abc import Iterator
@@ -15,8 +17,10 @@ from dataclasses import dataclass
 
 from .classify import Classifier
 from .errors import Span
+from .helpers import member
 from .names import dotted
 from .scan import Comprehension, bound_names
+from .source import MISSING
 
 KINDS = (list, dict, set, collections.deque, bytearray)
 _CHANGING = {
@@ -37,6 +41,14 @@ _CHANGING = {
     *("difference_update", "intersection_update", "symmetric_difference_update"),
 }
 """The methods that change one of these."""
+
+_MODULE, _CLASS = "a module", "a class"
+
+_TORCH = {
+    *("bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn"),
+    *("randn_like", "randperm", "manual_seed", "seed"),
+}
+"""The functions of torch that use its global generator if they are not given another."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +78,68 @@ class OutsideChange:
         )
 
 
+@dataclass(frozen=True)
+class OutsideAttribute(OutsideChange):
+    """An attribute of an object that outlives the run; ``kind``: the object's name, and what it is."""
+
+    def warning(self, program: str) -> str:
+        """What, where, why, and what to write instead."""
+        copied = not self.kind.endswith((_MODULE, _CLASS))
+        remedy = ", or take the object as an argument: of that each run has a copy of its own" if copied else ""
+        return (
+            f"{program} changes {self.name}, an attribute of {self.kind} outside of it, by `{self.code}`. All runs of "
+            "a program share it, and a run may be copied, repeated or dropped at any effect: they would no longer be "
+            f"independent of each other. Keep the value in a local variable and return it{remedy}."
+        )
+
+
+@dataclass(frozen=True)
+class OutsideDraw(OutsideChange):
+    """A draw from a generator that all runs share; ``kind``: whose it is."""
+
+    def warning(self, program: str) -> str:
+        """What, where, why, and what to write instead."""
+        return (
+            f"{program} uses {self.kind} random generator by `{self.code}`. What it draws there is no random variable: "
+            "no method can weigh it or draw it again, a seed does not repeat it, and copies of a run share it. Write "
+            "x = sample(...) of a distribution in ppl.dist or torch.distributions, or draw it before and take it as an "
+            "argument."
+        )
+
+
 def outside_changes(program: Classifier) -> Iterator[OutsideChange]:
     """The changes in a program's own code, nested functions left out; its tree must be as it was read."""
     nodes = program.own_nodes
     inner = bound_names(g.target for n in nodes if isinstance(n, Comprehension) for g in n.generators)
+    own = program.locals | inner
+
+    def outside(node: ast.expr) -> tuple[str, object]:
+        """The name of an outside object, as it is written, and the object, or ``MISSING``."""
+        path = dotted(node)
+        if path is None or path[0] in own:
+            return "", MISSING
+        found = program.resolver.lookup(path[0])
+        for attribute in path[1:]:
+            found = member(found, attribute)
+        return ".".join(path), found
+
     for node in nodes:
         for target in _changed(node):
-            path = dotted(target)
-            if path is None or path[0] in program.locals | inner:
-                continue
-            found = program.resolver.follow(path)
+            name, found = outside(target)
             if isinstance(found, KINDS):
-                yield OutsideChange(".".join(path), type(found).__name__, _shortened(node), program.span(node))
+                yield OutsideChange(name, type(found).__name__, _shortened(node), program.span(node))
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            name, found = outside(node.value)
+            if found is not MISSING:
+                kind = f"{name}, {_described(found)}"
+                yield OutsideAttribute(ast.unparse(node), kind, _shortened(node), program.span(node))
+        if isinstance(node, ast.Call):
+            whose = _generator(outside(node.func)[1], node)
+            whose = whose or (
+                _generator_object(outside(node.func.value)) if isinstance(node.func, ast.Attribute) else ""
+            )
+            if whose:
+                yield OutsideDraw(ast.unparse(node.func), whose, _shortened(node), program.span(node))
 
 
 def warn_of_changes(program: Classifier, fn: types.FunctionType) -> None:
@@ -97,8 +159,39 @@ def _changed(node: ast.AST) -> list[ast.expr]:
     return []
 
 
+def _described(found: object) -> str:
+    if isinstance(found, types.ModuleType):
+        return _MODULE
+    return _CLASS if isinstance(found, type) else f"a {type(found).__name__}"
+
+
+def _generator(called: object, node: ast.Call) -> str:
+    """Whose global generator a function draws from, if it does."""
+    owner = getattr(called, "__self__", None)
+    if owner is not None and owner is getattr(random, "_inst", None):
+        return "Python's global"
+    numpy = sys.modules.get("numpy.random.mtrand")
+    if numpy is not None and owner is not None and owner is getattr(numpy, "_rand", None):
+        return "numpy's global"
+    torch = sys.modules.get("torch")
+    own = any(keyword.arg == "generator" for keyword in node.keywords)
+    name = getattr(called, "__name__", "")
+    if torch is not None and name in _TORCH and called is getattr(torch, name, None) and not own:
+        return "torch's global"
+    return ""
+
+
+def _generator_object(named: tuple[str, object]) -> str:
+    """The name of an outside object that is a generator of random numbers, followed by what it is here."""
+    name, found = named
+    kind = type(found)
+    of_numpy = kind.__module__.startswith("numpy.random") and kind.__name__ in ("Generator", "RandomState")
+    return f"{name}, an outside" if of_numpy or isinstance(found, random.Random) else ""
+
+
 def _shortened(node: ast.AST) -> str:
     text = ast.unparse(node)
-    text += " = ..." if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) else ""
-    text = f"del {text}" if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Del) else text
+    if isinstance(node, (ast.Subscript, ast.Attribute)):
+        text += " = ..." if isinstance(node.ctx, ast.Store) else ""
+        text = f"del {text}" if isinstance(node.ctx, ast.Del) else text
     return text if len(text) <= 60 else text[:57] + "..."

@@ -207,7 +207,9 @@ def each(kind: Callable[..., Ask], site: Site, index: tuple[int, ...], **rows: S
 
 @dataclass(frozen=True, slots=True)
 class EffectSpec:
-    """How the frontend recognises an effect: ``ppl.sample`` and its kin carry one as ``__ppl_effect__``.
+    """A kind of effect: how the frontend recognises it, and what it is given.
+
+    ``ppl.sample`` and its kin carry theirs as ``__ppl_effect__``.
 
     Attributes:
         kind: the request it becomes.
@@ -224,3 +226,24 @@ class EffectSpec:
     has_value: bool = False
     variadic: bool = False
     usage: str = ""
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The fields of the request that must be given; of the ``optional`` ones ``name`` is, if it is computed."""
+        return (*self.required, "args") if self.variadic else self.required
+
+
+EFFECTS: dict[str, EffectSpec] = {
+    spec.kind: spec
+    for spec in (
+        EffectSpec("sample", ("distribution",), ("proposal", "name"), True, usage="sample(distribution)"),
+        EffectSpec("observe", ("distribution", "value"), usage="observe(distribution, value)"),
+        EffectSpec("factor", ("log_weight",), usage="factor(log_weight)"),
+        EffectSpec("condition", ("holds",), usage="condition(holds)"),
+        EffectSpec("twist", ("log_value",), usage="twist(log_value)"),
+        EffectSpec("barrier", (), usage="barrier()"),
+        EffectSpec("call", ("function",), has_value=True, variadic=True, usage="call(function, *args)"),
+        EffectSpec("program", ("program", "args", "kwargs"), (), True, usage="other(args)"),
+    )
+}
+"""All kinds. ``program`` is what calling another program becomes."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from . import ir
 from .builder import Builder, at
+from .names import dotted
 from .requests import EffectSpec, Site
 
 
@@ -91,7 +92,6 @@ class Effects(Builder):
 
     def _invoke(self, node: ast.Call, hint: str | None, target: str | None) -> ir.Value:
         """A call of another program, or of something that turns out at run time to be one or not."""
-        callee = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func).split("(")[0]
         head = 1 + len(node.args)
         spread = frozenset(head + i for i, k in enumerate(node.keywords) if k.arg is None)
         operands = self.sequence([node.func, *node.args, *(k.value for k in node.keywords)], spread=spread)
@@ -107,7 +107,7 @@ class Effects(Builder):
             ("args", self.temporary(at(ast.Tuple(operands[1:head], ast.Load()), node))),
             ("kwargs", self.temporary(at(kwargs, node))),
         )
-        site = self._site(node, "program", hint or callee.replace(".given", "").replace(".do", ""), False, False)
+        site = self._site(node, "program", hint or _called(node.func), False, False)
         return self._emit_effect(node, site, values, target)
 
     def _emit_effect(
@@ -145,3 +145,12 @@ class Effects(Builder):
         site = Site(kind, name, depth, self.program_name, self.span(node), dynamic)
         self.sites.append(site)
         return site
+
+
+def _called(node: ast.expr) -> str:
+    """What a site is called where a program is called that ``node`` stands for: ``solve`` for ``solve.given(x=1)``."""
+    while isinstance(node, (ast.Call, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(node, ast.Attribute) and node.attr in ("given", "do"):
+            node = node.value
+    return ".".join(dotted(node) or ("program",))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 
 from .errors import Span
-from .scan import Scope, evaluated_outside
+from .scan import Scope, evaluated_outside, every
 
 MAX_DEPTH = 200
 """How deeply Python may be nested: expressions, and statements that hold statements."""
@@ -46,7 +46,7 @@ def statement(text: str, span: Span) -> ast.stmt:
     body = _parsed(text, span).body
     if len(body) != 1:
         raise SnippetError(f"one statement stands here, not {len(body)}")
-    for node in _leaving(body[0]):
+    for node in leaving(body[0]):
         word = type(node).__name__.lower()
         raise SnippetError(f"Python after | can't leave its place, and this holds {word!r}")
     return body[0]
@@ -115,8 +115,14 @@ def _with_depth(node: ast.AST) -> Iterator[tuple[ast.AST, int]]:
         todo += [(child, depth + 1) for child in ast.iter_child_nodes(inner)]
 
 
-def _leaving(node: ast.AST, looped: bool = False) -> Iterator[ast.AST]:
+def leaving(node: ast.AST) -> list[ast.AST]:
     """What in a statement leaves it, goes on later, or assigns outside."""
+    if {type(inner) for inner in every(node)}.isdisjoint((*_LEAVING, *_LEAVING_A_LOOP, ast.ImportFrom)):
+        return []  # as good as always
+    return list(_leaving(node))
+
+
+def _leaving(node: ast.AST, looped: bool = False) -> Iterator[ast.AST]:
     star = isinstance(node, ast.ImportFrom) and (node.module == "__future__" or node.names[0].name == "*")
     if star or isinstance(node, _LEAVING) or (isinstance(node, _LEAVING_A_LOOP) and not looped):
         yield node

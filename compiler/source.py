@@ -35,7 +35,7 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
             Span(inner.co_filename, inner.co_firstlineno),
         )
     try:
-        tree = _parse(fn)
+        tree = parse_lines(fn)
     except (OSError, TypeError):
         raise CompileError(
             f"the source of {fn.__name__!r} can't be found, so it can't be compiled",
@@ -66,8 +66,8 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
 _TRIES = 8
 
 
-def _parse(fn: types.FunctionType) -> ast.Module:
-    """The tree of ``fn``'s definition, with the positions of its file.
+def parse_lines(fn: types.FunctionType) -> ast.Module:
+    """The lines in which ``fn`` is defined, as a tree with the positions of its file.
 
     The definition is the shortest piece of the file that begins where it does, ends before a line that is not indented
     further, and can be parsed: a shorter one would break off inside a string or between brackets.
@@ -216,7 +216,7 @@ def meaning(found: Any) -> object:
         return "program"
     if is_decorator(found):
         return "decorator"
-    if any(found is b for b in (enumerate, zip, locals, vars, dir)):
+    if any(found is b for b in (enumerate, zip, locals, vars, dir, eval, exec)):
         return found
     fixed = isinstance(found, (type, types.ModuleType, types.BuiltinFunctionType)) or (
         isinstance(found, types.FunctionType) and not found.__closure__

@@ -36,7 +36,7 @@ def expression(depth: float) -> str:
 def puzzle(target: int, depth: float) -> str:
     """Which expression has this value?"""
     found = expression(depth)
-    condition(eval(found) == target)
+    condition(eval(found, {}) == target)
     return found
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from .compiler.requests import EffectSpec
+from .compiler.helpers import REMEDIES, kind_of
+from .compiler.requests import EFFECTS
+from .compiler.source import is_program
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,24 +18,34 @@ class EffectOutsideProgram(RuntimeError):
     """An effect was called where no program was compiled around it."""
 
 
-def _effect(spec: EffectSpec) -> Callable[[F], F]:
-    def mark(function: F) -> F:
-        function.__ppl_effect__ = spec  # type: ignore[attr-defined]
-        return function
-
-    return mark
+def _effect(function: F) -> F:
+    """Mark what the compiler recognises as the effect of the same name."""
+    function.__ppl_effect__ = EFFECTS[function.__name__]  # type: ignore[attr-defined]
+    return function
 
 
 def _refuse(word: str) -> NoReturn:
     caller = sys._getframe(2)
     where = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
-    raise EffectOutsideProgram(
-        f"{word}() was called outside a @program ({where}). If it stands in a helper function, put "
-        f"@program above the helper; if {word} was passed around as a value, call it by its own name."
-    )
+    raise EffectOutsideProgram(f"{word}() was called outside a @program ({where}). {_remedy(word, caller)}")
 
 
-@_effect(EffectSpec("sample", ("distribution",), ("proposal", "name"), True, usage="sample(distribution)"))
+def _remedy(word: str, caller: FrameType) -> str:
+    """What to write instead, by what the caller is, as far as its code tells."""
+    code = caller.f_code
+    name = code.co_name
+    standing = caller.f_globals.get(name)
+    if is_program(standing) or any(v.startswith("·") for v in (*code.co_varnames, *code.co_freevars)):
+        return f"It was handed to something that called it: call {word}() by its own name, in the program itself."
+    if name.startswith("<") and name != "<lambda>":
+        return "Write a function with @program above, and call it there."
+    # Before Python 3.11 code does not know its class.
+    path = getattr(code, "co_qualname", f"class.{name}" if code.co_varnames[:1] in (("self",), ("cls",)) else name)
+    kind = "wrapped" if hasattr(standing, "__wrapped__") else kind_of(code, path)
+    return REMEDIES[kind].format(name=f"def {name}", near=f" (line {code.co_firstlineno})")
+
+
+@_effect
 def sample(distribution: Any, proposal: Any = None, *, name: str | None = None) -> Any:
     """Draw a random variable: integrate over ``distribution``.
 
@@ -48,37 +61,37 @@ def sample(distribution: Any, proposal: Any = None, *, name: str | None = None) 
     _refuse("sample")
 
 
-@_effect(EffectSpec("observe", ("distribution", "value"), ("name",), usage="observe(distribution, value)"))
+@_effect
 def observe(distribution: Any, value: Any, *, name: str | None = None) -> None:
     """Evidence: multiply the measure by the density of ``distribution`` at ``value``."""
     _refuse("observe")
 
 
-@_effect(EffectSpec("factor", ("log_weight",), ("name",), usage="factor(log_weight)"))
+@_effect
 def factor(log_weight: Any, *, name: str | None = None) -> None:
     """Evidence: multiply the measure by ``exp(log_weight)``."""
     _refuse("factor")
 
 
-@_effect(EffectSpec("condition", ("holds",), ("name",), usage="condition(holds)"))
+@_effect
 def condition(holds: Any, *, name: str | None = None) -> None:
     """Evidence: keep only runs in which ``holds`` is true."""
     _refuse("condition")
 
 
-@_effect(EffectSpec("twist", ("log_value",), ("name",), usage="twist(log_value)"))
+@_effect
 def twist(log_value: Any, *, name: str | None = None) -> None:
     """A hint for the inference: how promising this run looks. Divided out at the end: the posterior stays the same."""
     _refuse("twist")
 
 
-@_effect(EffectSpec("barrier", (), ("name",), usage="barrier()"))
+@_effect
 def barrier(*, name: str | None = None) -> None:
     """A point where particle methods may resample, with no evidence of its own."""
     _refuse("barrier")
 
 
-@_effect(EffectSpec("call", ("function",), ("name",), True, True, usage="call(function, *args)"))
+@_effect
 def call(function: Callable[..., Sequence[Any]], *args: Any, name: str | None = None) -> Any:
     """Run a deterministic batched function, once for all particles that wait for it.
 

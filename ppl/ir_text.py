@@ -61,6 +61,15 @@ def read_ir(text: str, namespace: Mapping[str, Any] | ModuleType, file: str = "<
 
 
 def load_ir(path: str | Path, namespace: Mapping[str, Any] | ModuleType) -> Program:
-    """:func:`read_ir` of a file, such as ``ppl ir FILE.py:PROGRAM > PROGRAM.ir`` writes."""
+    """:func:`read_ir` of a file, such as ``ppl ir FILE.py:PROGRAM > PROGRAM.ir`` writes.
+
+    Raises:
+        ValueError: it is the text itself and no path; and all that :func:`read_ir` raises.
+        OSError: the file can't be read.
+    """
+    if "\n" in str(path):
+        raise ValueError(
+            "load_ir takes the path of a file, and this is the text itself: write read_ir(text, namespace)"
+        )
     path = Path(path)
     return read_ir(path.read_text(encoding="utf-8"), namespace, str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import functools
 import operator
 import sys
 import types
@@ -11,15 +12,17 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..compiler.link import made_in_program
 from ..compiler.support import Cursor
 from .distributions import Distribution
 from .engines.base import ModelDistribution
+from .local_classes import changing_attribute, defined_by_programs
 from .shared import MARKED
 
 Memo = dict[int, Any]
 
 _SHARED: set[type] = {  # grows by the types that turn out to be such
-    *(int, float, complex, str, bytes, bool, range, slice, type, type(None), type(...), type(NotImplemented)),
+    *(int, float, complex, str, bytes, bool, range, slice, type(None), type(...), type(NotImplemented)),
     *(types.ModuleType, types.CodeType, property, weakref.ref),
 }
 
@@ -60,7 +63,10 @@ def fork(value: Any, memo: Memo) -> Any:
     handler = _HANDLERS.get(kind) or getattr(kind, "__ppl_fork__", None)
     if handler is not None:
         return handler(value, memo)
-    if isinstance(value, (str, type, Distribution, ModelDistribution)) or _is_shared(value):
+    if isinstance(value, type):
+        return _class(value, memo)
+    _class(kind, memo)
+    if isinstance(value, (str, Distribution, ModelDistribution)) or _is_shared(value):
         _SHARED.add(kind)
         return value
     return _by_protocol(value, memo)
@@ -180,7 +186,35 @@ def _method(value: types.MethodType, memo: Memo) -> types.MethodType:
     return types.MethodType(value.__func__, fork(value.__self__, memo))
 
 
+def _class(value: type, memo: Memo) -> type:
+    """A class stays what it is. One that a program defined must hold nothing then that the run may change."""
+    for kind in defined_by_programs(value):
+        if id(kind) in memo:
+            continue
+        memo[id(kind)] = kind  # first: a method may hold its class
+        name = changing_attribute(kind, lambda part: fork(part, memo) is part)
+        if name is not None:
+            raise CannotFork(
+                f"the class {kind.__name__}, which the program defines, holds or captures something that may change, "
+                f"in {name!r}. A copy of the run has data of its own, but the class stays one. Give it to the objects "
+                "of the class in __init__, or move the class out of the program."
+            )
+    return value
+
+
+def _cached(value: Any, memo: Memo) -> Any:
+    """What ``functools.cache`` made of a function stays what it is; one that captures data can't be copied with it."""
+    function = value.__wrapped__
+    if isinstance(function, types.FunctionType) and made_in_program(function) and fork(function, memo) is not function:
+        raise CannotFork(
+            f"{function.__name__}() is cached, and captures something that may change. A copy of the run has data of "
+            "its own, but the cache stays one. Leave out the cache: a plain function is copied with the run."
+        )
+    return value
+
+
 _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
+    type: _class,
     list: _list,
     tuple: _tuple,
     dict: _dict,
@@ -191,6 +225,7 @@ _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
     types.MethodType: _method,
     types.BuiltinMethodType: _builtin,
     types.MethodWrapperType: _builtin,
+    type(functools.cache(len)): _cached,
 }
 
 
@@ -208,12 +243,30 @@ def _tensor(value: Any, memo: Memo) -> Any:
     return new
 
 
+def _is_frozen(value: Any) -> bool:
+    """Whether it is made of nothing but shared values, in tuples, and in data classes that say that they are frozen."""
+    kind = type(value)
+    if kind in _SHARED:
+        return True
+    if isinstance(value, tuple) and not hasattr(value, "__dict__"):
+        return all(map(_is_frozen, value))
+    given = getattr(kind, "__dataclass_params__", None)
+    if given is None or not given.frozen:
+        return False
+    fields: dict[str, Any] = kind.__dataclass_fields__
+    return fields.keys() >= getattr(value, "__dict__", {}).keys() and all(
+        _is_frozen(getattr(value, name, None)) for name in fields
+    )
+
+
 def _by_protocol(value: Any, memo: Memo) -> Any:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         _HANDLERS.setdefault(torch.Tensor, _tensor)  # the next one is found at once
         return _tensor(value, memo)
     try:
+        if _is_frozen(value):
+            return value
         if type(value).__reduce_ex__ is object.__reduce_ex__ and not hasattr(value, "__deepcopy__"):
             reducer = copyreg.dispatch_table.get(type(value))
             reduced = value.__reduce_ex__(4) if reducer is None else reducer(value)
@@ -222,6 +275,8 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
             memo.setdefault(id(memo), []).append(reduced)  # as deepcopy does: what is freed would lend out its id
             return _rebuilt(value, memo, *reduced)
         return copy.deepcopy(value, memo)
+    except CannotFork:
+        raise
     except (TypeError, RecursionError, copy.Error) as error:
         raise CannotFork(
             f"a run holds a {type(value).__name__}, which can't be copied, so the run can't be continued in two ways "

@@ -63,7 +63,36 @@ BODIES: dict[str, str] = {
     "helper-of-helper": "return [score(x) for x in xs]",
     "helper-calls-program": "return doubled(a)",
     "helper-in-module": "return helpers.look(a)",
-    "locals-shadowed-helper": "draw = score\nreturn [draw(x) for x in xs] + [tossed(a)]",
+    "locals-shadowed-helper": "draw = len\nreturn [draw(x) for x in xs] + [tossed(a)]",
+    "helper-is-static-method": "return Die.throw(a)",
+    "helper-is-class-method": "return Die.thrown()",
+    "helper-is-method": "return die.again()",
+    "helper-is-callable": "return die(a)",
+    "helper-is-partial": "return fair()",
+    "helper-is-cached": "return remembered(a)",
+    "helper-is-wrapped": "return logged(a)",
+    "helper-is-lambda": "return quick(a)",
+    "helper-is-generator": "return [x for x in draws(a)]",
+    "helper-is-coroutine": "return later(a)",
+    "helper-in-dictionary": "return TOOLS['draw'](a)",
+    "helper-under-another-name": "look = score\nreturn look(a)",
+    "helper-calls-lambda": "return twice(a)",
+    "effect-under-another-name": "draw_it = sample\nreturn draw_it(a)",
+    "effect-in-dictionary": "return TOOLS['sample'](a)",
+    "effect-in-partial": "return given_d()",
+    "map-effect": "return list(map(sample, xs))",
+    "map-helper": "return list(map(draw, xs))",
+    "filter-program": "return list(filter(coin, xs))",
+    "sorted-by-helper": "return sorted(xs, key=score)",
+    "class-captures-list": "log = []\nclass C:\n    def note(self):\n        log.append(1)\nreturn sample(a), C",
+    "class-holds-dictionary": "class C:\n    seen: dict = {}\nc = C()\nreturn sample(a), c",
+    "class-holds-list-in-loop": "for x in xs:\n    sample(x)\n    class C:\n        seen = list(xs)",
+    "class-counts": "class C:\n    n = 0\n    def __init__(self):\n        C.n += 1\nc = C()\nreturn sample(a), c.n",
+    "class-method-counts": "class C:\n    @classmethod\n    def more(cls):\n        cls.n += 1\nreturn sample(a), C",
+    "class-attribute-set": "class C:\n    n = 0\nC.n = sample(a)\nreturn sample(b), C.n",
+    "cached-captures-list": "log = [a]\n@functools.cache\ndef h(v):\n    log.append(v)\nh(sample(a))",
+    "eval": "x = sample(a)\nreturn eval('x + 1')",
+    "exec": "exec(a)",
 }
 
 MODULES: dict[str, str] = {
@@ -105,6 +134,56 @@ def doubled(d):
 
 def tossed(d):
     return [observe(d, x) for x in (1, 2)]
+
+
+class Die:
+    sides = 6
+
+    @staticmethod
+    def throw(d):
+        return sample(d)
+
+    @classmethod
+    def thrown(cls):
+        return sample(cls.sides)
+
+    def again(self):
+        return sample(self.sides)
+
+    def __call__(self, d):
+        return sample(d)
+
+
+die = Die()
+fair = functools.partial(draw, 0.5)
+given_d = functools.partial(sample, 0.5)
+quick = lambda d: sample(d)
+
+
+@functools.lru_cache
+def remembered(d):
+    return sample(d)
+
+
+@cached
+def logged(d):
+    return sample(d)
+
+
+def draws(d):
+    while True:
+        yield sample(d)
+
+
+async def later(d):
+    return sample(d)
+
+
+def twice(d):
+    return quick(d) + draw(d)
+
+
+TOOLS = {"draw": draw, "sample": sample}
 """
 """What the programs above may call."""
 

@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ppl.compiler import Site, Span, ir
+from ppl.compiler.requests import EFFECTS
+from ppl.compiler.scan import names
 from ppl.compiler.verify import verify
 
 NAMES = ["x", "xs", "y", "·1", "·k0", "été", "_", "entry", "test", "at", "undefined", "match"]
-KINDS = ["sample", "observe", "factor", "condition", "twist", "barrier", "call", "program"]
-FIELDS = ["distribution", "value", "name", "program", "at", "of"]
 FILES = ["a.py", "<stdin>", "my file.py", 'q"#,:.py', "/tmp/dir/b.py"]
 CODE = [
     "pass",
@@ -38,6 +38,7 @@ class Regions:
     def __init__(self, draw: Callable[[Any], Any]) -> None:
         self.draw = draw
         self.sites: list[Site] = []
+        self.counters: list[ir.Value] = []
         self.budget = 12
 
     def one_of(self, options: Any) -> Any:
@@ -62,6 +63,10 @@ class Regions:
 
     def use(self, visible: list[ir.Value]) -> ir.Value:
         return self.one_of([*visible, ir.UNDEFINED])
+
+    def operand(self, visible: list[ir.Value]) -> ir.Value:
+        """A value that is surely bound: the program's first parameter is."""
+        return self.one_of([value for value in visible if not value.maybe_unbound])
 
     def uses(self, count: int, visible: list[ir.Value]) -> tuple[ir.Value, ...]:
         return tuple(self.use(visible) for _ in range(count))
@@ -88,30 +93,43 @@ class Regions:
             nodes.append(node)
             visible += node.defines
         kind = self.one_of(list(exits))
-        values = self.uses(exits[kind], visible)
+        if kind is ir.Unreachable:
+            nodes.append(self.leaving(visible))
+        several = self.operand if kind is ir.Return else self.use
+        values = tuple(several(visible) for _ in range(exits[kind]))
         return ir.Region(params, tuple(nodes), kind(values=values, **self.common()))
 
+    def leaving(self, visible: list[ir.Value]) -> ir.If:
+        """What control does not get past."""
+        regions = [ir.Region((), (), ir.Return(values=(self.operand(visible),), **self.common())) for _ in range(2)]
+        return ir.If(test=self.operand(visible), then=regions[0], orelse=regions[1], **self.common())
+
     def py(self, visible: list[ir.Value], exits: Any) -> ir.Py:
-        names = [n for n in dict.fromkeys(NAMES) if self.draw(st.booleans())]
-        reads = tuple((n, self.use(visible)) for n in names)
-        writes = tuple((n, self.new()) for n in NAMES if self.draw(st.integers(0, 5)) == 0)
+        code = _dotted(ast.parse(self.one_of(CODE).replace("·", "dot·")).body[0])
+        found = names(code)
+        gone = {name for name in sorted(found.deletes) if self.draw(st.booleans())}
+        reads = tuple((n, self.use(visible)) for n in NAMES if self.draw(st.booleans()))
+        writes = tuple((n, self.new()) for n in sorted(found.binds - gone))
         both = sorted(dict(reads).keys() & dict(writes).keys())
         tied = frozenset(n for n in both if self.draw(st.booleans()))
-        dots = self.one_of(CODE).replace("·", "dot·")
-        code = _dotted(ast.parse(dots).body[0])
         return ir.Py(code=code, reads=reads, writes=writes, tied=tied, **self.common())
 
     def effect(self, visible: list[ir.Value], exits: Any, gathered: bool = False) -> ir.Effect:
-        kind = self.one_of(KINDS[:-1] if gathered else KINDS)
+        kind = self.one_of([kind for kind in EFFECTS if kind != "program" or not gathered])
+        spec = EFFECTS[kind]
         common = self.common()
-        dynamic = self.draw(st.booleans())
-        each = kind != "program" and not dynamic and self.draw(st.booleans())
-        index = () if dynamic else self.uses(self.draw(st.integers(0, 2)), visible)
+        dynamic = "name" in spec.optional and self.draw(st.booleans())
+        each = bool(kind != "program" and spec.operands and not dynamic and self.draw(st.booleans()))
+        index = () if dynamic else tuple(self.counters)
         word = self.draw(st.text(max_size=6))
+        if not dynamic:
+            word = f"{word.translate(dict.fromkeys(map(ord, '/[]')))}{len(self.sites)}·"  # an address of its own
         span = self.one_of([common["span"], self.span()])
         site = Site(kind, word, len(index) + each, self.one_of(["f", "g"]), span, dynamic)
         self.sites.append(site)
-        args = tuple((n, self.use(visible)) for n in FIELDS if self.draw(st.booleans()))
+        optional = [n for n in spec.optional if (dynamic if n == "name" else self.draw(st.booleans()))]
+        words = self.draw(st.permutations([*spec.operands, *optional]))
+        args = tuple((n, self.operand(visible)) for n in words)
         made = ir.Each if each else ir.Effect
         return made(site=site, args=args, index=index, result=self.new(), **common)
 
@@ -123,25 +141,30 @@ class Regions:
         results = self.several()
         inner = {**exits, ir.Yield: len(results), ir.Unreachable: 0}
         regions = [self.region((), visible, None, inner) for _ in range(2)]
-        test = self.use(visible)
+        test = self.operand(visible)
         return ir.If(test=test, then=regions[0], orelse=regions[1], results=results, **self.common())
 
     def loop(self, visible: list[ir.Value], exits: dict[Any, int]) -> ir.Loop:
         results = self.several()
         initial = self.uses(len(results), visible)
-        counter = self.new() if self.draw(st.booleans()) else None
-        inside = [*visible, counter] if counter is not None else visible
+        counter = ir.Value(self.one_of(NAMES))
+        inside = [*visible, counter]
         fresh = lambda: tuple(self.new() for _ in results)  # noqa: E731
         leave = {ir.Break: len(results), ir.Continue: len(results)}
         after = {**{k: n for k, n in exits.items() if k is not ir.Yield}, ir.Yield: len(results)}
-        more: dict[str, Any] = {"initial": initial, "counter": counter, "results": results, **self.common()}
-        more["orelse"] = self.region(fresh(), inside, None, after)
-        if self.draw(st.booleans()):
+        more: dict[str, Any] = {"initial": initial, "results": results, **self.common()}
+        more["orelse"] = self.region(fresh(), visible, None, after)
+        self.counters.append(counter)
+        made: type[ir.Loop] = self.one_of([ir.For, ir.While])
+        if made is ir.For:
+            more["iterable"] = self.operand(visible)
             more["body"] = self.region((self.new(), *fresh()), inside, None, leave)
-            return ir.For(iterable=self.use(visible), **more)
-        more["test"] = self.region(fresh(), inside, None, {ir.Yield: len(results) + 1})
-        more["body"] = self.region(fresh(), inside, None, leave)
-        return ir.While(**more)
+        else:
+            more["test"] = self.region(fresh(), inside, None, {ir.Yield: len(results) + 1})
+            more["body"] = self.region(fresh(), inside, None, leave)
+        self.counters.pop()
+        needed = any(counter in node.uses for part in ("test", "body") if part in more for node in ir.walk(more[part]))
+        return made(counter=counter if needed or self.draw(st.booleans()) else None, **more)
 
 
 def _dotted(code: ast.stmt) -> ast.stmt:

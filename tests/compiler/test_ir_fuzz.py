@@ -139,8 +139,10 @@ def test_lines_exchanged_at_random_do_no_harm() -> None:
     assert read  # so that what was read has been printed again
 
 
-def with_code(code: str) -> str:
-    return COINS.replace("    return [%bias]", f"    py [] -> [] | {code}\n    return [%bias]")
+def with_code(code: str, name: str = "x") -> str:
+    """A text with a statement that assigns, or binds, a name."""
+    written = f"{name}=%made" if code.startswith("x = ") or name != "x" else ""
+    return COINS.replace("    return [%bias]", f"    py [] -> [{written}] | {code}\n    return [%bias]")
 
 
 HOSTILE = {
@@ -208,8 +210,8 @@ RUNS = [
     with_code("__import__('os').system('true')"),
     with_code("exec('import os')"),
     with_code("x = [open('/dev/null') for y in (1,)]"),
-    with_code("import antigravity"),
-    with_code("def h(x=exec('1')): pass"),
+    with_code("import antigravity", "antigravity"),
+    with_code("def h(x=exec('1')): pass", "h"),
     COINS.replace("a=1", "a=exec('1')"),
     COINS.replace("a=1", "a: exec('1')=1"),
     COINS.replace("a=1", "a=[].__class__.__base__.__subclasses__()"),

@@ -12,12 +12,16 @@ from __future__ import annotations
 import collections
 import linecache
 import os
+import random
 import types
 import warnings
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from ppl import dist, infer, program, sample
 
@@ -35,9 +39,12 @@ def told(statement: str) -> list[str]:
     """What is said about a program with a statement."""
     settings = types.ModuleType("settings")
     vars(settings).update(TABLE={}, log=print)
+    state = types.SimpleNamespace(last=None, log=[], inner=types.SimpleNamespace())
     names: dict[str, Any] = {
         **{"LOG": [], "SEEN": {1}, "COUNTS": collections.Counter(), "QUEUE": collections.deque(), "TABLE": {}},
-        **{"NAMES": ("a",), "settings": settings, "infer": infer},
+        **{"NAMES": ("a",), "settings": settings, "infer": infer, "STATE": state, "Fraction": Fraction},
+        **{"random": random, "np": np, "torch": torch, "shuffle": random.shuffle},
+        **{"RNG": random.Random(0), "GENERATOR": np.random.default_rng(0)},
         **{"program": program, "sample": sample, "dist": dist, "__name__": "f"},
     }
     text = BODY.format(statement)
@@ -56,6 +63,17 @@ CHANGES = [
     "del SEEN[x], TABLE[x]",
     "settings.TABLE[x] = [y for y in xs]",
     "y = QUEUE.popleft() if xs else TABLE.setdefault(x, 3)",
+    "STATE.last = x",
+    "STATE.inner.last = x",
+    "del settings.log",
+    "Fraction.seen = x",
+    "STATE.log.append(x)",
+    "y = random.random()",
+    "shuffle(xs)",
+    "y = [np.random.normal() for _ in xs]",
+    "y = torch.randn(3)",
+    "y = RNG.random()",
+    "y = GENERATOR.normal()",
 ]
 FINE = [
     "xs.append(x)",
@@ -65,6 +83,13 @@ FINE = [
     "y = TABLE.copy(); y[x] = 1",
     "NAMES.count(x); NEW.append(x)",
     "settings.log.append(x)",
+    "xs.last = x",
+    "STATE = xs; STATE.last = x",
+    "y = STATE.last",
+    "y = random.Random(0)",
+    "y = np.random.default_rng(3).normal()",
+    "y = torch.randn(3, generator=torch.Generator())",
+    "y = torch.zeros(3)",
 ]
 
 

@@ -17,6 +17,7 @@ from ppl.compiler import ir, printer
 from ppl.compiler.parser import MAX_REGIONS, parse
 from ppl.compiler.portable import unparse
 from ppl.compiler.printer import to_text
+from ppl.compiler.scan import names
 from ppl.compiler.syntax_errors import IRSyntaxError
 from ppl.compiler.verify import InvalidIR
 
@@ -112,8 +113,8 @@ def test_a_text_without_places_stands_for_itself() -> None:
 
 
 def test_python_ends_where_its_comment_begins() -> None:
-    shown = "py [] -> [] | x = '  # b.py:3'  # a.py:7"
-    (node,) = parse(f"program f()\n  free []\n  entry ()\n    {shown}\n    return [undefined]\n").body.nodes
+    shown = "py [] -> [x=%x] | x = '  # b.py:3'  # a.py:7"
+    (node,) = parse(f"program f()\n  free []\n  entry ()\n    {shown}\n    return [%x]\n").body.nodes
     assert isinstance(node, ir.Py) and unparse(node.code) == "x = '  # b.py:3'" and node.span.line == 7
 
 
@@ -130,7 +131,9 @@ def test_python_ends_where_its_comment_begins() -> None:
 def test_python_is_read_back(source: str) -> None:
     code = ast.parse(source).body[0]
     program = define(PROGRAMS["coins"])[1].ir
-    node = ir.Py(span=program.span, code=code)
+    found = names(code)
+    writes = tuple((name, ir.Value(name)) for name in sorted(found.binds - found.deletes))
+    node = ir.Py(span=program.span, code=code, writes=writes)
     check(replace(program, body=replace(program.body, nodes=(node, *program.body.nodes))))
 
 

@@ -49,7 +49,7 @@ def define(text: str, file: str, names: dict[str, Any]) -> None:
 def world() -> dict[str, Any]:
     """What the cases may use."""
     names = {word: getattr(ppl, word) for word in ppl.__all__}
-    names |= {"cached": wrapping, "helpers": types.ModuleType("helpers")}
+    names |= {"cached": wrapping, "helpers": types.ModuleType("helpers"), "functools": functools}
     define(HELPERS, "helpers.py", names)
     vars(names["helpers"]).update(look=names["draw"])
     return names
@@ -151,11 +151,22 @@ def f(a):
     assert names["f"](0.5)[1:5] == (0, "inner", 3, [1])
 
 
-def test_effects_in_functions_handed_around_are_refused_when_they_run() -> None:
+@pytest.mark.parametrize(
+    ("helper", "remedy"),
+    [
+        ("draw", "Put @program above def draw"),
+        ("die.again", "Write def again .* as a function outside the class"),
+        ("quick", "Write the lambda .* as a function with def"),
+        ("remembered", "Put @program directly above def remembered .* in the place of what wraps it"),
+        ("lambda d: next(draws(d))", "as a function with @program above, and call it in a loop"),
+        ("sample", r"call sample\(\) by its own name, in the program itself"),
+    ],
+)
+def test_effects_in_functions_handed_around_are_refused_when_they_run(helper: str, remedy: str) -> None:
     names = dict(world())
-    define("@program\ndef f(xs):\n    return list(map(draw, xs))\n", "later.py", names)
-    with pytest.raises(EffectOutsideProgram, match="put @program above the helper"):
-        names["f"]([1])
+    define("@program\ndef f(h):\n    return h(*[1] * (h.__name__ != 'again'))\n", "later.py", names)
+    with pytest.raises(EffectOutsideProgram, match=remedy):
+        names["f"](eval(helper, names))
 
 
 def test_captured_containers_go_with_the_run() -> None:
