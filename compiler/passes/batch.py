@@ -81,9 +81,10 @@ class BatchCalls(Pass):
         missed = next((node for node in reversed(above) if node in groups), None)
         if missed is None:
             return []
-        where = f"because of line {found.blocker.span.line}"
+        line = found.blocker.span.line
+        where = "" if line == effect.span.line else f", because of line {line}"
         what = f"{described(effect)} is not asked for together with {described(groups[missed][0])}"
-        return [self.missed(effect.span, f"{what}, {where}: {found.reason}")]
+        return [self.missed(effect.span, f"{what}{where}: {found.reason}")]
 
 
 def waits(effect: ir.Effect, facts: Facts) -> bool:

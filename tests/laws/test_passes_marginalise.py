@@ -19,6 +19,7 @@ from ppl.compiler.passes.marginalise import Marginalise
 from ppl.law_programs import CORPUS
 
 from .pass_programs import PassWriter, Shape, check, counterexample, outcomes, sources, written
+from .random_programs import compiled
 
 KEEP = ("kept", "kept[*")
 
@@ -50,6 +51,24 @@ def latent(writer: PassWriter, loops: int, indent: str) -> list[str]:
 def computed_from(writer: PassWriter, loops: int, indent: str) -> list[str]:
     line, z = choice(writer, loops, indent)
     return [line, f"{indent}{z}m = 2 * {z} + 1", indent + weight(writer, f"{z}m"), indent + weight(writer, z)]
+
+
+def chain(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Choices each of which only leads to the next, and at last to evidence."""
+    first, z = choice(writer, loops, indent)
+    second = writer.sampled(f"sample(dist.flip(0.9 if {z} else {writer.probability()}))", loops, indent)
+    y = second.split("=")[0].strip()
+    between = writer.pick(["", f"factor(0.5 * {z})", "xs.append(1)"])
+    last = writer.pick([weight(writer, y), f"observe(dist.flip(0.8 if {y} and {z} else 0.3), True)"])
+    return [first, second, *([indent + between] if between else []), indent + last]
+
+
+def together(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Choices that are weighed together."""
+    first, z = choice(writer, loops, indent)
+    second, y = choice(writer, loops, indent)
+    both = [f"factor(0.5 * {z} - 0.25 * {y})", f"condition({z} != {y})", f"observe(dist.flip(0.2 if {z} > {y} else 0.7), True)"]
+    return [first, second, indent + writer.pick(both), indent + weight(writer, writer.pick([z, y]))]
 
 
 def in_a_branch(writer: PassWriter, loops: int, indent: str) -> list[str]:
@@ -107,7 +126,9 @@ SHAPES: list[Shape] = [
     latent,
     latent,
     computed_from,
-    computed_from,
+    chain,
+    chain,
+    together,
     in_a_branch,
     guarded,
     guarding,
@@ -137,6 +158,11 @@ HANDWRITTEN = [
         "z = sample(dist.flip(0.3))\ncondition(z and not z)\nreturn 1",
         "z = sample(dist.flip(0.3))\nif z:\n    factor(0.5)\nelse:\n    condition(n)\n    factor(-0.5)\nreturn 1",
         'z = sample(dist.flip(0.3))\nobserve(lm.context("a" if z else "b").token(), "a")\nreturn 1',
+        "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.9 if z else 0.1))\nx = sample(dist.flip(0.7 if y else 0.2))\n"
+        "factor(0.3 * z)\nif z:\n    condition(x)\nobserve(dist.flip(0.8 if x else 0.3), True)\nreturn n",
+        "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.6))\nfactor(z * y)\nfactor(0.5 * z)\nreturn n",
+        "z = sample(dist.flip(0.3))\nfor i in range(2):\n    y = sample(dist.flip(0.9 if z else 0.1))\n"
+        "    factor(0.5 * y)\nreturn n",
     )
 ]
 
@@ -281,3 +307,20 @@ def test_what_goes_and_what_stays() -> None:
     ):
         assert part in text
     assert Marginalise.level is Level.MARGINAL
+
+
+def test_a_chain_is_summed_out_from_its_end() -> None:
+    @program
+    def links(n: int) -> int:
+        z = sample(dist.flip(0.3))
+        y = sample(dist.flip(0.9 if z else 0.1))
+        x = sample(dist.categorical({0: 0.5, y + 1: 0.5}))
+        observe(dist.flip(0.8 if x else 0.3), True)
+        return n
+
+    assert not [c for run in infer(links, 1, method="enumerate", passes=["marginalise"]).runs for c in run.trace]
+    assert validate_passes(links, 1, passes=["marginalise"])
+    told = links.explain([Marginalise(most=6)])
+    assert "the sample 'z' is drawn, not summed out: with the sums that depend on it there would be 8 terms" in told
+    normal = "x = sample(torch.distributions.Normal(0.0, 1.0))\nfactor(-(float(x) ** 2))\nreturn n"
+    assert "not summed out: Normal is continuous" in compiled("import torch\n" + written(normal)).explain("all")
