@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
 from ..facts import Constructor, Facts
-from .base import Condition, Info, Level, Pass, Remark
+from .base import Condition, Info, Level, Pass, Remark, several
 from .making import assigned, computed, method, value_of
 from .moving import described
 from .threading import Thread
@@ -152,6 +152,11 @@ class Conjugacy(Pass):
             return program, remarks
         return rewrite.with_body(program, body), remarks
 
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        exact = [e.site.kind for e in ir.effects(after.body) if self.name in e.provenance]
+        seen, drawn = several(exact.count("observe"), "observation"), several(exact.count("sample"), "parameter")
+        return [f"{seen} weighed with {drawn} integrated out"]
+
     def _region(self, region: ir.Region, info: Info, remarks: list[Remark]) -> ir.Region:
         """``region`` with what can be taken in of the samples that stand in it. Inner regions are done already."""
         for sample in region.nodes:
@@ -206,7 +211,7 @@ class Conjugacy(Pass):
     def _by_way_of_others(
         self, nodes: Sequence[ir.Node], sample: ir.Effect, prior: Constructor, facts: Facts
     ) -> list[Remark]:
-        """Observations of a family that would do, but whose distribution is made from what was computed of the value."""
+        """Observations of a family that would do, but whose distribution is made from what was computed first."""
         computed_from: dict[ir.Value, ir.Py] = {}
         missed: list[Remark] = []
         for node in (inner for outer in nodes for inner in _within(outer)):
@@ -259,7 +264,7 @@ class Conjugacy(Pass):
         return ir.Region(region.params, tuple(new), region.end)
 
 
-# --- other names -------------------------------------------------------------------------------------------------------
+# --- other names ------------------------------------------------------------------------------------------------------
 
 
 def _without_other_names(body: ir.Region, facts: Facts) -> ir.Region:

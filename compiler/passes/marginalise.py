@@ -168,11 +168,12 @@ def outcomes(made: Constructor) -> int | None:
     return None
 
 
-CONTINUOUS = frozenset(
-    "Beta Cauchy Chi2 Dirichlet Exponential FisherSnedecor Gamma Gumbel HalfCauchy HalfNormal InverseGamma Kumaraswamy "
-    "Laplace LKJCholesky LogNormal LowRankMultivariateNormal MultivariateNormal Normal Pareto StudentT Uniform VonMises "
-    "Weibull Wishart".split()
-)
+_FAMILIES = """
+    Beta Cauchy Chi2 Dirichlet Exponential FisherSnedecor Gamma Gumbel HalfCauchy HalfNormal InverseGamma Kumaraswamy
+    Laplace LKJCholesky LogNormal LowRankMultivariateNormal MultivariateNormal Normal Pareto StudentT Uniform VonMises
+    Weibull Wishart
+"""
+CONTINUOUS = frozenset(_FAMILIES.split())
 """The families of torch that have a density."""
 
 

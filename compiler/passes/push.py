@@ -11,10 +11,9 @@ from .. import ir, rewrite
 from ..intrinsics import ask
 from ..purity import Touch
 from .asked import Asked, NotAsked, asked, unknown
-from .base import Condition, Info, Level, Pass, Remark
+from .base import Condition, Info, Level, Pass, Remark, several
 from .making import computed, value_of
 from .moving import guards, shown_code
-
 
 # --- side-conditions --------------------------------------------------------------------------------------------------
 
@@ -144,6 +143,10 @@ class PushConstraints(Pass):
             program.body, lambda node: self._drawn(node, pushed[node]) if node in pushed else [node]
         )
         return rewrite.with_body(program, body), remarks
+
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        held = sum(self.name in effect.provenance for effect in ir.effects(after.body))
+        return [f"{several(held, 'draw')} from what is asked for, instead of runs that die of it"]
 
     def _drawn(self, node: ir.Node, tested: Sequence[Asked]) -> list[ir.Node]:
         assert isinstance(node, ir.Effect)

@@ -67,7 +67,11 @@ def together(writer: PassWriter, loops: int, indent: str) -> list[str]:
     """Choices that are weighed together."""
     first, z = choice(writer, loops, indent)
     second, y = choice(writer, loops, indent)
-    both = [f"factor(0.5 * {z} - 0.25 * {y})", f"condition({z} != {y})", f"observe(dist.flip(0.2 if {z} > {y} else 0.7), True)"]
+    both = [
+        f"factor(0.5 * {z} - 0.25 * {y})",
+        f"condition({z} != {y})",
+        f"observe(dist.flip(0.2 if {z} > {y} else 0.7), True)",
+    ]
     return [first, second, indent + writer.pick(both), indent + weight(writer, writer.pick([z, y]))]
 
 
@@ -158,8 +162,9 @@ HANDWRITTEN = [
         "z = sample(dist.flip(0.3))\ncondition(z and not z)\nreturn 1",
         "z = sample(dist.flip(0.3))\nif z:\n    factor(0.5)\nelse:\n    condition(n)\n    factor(-0.5)\nreturn 1",
         'z = sample(dist.flip(0.3))\nobserve(lm.context("a" if z else "b").token(), "a")\nreturn 1',
-        "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.9 if z else 0.1))\nx = sample(dist.flip(0.7 if y else 0.2))\n"
-        "factor(0.3 * z)\nif z:\n    condition(x)\nobserve(dist.flip(0.8 if x else 0.3), True)\nreturn n",
+        "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.9 if z else 0.1))\n"
+        "x = sample(dist.flip(0.7 if y else 0.2))\nfactor(0.3 * z)\nif z:\n    condition(x)\n"
+        "observe(dist.flip(0.8 if x else 0.3), True)\nreturn n",
         "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.6))\nfactor(z * y)\nfactor(0.5 * z)\nreturn n",
         "z = sample(dist.flip(0.3))\nfor i in range(2):\n    y = sample(dist.flip(0.9 if z else 0.1))\n"
         "    factor(0.5 * y)\nreturn n",

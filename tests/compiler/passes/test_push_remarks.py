@@ -88,7 +88,7 @@ def asks_much(n: int) -> str:
         (5, "'[AB]+' has flags other than a, s, u and x"),
         (
             6,
-            "`x.endswith('a')` is none of x.startswith(y), x in y, x == y and re.fullmatch(y, x); a pattern for the whole",
+            "`x.endswith('a')` is none of x.startswith(y), x in y, x == y and re.fullmatch(y, x); a pattern for",
         ),
         (7, "`'a' in x` is none of"),
         (7, "`not x.startswith('ba')` is none of"),
