@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from . import ir
 from .facts import Facts, remembered
+from .intrinsics import OWN, TOLD
 from .purity import Touch, conflict
 
 
@@ -43,8 +44,8 @@ def filled_by(node: ir.Py, facts: Facts) -> ir.Value | None:
     """The container that a statement adds to, if it was written out in the program and so far is only added to."""
     name = _receiver(node)
     container = None if name is None else dict(node.reads).get(name)
-    if container is None:
-        return None
+    if container is None or name == OWN:
+        return container  # what an intrinsic made is held by nobody else
     made = facts.definer.get(container)
     found = facts.expression(container)
     if made is None or found is None or found[0] is not made or not isinstance(found[1], ast.List | ast.Dict | ast.Set):
@@ -60,9 +61,12 @@ def filled_by(node: ir.Py, facts: Facts) -> ir.Value | None:
 
 
 def _receiver(node: ir.Node) -> str | None:
-    """The variable ``c`` of ``c.append(x)``, ``c.add(x)`` and ``c[k] = x``, unless it turns up elsewhere in them."""
+    """The variable ``c`` of ``c.append(x)``, ``c.add(x)`` and ``c[k] = x``, unless it turns up elsewhere in them; and
+    of what the passes' own sums are told."""
     code = node.code if isinstance(node, ir.Py) else None
     target: ast.expr | None = None
+    if isinstance(code, ast.Assign) and (told := _told(code.value)) is not None:
+        return told
     if isinstance(code, ast.Expr) and isinstance(code.value, ast.Call) and isinstance(code.value.func, ast.Attribute):
         if code.value.func.attr in ("append", "add"):
             target = code.value.func.value
@@ -74,8 +78,18 @@ def _receiver(node: ir.Node) -> str | None:
     return target.id if names.count(target.id) == 1 else None
 
 
+def _told(code: ast.expr) -> str | None:
+    """The owner of ``·own.factor(x)``."""
+    method = code.func if isinstance(code, ast.Call) else None
+    if isinstance(method, ast.Attribute) and isinstance(method.value, ast.Name) and method.value.id == OWN:
+        return OWN if method.attr in TOLD else None
+    return None
+
+
 def _added(node: ir.Py) -> list[ast.expr]:
     """What such a statement computes to add it."""
+    if isinstance(node.code, ast.Assign) and isinstance(node.code.value, ast.Call) and _told(node.code.value):
+        return list(node.code.value.args)
     if isinstance(node.code, ast.Assign) and isinstance(node.code.targets[0], ast.Subscript):
         return [node.code.targets[0].slice, node.code.value]
     call = node.code.value if isinstance(node.code, ast.Expr) else None

@@ -14,6 +14,11 @@ from .link import HELPERS
 PURE = frozenset({"·restricted", "·marginal", "·conjugate", "·pieces"})
 """Their names. They only read what they are given."""
 
+OWN = "·own"
+"""What rewritten programs call the owner of a method that is called on what one of those made, which no other code
+holds. Such a method gives something new and changes nothing; only those of ``TOLD`` add to what the owner has seen."""
+TOLD = frozenset({"observe", "factor", "condition"})
+
 
 ASKED = frozenset({"·unfollowed"})
 """What passes themselves ask: why a text can't be held to a pattern while it is written, or ``None`` if it can."""

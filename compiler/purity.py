@@ -15,6 +15,8 @@ from __future__ import annotations
 import ast
 import builtins
 import math
+import re
+import sys
 import types
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -22,9 +24,10 @@ from enum import IntEnum
 from typing import Any
 
 from .errors import CompileError
-from .intrinsics import PURE
+from .helper_atoms import lasting_atoms
+from .intrinsics import OWN, PURE, TOLD
 from .names import Names
-from .scan import Comprehension, Scope, bound_names, children, evaluated_outside, parameters
+from .scan import Comprehension, Scope, bound_names, children, evaluated_outside, own_nodes, parameters
 from .source import MISSING, parse_function
 
 
@@ -81,6 +84,8 @@ TEXT_METHODS = _words(
 """Further methods of a string that give an atom. Others have methods of these names as well."""
 TEXT_SPLITS = _words("partition rpartition rsplit")
 """Further methods of a string that give a new object."""
+PATTERN_METHODS = _words("findall fullmatch match search split")
+"""Methods of a compiled pattern that only look, and the functions of ``re`` of the same names."""
 _ATOMS = _words("abs bool chr float format hash int isinstance issubclass len ord repr round str callable")
 _ITERATING = _words("all any dict enumerate frozenset list max min set sorted sum tuple zip")
 _MAKING = frozenset({"range", "slice", "type"})
@@ -185,8 +190,12 @@ class Purity:
             return Callee(Touch.ITERATE)
         if isinstance(func, ast.Name) and func.id in PURE:
             return Callee(Touch.READ)
+        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == OWN:
+            return Callee(Touch.WRITE if func.attr in TOLD else Touch.READ, OWN)
         if isinstance(func, ast.Attribute):
             owner = self.names.resolve(func.value, self.local)
+            if isinstance(owner, re.Pattern):
+                return Callee(Touch.READ) if func.attr in PATTERN_METHODS else UNKNOWN
             if owner is not MISSING and not isinstance(owner, str):
                 pure: Collection[str] = getattr(type(owner), "__ppl_pure__", ())
                 family = f"model.{func.attr}" if func.attr in MODEL_METHODS else None
@@ -216,6 +225,10 @@ class Purity:
             return Callee(Touch.READ) if name in _MAKING else UNKNOWN
         if getattr(math, name, MISSING) is found:
             return Callee(Touch.ITERATE if name in ("fsum", "prod", "dist", "sumprod") else Touch.READ, atom=True)
+        if found is re.compile or (name in PATTERN_METHODS and getattr(re, name) is found):
+            return Callee(Touch.READ)
+        if name == "tensor" and getattr(sys.modules.get("torch"), name, MISSING) is found:
+            return Callee(Touch.READ)
         if isinstance(found, types.FunctionType):
             if found not in self.names.judged:
                 self.names.judged[found] = UNKNOWN  # what it is for calls of itself
@@ -232,7 +245,9 @@ class Purity:
         if any(not isinstance(statement, _IN_HELPERS) for statement in _statements(tree.body)):
             return UNKNOWN
         variables = {*parameters(tree.args), *bound_names(tree.body)}
-        inside = Purity(self.names.of(fn), variables.__contains__)
+        plain = Purity(self.names.of(fn), variables.__contains__)
+        atoms = lasting_atoms(tree, lambda code, known: Purity(plain.names, plain.local, known.__contains__).atom(code))
+        inside = Purity(plain.names, plain.local, atoms.__contains__)
         touch = max(Touch.READ, *(inside.touch(statement) for statement in tree.body))
         returned = [s.value for s in _statements(tree.body) if isinstance(s, ast.Return)]
         made = {inside.callee(v).family if isinstance(v, ast.Call) else None for v in returned}
@@ -265,18 +280,17 @@ class Purity:
 
 _HARMLESS = (
     *(ast.Dict, ast.Set, ast.Slice, ast.BoolOp, ast.IfExp, ast.NamedExpr, ast.Expr, ast.Assign, ast.AnnAssign, ast.If),
-    *(ast.Assert, ast.Return, ast.Raise, ast.keyword),
+    *(ast.Assert, ast.Return, ast.Raise, ast.keyword, ast.While, ast.Break, ast.Continue, ast.Try, ast.ExceptHandler),
 )
-_IN_HELPERS = (ast.Return, ast.Assign, ast.AnnAssign, ast.If, ast.Pass, ast.Expr, ast.Assert, ast.Raise)
+_IN_HELPERS = (
+    *(ast.Return, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Pass, ast.Expr, ast.Assert, ast.Raise),
+    *(ast.For, ast.While, ast.Break, ast.Continue, ast.Try),
+)
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
-    found = []
-    for statement in body:
-        found.append(statement)
-        if isinstance(statement, ast.If):
-            found += _statements([*statement.body, *statement.orelse])
-    return found
+    """All statements of a function's body, those inside others as well."""
+    return [inner for statement in body for inner in own_nodes([statement]) if isinstance(inner, ast.stmt)]
 
 
 def torch_family(found: Any) -> str | None:

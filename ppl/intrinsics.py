@@ -35,7 +35,7 @@ def pieces(whole: Any, by: str, sampler: Any = None) -> Any:
     return Pieces(whole, by, sampler)
 
 
-def unfollowed(pattern: str) -> str | None:
+def unfollowed(pattern: Any) -> str | None:
     """See :func:`ppl.patterns.unfollowed`."""
     from .patterns import unfollowed
 

@@ -65,10 +65,27 @@ class Matches(Constraint):
         return f"Matches({self.pattern!r})"
 
 
-def unfollowed(pattern: str) -> str | None:
+def written(pattern: str | re.Pattern[str]) -> str:
+    """A pattern as text, the flags that it was compiled with at its beginning.
+
+    Raises:
+        UnsupportedPattern: it matches bytes, or has a flag that can't be followed.
+    """
+    if not isinstance(pattern, re.Pattern):
+        return pattern
+    if not isinstance(pattern.pattern, str):
+        raise UnsupportedPattern(f"{pattern.pattern!r} matches bytes")
+    if pattern.flags & ~_FLAGS:
+        raise UnsupportedPattern(f"{pattern.pattern!r} has flags other than a, s, u and x")
+    letters = {re.ASCII: "a", re.DOTALL: "s", re.VERBOSE: "x"}
+    flags = "".join(letter for flag, letter in letters.items() if pattern.flags & flag)
+    return f"(?{flags}){pattern.pattern}" if flags else pattern.pattern
+
+
+def unfollowed(pattern: str | re.Pattern[str]) -> str | None:
     """Why a text can't be held to a pattern while it is written, in words; ``None`` if it can."""
     try:
-        Matches(pattern)
+        Matches(written(pattern))
     except UnsupportedPattern as error:
         return str(error)
     except re.error as error:

@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from .constraints import Both, Constraint, Matches, OneOf, StartsWith, UnsupportedPattern
+from .patterns import written
 from .runtime.distributions import Restricted, as_distribution
 from .text_distributions import ChoiceDistribution, TextDistribution
 
 Test = tuple[str, Any]
 """A condition on a value ``x``: ``("startswith", y)`` for ``x.startswith(y)``, ``("in", y)`` for ``x in y``,
-``("equals", y)`` for ``x == y``, ``("fullmatch", y)`` for ``re.fullmatch(y, x)``."""
+``("equals", y)`` for ``x == y``, ``("fullmatch", y)`` for ``re.fullmatch(y, x)``, ``y`` maybe compiled."""
 
 MOST = 10_000
 """The most outcomes of a finite distribution to go through."""
@@ -64,9 +65,9 @@ def constraint(test: str, operand: Any) -> Constraint | None:
     if test == "in":
         known = isinstance(operand, list | tuple | set | frozenset | dict)  # in a string, "in" means another thing
         return OneOf(operand) if known and _are_strings(operand) else None
-    if test == "fullmatch" and isinstance(operand, str):
+    if test == "fullmatch" and isinstance(operand, str | re.Pattern):
         try:
-            return Matches(operand)
+            return Matches(written(operand))
         except (UnsupportedPattern, re.error):
             return None
     return None

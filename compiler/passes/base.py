@@ -109,6 +109,17 @@ class Pass(ABC):
         """
         return frozenset()
 
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        """What the pass bought besides fewer draws, fewer round trips and evidence that is weighed sooner.
+
+        Args:
+            before, after: the program on both sides of the pass.
+
+        Returns:
+            What ``prog.explain()`` is to say, each in a few words.
+        """
+        return []
+
     def failing(self, *args: Any) -> str | None:
         """The reason why a rewrite is not valid, or ``None`` if it is."""
         for condition in self.conditions:
@@ -151,6 +162,11 @@ class Pass(ABC):
                 f"{cls.__name__} keeps {cls.level.name}, and only passes that keep JOINT or better run by default: "
                 "users may ask for any address"
             )
+
+
+def several(number: int, what: str) -> str:
+    """``1 draw``, ``2 draws``; of ``draw or call`` both words get their plural."""
+    return f"{number} {what if number == 1 else ' or '.join(f'{word}s' for word in what.split(' or '))}"
 
 
 @dataclass(frozen=True)

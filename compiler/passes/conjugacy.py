@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
 from ..facts import Constructor, Facts
-from .base import Condition, Info, Level, Pass, Remark
+from .base import Condition, Info, Level, Pass, Remark, several
 from .making import assigned, computed, method, value_of
 from .moving import described
 from .threading import Thread
 
 PAIRS: dict[str, dict[str, str]] = {
-    "torch.Beta": {"torch.Bernoulli": "probs", "flip": "p"},
-    "torch.Dirichlet": {"torch.Categorical": "probs", "categorical": "weights"},
-    "torch.Normal": {"torch.Normal": "loc"},
-    "torch.Gamma": {"torch.Poisson": "rate"},
+    "Beta": {"Bernoulli": "probs", "flip": "p"},
+    "Dirichlet": {"Categorical": "probs", "categorical": "weights"},
+    "Normal": {"Normal": "loc"},
+    "Gamma": {"Poisson": "rate"},
 }
 """The family of a prior → those of its likelihoods, with the word for their first argument, which is the parameter."""
 
@@ -53,10 +53,12 @@ class Pair:
 
 def conjugate_pair(pair: Pair) -> str | None:
     """Prior and likelihood are one of the pairs, and the likelihood's first argument is the sampled value itself."""
-    prior, likelihood = pair.prior.family, pair.likelihood.family
-    word = PAIRS.get(prior, {}).get(likelihood)
+    prior, likelihood = _plain(pair.prior.family), pair.likelihood.family
+    if likelihood.startswith("helper."):
+        return f"a helper makes its distribution; write {_plain(likelihood)}(…) here"
+    word = PAIRS.get(prior, {}).get(likelihood.removeprefix("torch."))
     if word is None:
-        return f"{_plain(likelihood)} has no known conjugate in {_plain(prior)}"
+        return f"{_plain(likelihood)} has no known conjugate in {prior}"
     if pair.likelihood.value(0, word) is not pair.parameter:
         return f"it is not as it is the {word!r} of {_plain(likelihood)}"
     return None
@@ -103,7 +105,7 @@ CONDITIONS: tuple[Condition, ...] = (
 
 
 def _plain(family: str) -> str:
-    return family.removeprefix("torch.")
+    return family.removeprefix("helper.").removeprefix("torch.")
 
 
 # --- the pass ---------------------------------------------------------------------------------------------------------
@@ -141,9 +143,19 @@ class Conjugacy(Pass):
     conditions: tuple[Condition, ...] = CONDITIONS
 
     def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
+        plain = rewrite.with_body(program, _without_other_names(program.body, info.facts))
+        if plain is not program:
+            info = Info(Facts(plain, info.facts.names), info.keep)
         remarks: list[Remark] = []
-        body = rewrite.map_regions(program.body, lambda region: self._region(region, info, remarks))
+        body = rewrite.map_regions(plain.body, lambda region: self._region(region, info, remarks))
+        if not any(remark.kind == "applied" for remark in remarks):
+            return program, remarks
         return rewrite.with_body(program, body), remarks
+
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        exact = [e.site.kind for e in ir.effects(after.body) if self.name in e.provenance]
+        seen, drawn = several(exact.count("observe"), "observation"), several(exact.count("sample"), "parameter")
+        return [f"{seen} weighed with {drawn} integrated out"]
 
     def _region(self, region: ir.Region, info: Info, remarks: list[Remark]) -> ir.Region:
         """``region`` with what can be taken in of the samples that stand in it. Inner regions are done already."""
@@ -151,7 +163,7 @@ class Conjugacy(Pass):
             if not isinstance(sample, ir.Effect) or isinstance(sample, ir.Each) or sample.site.kind != "sample":
                 continue
             prior = info.facts.constructor(dict(sample.args)["distribution"])
-            if prior is None or prior.family not in PAIRS:
+            if prior is None or _plain(prior.family) not in PAIRS:
                 continue
             place = region.nodes.index(sample)
             taken, missed = self._taken(region.nodes[place + 1 :], sample, prior, info)
@@ -190,10 +202,32 @@ class Conjugacy(Pass):
                 if made and all(reason is None for reason in reasons.values()):
                     observes.update(made)
                     reach = i
+            missed += self._by_way_of_others(nodes, sample, prior, facts)
             shared = _made_for_others(nodes[:reach], sample.result, observes, facts)
             if shared is None:
                 return Taken(observes, reach), missed
             nodes = nodes[:shared]
+
+    def _by_way_of_others(
+        self, nodes: Sequence[ir.Node], sample: ir.Effect, prior: Constructor, facts: Facts
+    ) -> list[Remark]:
+        """Observations of a family that would do, but whose distribution is made from what was computed first."""
+        computed_from: dict[ir.Value, ir.Py] = {}
+        missed: list[Remark] = []
+        for node in (inner for outer in nodes for inner in _within(outer)):
+            if isinstance(node, ir.Py) and not computed_from.keys().isdisjoint(node.uses):
+                found = next(computed_from[value] for value in node.uses if value in computed_from)
+                computed_from.update(dict.fromkeys(node.defines, found))
+            elif isinstance(node, ir.Py) and sample.result in node.uses and not _makes_likelihoods(node, facts):
+                computed_from.update(dict.fromkeys(node.defines, node))
+            elif isinstance(node, ir.Effect) and not isinstance(node, ir.Each) and node.site.kind == "observe":
+                made = dict(node.args)["distribution"]
+                known = facts.constructor(made)
+                if made in computed_from and known and _plain(known.family) in PAIRS[_plain(prior.family)]:
+                    line = computed_from[made].span.line
+                    why = f"its distribution is made from what line {line} computes of it, not from {described(sample)}"
+                    missed.append(self.missed(node.span, f"not taken in before {described(sample)} is drawn: {why}"))
+        return missed
 
     def _taken_in(self, region: ir.Region, place: int, taken: Taken, facts: Facts) -> ir.Region:
         """``region`` with the sample of ``region.nodes[place]`` below its observations."""
@@ -228,6 +262,34 @@ class Conjugacy(Pass):
         after = region.nodes[place + 1 + taken.reach :]
         new = [*region.nodes[:place], start, stand_in, *nodes, posterior, drawn, *after]
         return ir.Region(region.params, tuple(new), region.end)
+
+
+# --- other names ------------------------------------------------------------------------------------------------------
+
+
+def _without_other_names(body: ir.Region, facts: Facts) -> ir.Region:
+    """``body`` with ``q = p`` followed, where ``p`` is a sample: what is made from ``q`` is made from ``p``."""
+    same: dict[ir.Value, ir.Value] = {}
+    names: set[ir.Node] = set()
+    for node in ir.walk(body):
+        if not isinstance(node, ir.Py) or not isinstance(node.code, ast.Assign) or len(node.writes) != 1:
+            continue
+        if not isinstance(node.code.value, ast.Name) or len(node.reads) != 1:
+            continue
+        ((_, new),), ((_, old),) = node.writes, node.reads
+        old = same.get(old, old)
+        drawn = facts.definer.get(old)
+        if isinstance(drawn, ir.Effect) and drawn.site.kind == "sample" and not _is_tied(new, facts):
+            same[new] = old
+            names.add(node)
+    if not same:
+        return body
+    return rewrite.substitute_region(rewrite.map_nodes(body, lambda n: [] if n in names else [n]), same)
+
+
+def _is_tied(value: ir.Value, facts: Facts) -> bool:
+    """Whether a statement may change the variable in place, which must then be one of its own."""
+    return any(isinstance(user, ir.Py) and user.tied for user in facts.users.get(value, ()))
 
 
 # --- who uses a value -------------------------------------------------------------------------------------------------

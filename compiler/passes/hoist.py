@@ -49,9 +49,11 @@ class HoistEvidence(Pass):
         saved = [node for node in found.crossed if _work(node)]
         if found.reason is not None and found.blocker is not None:
             above = row.nodes[: row.nodes.index(found.blocker) + 1]
-            if any(_work(node) for node in above):
+            own = found.blocker.span == effect.span  # made by another pass for this very effect
+            if any(_work(node) for node in above) and not own:
                 line = found.blocker.span.line
-                remarks.append(self.missed(effect.span, f"{described(effect)} stays below line {line}: {found.reason}"))
+                stays = "is not moved up" if line == effect.span.line else f"stays below line {line}"
+                remarks.append(self.missed(effect.span, f"{described(effect)} {stays}: {found.reason}"))
         if not saved:
             return ()
         past = [described(e) for node in reversed(saved) for e in effects_of(node) if e.site.kind in WORK]

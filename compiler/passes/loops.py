@@ -14,7 +14,7 @@ from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts
 from ..purity import Touch, conflict
 from .base import Condition, Info, Level, Pass, Remark
-from .batch import waits
+from .batch import called_program, instead_of, needed_by, waits
 from .loop_split import Split, split_loop
 from .moving import described, effects_of, guards
 
@@ -118,9 +118,10 @@ class BatchLoops(Pass):
                 deeper = self._next(inner, facts, tried, remarks)
                 if deeper is not None:
                     return deeper
+            if isinstance(node, ir.Loop) and not node.provenance:
+                self._note_others(node, facts, tried, remarks)
             if not isinstance(node, ir.For):
                 continue
-            self._note_some_rounds(node, facts, tried, remarks)
             for place, effect in enumerate(node.body.nodes):
                 if not isinstance(effect, ir.Effect) or id(effect.site) in tried or not waits(effect, facts):
                     continue
@@ -135,14 +136,25 @@ class BatchLoops(Pass):
                 remarks.append(self.missed(effect.span, text))
         return None
 
-    def _note_some_rounds(self, loop: ir.For, facts: Facts, tried: set[int], remarks: list[Remark]) -> None:
-        """Say why an effect under an ``if`` is left where it is: its addresses count the rounds, not the rows."""
+    def _note_others(self, loop: ir.Loop, facts: Facts, tried: set[int], remarks: list[Remark]) -> None:
+        """Say why effects are left where they are that no rewrite of this pass is about."""
+
+        def note(effect: ir.Effect, reason: str) -> None:
+            if id(effect.site) not in tried:
+                tried.add(id(effect.site))
+                remarks.append(self.missed(effect.span, f"{described(effect)} is asked for round by round: {reason}"))
+
         for node in loop.body.nodes:
-            for effect in effects_of(node) if isinstance(node, ir.If) else ():
-                if waits(effect, facts) and id(effect.site) not in tried:
-                    tried.add(id(effect.site))
-                    text = f"{described(effect)} is asked for round by round: only some rounds come to it"
-                    remarks.append(self.missed(effect.span, text))
+            if isinstance(node, ir.If):
+                # Its addresses count the rounds, not the rows.
+                for effect in filter(lambda effect: waits(effect, facts), effects_of(node)):
+                    note(effect, "only some rounds come to it")
+            elif isinstance(node, ir.Effect):
+                name = called_program(node, facts)
+                if name is not None and needed_by(node, loop.body).isdisjoint(loop.body.params[1:]):
+                    note(node, instead_of(name))
+                elif isinstance(loop, ir.While) and waits(node, facts):
+                    note(node, "how often a while loop goes round is not known before; a for loop could be split")
 
 
 def _replaced(region: ir.Region, old: ir.Node, new: list[ir.Node]) -> ir.Region:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ir
 from ..errors import Span
-from ..intrinsics import PURE
+from ..intrinsics import OWN, PURE
 
 
 def computed(name: str, function: str, *operands: Any, at: Span, by: str) -> ir.Py:
@@ -27,10 +27,10 @@ def computed(name: str, function: str, *operands: Any, at: Span, by: str) -> ir.
 
 
 def method(name: str, owner: ir.Value, called: str, *operands: ir.Value, at: Span, by: str) -> ir.Py:
-    """The statement ``name = owner.called(operands…)``."""
-    reads = {"·1": owner, **{f"·{place}": value for place, value in enumerate(operands, 2)}}
+    """The statement ``name = owner.called(operands…)``, for an owner that an intrinsic made."""
+    reads = {OWN: owner, **{f"·{place}": value for place, value in enumerate(operands, 2)}}
     arguments: list[ast.expr] = [ast.Name(read, ast.Load()) for read in list(reads)[1:]]
-    call = ast.Call(ast.Attribute(ast.Name("·1", ast.Load()), called, ast.Load()), arguments, [])
+    call = ast.Call(ast.Attribute(ast.Name(OWN, ast.Load()), called, ast.Load()), arguments, [])
     return assigned(name, call, reads, at=at, by=by)
 
 

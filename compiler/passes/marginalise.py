@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import ir, rewrite
+from ..containers import filled_by, outward
 from ..facts import EVIDENCE, Constructor, Facts
+from ..intrinsics import OWN
 from ..purity import Touch, conflict
 from ..requests import Site
 from .base import Condition, Info, Level, Pass, Remark
@@ -69,10 +72,18 @@ def finite_support(use: Use) -> str | None:
         return "the compiler does not know what its distribution is"
     if not made.local:
         return "a model computes its distribution"
+    family = made.family.removeprefix("torch.")
+    if family in CONTINUOUS:
+        return f"{family} is continuous"
     count = outcomes(made)
     if count is None:
         return "the number of its outcomes is not told where its distribution is made"
-    return None if count <= use.most else f"it has {count} outcomes, more than {use.most}"
+    if count > use.most:
+        return f"it has {count} outcomes, more than {use.most}"
+    terms = count * _inner_terms(use)
+    if terms > use.most:
+        return f"with the sums that depend on it there would be {terms} terms, more than {use.most}"
+    return None
 
 
 def address_not_kept(use: Use) -> str | None:
@@ -86,6 +97,8 @@ def only_weighs(use: Use) -> str | None:
     for node in use.nodes:
         if node in use.consumers and (reason := _more_than_weight(node, use.facts)) is not None:
             return f"line {node.span.line} depends on it, {reason}"
+        if (begin := _begin(node, use.facts)) in use.others:
+            return f"line {node.span.line} depends on it, in a sum that begins at line {begin.span.line}"  # type: ignore[union-attr]
     answers = {effect.result for effect in use.weights}
     if not answers.isdisjoint(use.needed) or any(not answers.isdisjoint(_used(node)) for node in use.nodes):
         return "the answer of a weight is used"
@@ -95,7 +108,7 @@ def only_weighs(use: Use) -> str | None:
 def repeatable(use: Use) -> str | None:
     """What depends on the value can be computed once for each outcome."""
     for node in use.nodes:
-        if node in use.consumers and any(use.facts.touch(inner) > Touch.READ for inner in _statements(node)):
+        if node in use.consumers and any(outward(use.facts, inner)[0] > Touch.READ for inner in _statements(node)):
             return f"line {node.span.line} depends on it, and may use an iterator up"
     return None
 
@@ -155,9 +168,45 @@ def outcomes(made: Constructor) -> int | None:
     return None
 
 
-def _more_than_weight(node: ir.Node, facts: Facts) -> str | None:
-    """Why a node does more than to compute and to weigh."""
+_FAMILIES = """
+    Beta Cauchy Chi2 Dirichlet Exponential FisherSnedecor Gamma Gumbel HalfCauchy HalfNormal InverseGamma Kumaraswamy
+    Laplace LKJCholesky LogNormal LowRankMultivariateNormal MultivariateNormal Normal Pareto StudentT Uniform VonMises
+    Weibull Wishart
+"""
+CONTINUOUS = frozenset(_FAMILIES.split())
+"""The families of torch that have a density."""
+
+
+def _summed(node: ir.Node, facts: Facts) -> Constructor | None:
+    """The distribution that a loop of this pass sums over."""
+    made = facts.expression(node.iterable) if isinstance(node, ir.For) else None
+    if made is None or not isinstance(made[1], ast.Call) or getattr(made[1].func, "id", None) != "·marginal":
+        return None
+    (argument,) = made[1].args
+    return facts.constructor(dict(made[0].reads)[argument.id]) if isinstance(argument, ast.Name) else None
+
+
+def _begin(node: ir.Node, facts: Facts) -> ir.Node | None:
+    """Where the sum of such a loop begins."""
+    return None if _summed(node, facts) is None or not isinstance(node, ir.For) else facts.definer[node.iterable]
+
+
+def _inner_terms(use: Use) -> int:
+    """How many terms the sums have that this pass has made of what depends on the value, one inside the other."""
+    count = 1
+    for node in use.nodes:
+        if node in use.consumers:
+            inside = [node, *(inner for region in node.regions for inner in ir.walk(region))]
+            made = [found for inner in inside if (found := _summed(inner, use.facts)) is not None]
+            count *= math.prod(outcomes(each) or 1 for each in made)
+    return count
+
+
+def _more_than_weight(node: ir.Node, facts: Facts, in_sum: bool = False) -> str | None:
+    """Why a node does more than to compute and to weigh; ``in_sum``: it only leaves for the next term of a sum."""
     if isinstance(node, ir.Py):
+        if filled_by(node, facts) is not None and dict(node.reads).get(OWN) is not None:
+            return None  # what a sum of this pass is told
         plain = isinstance(node.code, ast.Assign | ast.AugAssign | ast.AnnAssign)
         return None if plain and facts.touch(node) < Touch.WRITE else "and may do more than compute"
     if isinstance(node, ir.Effect) and not isinstance(node, ir.Each):
@@ -168,8 +217,9 @@ def _more_than_weight(node: ir.Node, facts: Facts) -> str | None:
         made = facts.constructor(dict(node.args)["distribution"]) if node.site.kind == "observe" else None
         known = node.site.kind != "observe" or (made is not None and made.local)
         return None if known else "in an observation whose density a model may compute"
-    if isinstance(node, ir.If) and not facts.leaves(node):
-        inner = (_more_than_weight(n, facts) for region in node.regions for n in region.nodes)
+    in_sum = in_sum or _summed(node, facts) is not None
+    if in_sum or (isinstance(node, ir.If) and not facts.leaves(node)):
+        inner = (_more_than_weight(n, facts, in_sum) for region in node.regions for n in region.nodes)
         return next((reason for reason in inner if reason is not None), None)
     word = {ir.If: "and may leave there", ir.For: "in a loop", ir.While: "in a loop"}
     return word.get(type(node), "in several effects at once")
@@ -195,7 +245,8 @@ class Marginalise(Pass):
 
     Law: MARGINAL. ∫ p(x) w(x) f dx = f Σ p(x) w(x) for every f that does not look at x: the measure over everything
     else stays (Rao and Blackwell: no estimate gets worse). The address of the sample is gone, and so are those of the
-    observations that were taken in.
+    observations that were taken in. The last sample of a chain goes first: of z → y → evidence y is summed out, then z,
+    each of whose terms holds the sum over y, as long as there are few terms in all.
 
     Attributes:
         most: the most outcomes to sum over.
@@ -291,12 +342,20 @@ def _use(region: ir.Region, place: int, most: int, info: Info) -> Use:
     """What becomes of the value of the sample at ``region.nodes[place]``."""
     sample = region.nodes[place]
     assert isinstance(sample, ir.Effect)
-    known = {sample.result}
-    consumers: list[ir.Node] = []
-    for node in region.nodes[place + 1 :]:
-        if not known.isdisjoint(_used(node)):
-            consumers.append(node)
-            known.update(node.defines)
+    below = region.nodes[place + 1 :]
+    begun: set[ir.Node] = set()
+    while True:
+        known = {sample.result}
+        consumers: list[ir.Node] = []
+        for node in below:
+            if node in begun or not known.isdisjoint(_used(node)):
+                consumers.append(node)
+                known.update(node.defines)
+        # A sum that is told of the value depends on it from where it begins.
+        more = {begin for node in consumers if (begin := _begin(node, info.facts)) in below and begin not in consumers}
+        if not more:
+            break
+        begun |= more
     last = max((region.nodes.index(node) for node in consumers), default=place)
     needed = info.facts.liveness.after[region.nodes[last]]
     return Use(sample, region.nodes[place + 1 : last + 1], frozenset(consumers), needed, most, info)

@@ -183,4 +183,6 @@ def shown_code(facts: Facts, node: ir.Py) -> str:
     """A statement as remarks show it, shortened."""
     text = ast.unparse(node.code)
     text = text.split(" = ", 1)[1] if text.startswith("·") and " = " in text else text
+    if "·" in text:
+        return "what is computed there"  # the compiler's own names say nothing to the author
     return f"`{text if len(text) <= 40 else text[:37] + '...'}`"

@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
-from ..facts import Facts
 from ..intrinsics import ask
 from ..purity import Touch
-from .base import Condition, Info, Level, Pass, Remark
+from .asked import Asked, NotAsked, asked, unknown
+from .base import Condition, Info, Level, Pass, Remark, several
 from .making import computed, value_of
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One thing that a condition asks of a sample.
-
-    Attributes:
-        sample, condition: the effects.
-        test: ``startswith``, ``in``, ``equals`` or ``fullmatch``.
-        operand: what the value is compared with: a value of the program, or an expression without any.
-        between: the nodes between the two, if they stand in one region.
-        before: the values that are known where the sample stands.
-        facts: about the program.
-    """
-
-    sample: ir.Effect
-    condition: ir.Effect
-    test: str
-    operand: ir.Value | ast.expr
-    between: tuple[ir.Node, ...] | None
-    before: frozenset[ir.Value]
-    facts: Facts
-
+from .moving import guards, shown_code
 
 # --- side-conditions --------------------------------------------------------------------------------------------------
 
@@ -50,20 +28,48 @@ def asked_of_every_run(asked: Asked) -> str | None:
 
 def operand_known(asked: Asked) -> str | None:
     """What the value is compared with is known before it is drawn, and nothing else is random in the test."""
-    if isinstance(asked.operand, ir.Value) and (asked.operand not in asked.before or asked.operand.maybe_unbound):
-        return "what it is compared with is not known before it is drawn"
-    return None
+    return "what it is compared with is not known before it is drawn" if unknown(asked) else None
+
+
+def operand_repeatable(asked: Asked) -> str | None:
+    """What the value is compared with can be computed once more, before the draw: that changes nothing."""
+    if asked.early is None or asked.facts.touch(asked.early) <= Touch.READ:
+        return None
+    return f"to compute {shown_code(asked.facts, asked.early)} before it is drawn may change something"
+
+
+def operand_fails_no_earlier(asked: Asked) -> str | None:
+    """To compute the operand before the draw can't fail where evidence had ruled the run out by then."""
+    if asked.early is None or asked.facts.total(asked.early):
+        return None
+    guard = next((node for node in asked.between or () if guards(node, asked.facts)), None)
+    if guard is None and asked.first:
+        return None
+    where = asked.condition.span.line if guard is None else guard.span.line
+    shown = shown_code(asked.facts, asked.early)
+    return f"line {where} may rule the run out, and {shown} might then fail before"
 
 
 def operand_unchanged(asked: Asked) -> str | None:
     """What the value is compared with, and the value itself, are then what they are now."""
-    facts, operand = asked.facts, asked.operand
-    literal = not isinstance(operand, ir.Value) and not any(isinstance(n, ast.Name) for n in ast.walk(operand))
-    fixed = literal or operand in facts.atoms
-    if fixed and asked.sample.result in facts.atoms:
+    if _operand_fixed(asked) and asked.sample.result in asked.facts.atoms:
         return None
-    changing = next((node for node in asked.between or () if facts.touch(node) is Touch.WRITE), None)
+    changing = next((node for node in asked.between or () if asked.facts.touch(node) is Touch.WRITE), None)
     return None if changing is None else f"line {changing.span.line} may change what the condition looks at"
+
+
+def _operand_fixed(asked: Asked) -> bool:
+    """Whether nobody can change what the operand is."""
+    facts, operand, early = asked.facts, asked.operand, asked.early
+    if early is not None:
+        assert isinstance(early.code, ast.Assign)
+        called = {node.func for node in ast.walk(early.code.value) if isinstance(node, ast.Call)}
+        names = [n for n in ast.walk(early.code.value) if isinstance(n, ast.Name) and n not in called]
+        outside = any(name.id not in dict(early.reads) for name in names)
+        return not outside and facts.touch(early) is Touch.NONE and facts.atoms.issuperset(early.uses)
+    if isinstance(operand, ir.Value):
+        return operand in facts.atoms
+    return not any(isinstance(n, ast.Name) for n in ast.walk(operand))
 
 
 def drawn_from_its_own(asked: Asked) -> str | None:
@@ -73,17 +79,27 @@ def drawn_from_its_own(asked: Asked) -> str | None:
 
 def pattern_followed(asked: Asked) -> str | None:
     """Whether a text matches can be told while it is written. Other samples are drawn from a list that is sifted."""
-    operand, made = asked.operand, asked.facts.constructor(dict(asked.sample.args)["distribution"])
-    if asked.test != "fullmatch" or not isinstance(operand, ast.Constant) or not isinstance(operand.value, str):
-        return None
+    made = asked.facts.constructor(dict(asked.sample.args)["distribution"])
     written = made is not None and made.family.removeprefix("helper.") in ("model.text", "model.line", "model.token")
-    reason: str | None = ask("·unfollowed", operand.value) if written else None
+    pattern = _pattern(asked) if written and asked.test == "fullmatch" else None
+    reason: str | None = None if pattern is None else ask("·unfollowed", pattern)
     return reason
+
+
+def _pattern(asked: Asked) -> str | re.Pattern[str] | None:
+    """The pattern that is written out, or stands for a name from outside."""
+    operand = asked.operand
+    if isinstance(operand, ir.Value):
+        return None
+    found = operand.value if isinstance(operand, ast.Constant) else asked.facts.names.resolve(operand, lambda _: False)
+    return found if isinstance(found, str | re.Pattern) else None
 
 
 CONDITIONS: tuple[Condition, ...] = (
     asked_of_every_run,
     operand_known,
+    operand_repeatable,
+    operand_fails_no_earlier,
     operand_unchanged,
     drawn_from_its_own,
     pattern_followed,
@@ -113,119 +129,30 @@ class PushConstraints(Pass):
     def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
         remarks: list[Remark] = []
         pushed: dict[ir.Node, list[Asked]] = {}
-        for asked in _asked(program, info.facts):
-            reason = self.failing(asked)
-            name = asked.sample.site.pattern
+        for each in asked(program, info.facts):
+            reason = each.reason if isinstance(each, NotAsked) else self.failing(each)
+            name = each.sample.site.pattern
             if reason is not None:
-                remarks.append(self.missed(asked.condition.span, f"not asked while {name!r} is drawn: {reason}"))
+                remarks.append(self.missed(each.condition.span, f"not asked while {name!r} is drawn: {reason}"))
                 continue
-            pushed.setdefault(asked.sample, []).append(asked)
-            line = asked.condition.span.line
-            remarks.append(self.applied(asked.sample.span, f"{name!r} is drawn from what line {line} allows"))
+            assert isinstance(each, Asked)
+            pushed.setdefault(each.sample, []).append(each)
+            line = each.condition.span.line
+            remarks.append(self.applied(each.sample.span, f"{name!r} is drawn from what line {line} allows"))
         body = rewrite.map_nodes(
             program.body, lambda node: self._drawn(node, pushed[node]) if node in pushed else [node]
         )
         return rewrite.with_body(program, body), remarks
 
-    def _drawn(self, node: ir.Node, asked: Sequence[Asked]) -> list[ir.Node]:
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        held = sum(self.name in effect.provenance for effect in ir.effects(after.body))
+        return [f"{several(held, 'draw')} from what is asked for, instead of runs that die of it"]
+
+    def _drawn(self, node: ir.Node, tested: Sequence[Asked]) -> list[ir.Node]:
         assert isinstance(node, ir.Effect)
-        tests = tuple((a.test, a.operand) for a in asked)
+        tests = tuple((each.test, each.operand) for each in tested)
+        early = [each.early for each in tested if each.early is not None]
         prior = dict(node.args)["distribution"]
         sampler = computed("·proposal", "·restricted", prior, tests, at=node.span, by=self.name)
         args = (*(arg for arg in node.args if arg[0] != "proposal"), ("proposal", value_of(sampler)))
-        return [sampler, rewrite.marked(replace(node, args=args), self.name)]
-
-
-# --- what conditions ask ----------------------------------------------------------------------------------------------
-
-
-def _asked(program: ir.Program, facts: Facts) -> Iterator[Asked]:
-    """Everything that conditions ask of samples."""
-    places = dict(_places(program.body, frozenset(program.body.params)))
-    for node, (nodes, place, _) in places.items():
-        if not isinstance(node, ir.Effect) or isinstance(node, ir.Each) or node.site.kind != "condition":
-            continue
-        found = facts.expression(dict(node.args)["holds"])
-        for test, value, operand in _tests(*found, facts) if found else ():
-            sample = facts.definer.get(value)
-            if not isinstance(sample, ir.Effect) or sample.site.kind != "sample" or sample not in places:
-                continue
-            there, start, before = places[sample]
-            between = tuple(nodes[start + 1 : place]) if there is nodes else None
-            yield Asked(sample, node, test, operand, between, before, facts)
-
-
-Place = tuple[tuple[ir.Node, ...], int, frozenset[ir.Value]]
-"""The nodes of a region, a place among them, and the values that are known there."""
-
-
-def _places(region: ir.Region, known: frozenset[ir.Value]) -> Iterator[tuple[ir.Node, Place]]:
-    """Every effect with its place."""
-    for place, node in enumerate(region.nodes):
-        if isinstance(node, ir.Effect) and not isinstance(node, ir.Each):
-            yield node, (region.nodes, place, known)
-        inside = known | {node.counter} if isinstance(node, ir.Loop) and node.counter is not None else known
-        for inner in node.regions:
-            yield from _places(inner, inside | frozenset(inner.params))
-        known |= frozenset(node.defines)
-
-
-def _tests(node: ir.Py, code: ast.expr, facts: Facts) -> Iterator[tuple[str, ir.Value, ir.Value | ast.expr]]:
-    """What an expression implies if it is true: test, the value that is tested, and the operand."""
-    if isinstance(code, ast.BoolOp) and isinstance(code.op, ast.And):
-        for part in code.values:
-            yield from _tests(node, part, facts)
-        return
-    found = _simple_test(node, code, facts)
-    if found is None:
-        return
-    test, subject, operand = found
-    value, known = _value(node, subject, facts), _operand(node, operand, facts)
-    if value is not None and known is not None:
-        yield test, value, known
-
-
-def _simple_test(node: ir.Py, code: ast.expr, facts: Facts) -> tuple[str, ast.expr, ast.expr] | None:
-    """Test, subject and operand of ``x.startswith(y)``, ``x in y``, ``x == y``, ``re.fullmatch(y, x)``."""
-    if isinstance(code, ast.Compare) and len(code.ops) == 1:
-        left, right = code.left, code.comparators[0]
-        if isinstance(code.ops[0], ast.In):
-            return "in", left, right
-        if isinstance(code.ops[0], ast.Eq):
-            swapped = isinstance(left, ast.Constant)
-            return ("equals", right, left) if swapped else ("equals", left, right)
-        if isinstance(code.ops[0], ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
-            return _simple_test(node, left, facts) if isinstance(left, ast.Call) else None
-    if isinstance(code, ast.Call) and not code.keywords:
-        if isinstance(code.func, ast.Attribute) and code.func.attr == "startswith" and len(code.args) == 1:
-            return "startswith", code.func.value, code.args[0]
-        if len(code.args) == 2 and facts.names.resolve(code.func, dict(node.reads).__contains__) is re.fullmatch:
-            return "fullmatch", code.args[1], code.args[0]
-    return None
-
-
-def _value(node: ir.Py, code: ast.expr, facts: Facts) -> ir.Value | None:
-    """The value that an expression is, other names for it seen through."""
-    value = dict(node.reads).get(code.id) if isinstance(code, ast.Name) else None
-    found = None if value is None else facts.definer.get(value)
-    if isinstance(found, ir.Py) and isinstance(found.code, ast.Assign) and isinstance(found.code.value, ast.Name):
-        return _value(found, found.code.value, facts) or value
-    return value
-
-
-def _operand(node: ir.Py, code: ast.expr, facts: Facts) -> ir.Value | ast.expr | None:
-    """An operand that can be told elsewhere: a variable, or an expression of constants and names from outside."""
-    reads = dict(node.reads)
-    if isinstance(code, ast.Name) and code.id in reads:
-        found = facts.expression(reads[code.id])
-        return found[1] if found is not None and _constant(found[1]) else _value(node, code, facts)
-    simple = all(isinstance(part, _PLAIN) and getattr(part, "id", None) not in reads for part in ast.walk(code))
-    return code if simple else None
-
-
-def _constant(code: ast.expr) -> bool:
-    return isinstance(code, ast.Constant | ast.Tuple) and all(isinstance(part, _LITERAL) for part in ast.walk(code))
-
-
-_LITERAL = (ast.Constant, ast.Tuple, ast.expr_context)
-_PLAIN = (*_LITERAL, ast.List, ast.Set, ast.Name)
+        return [*early, sampler, rewrite.marked(replace(node, args=args), self.name)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import ir, rewrite
 from ..errors import Span
 from ..requests import Site
-from .base import Condition, Info, Level, Pass, Remark
+from .base import Condition, Info, Level, Pass, Remark, several
 from .making import assigned, computed, method, value_of
 from .moving import described
 
@@ -123,6 +123,12 @@ class SplitTexts(Pass):
         old = {(site.name, site.depth) for site in before.sites if site.kind == "sample"}
         new = {(site.name, site.depth) for site in after.sites if site.kind == "sample"}
         return frozenset((name, depth) for name, depth in old - new if (name, depth + 1) in new)
+
+    def bought(self, before: ir.Program, after: ir.Program) -> list[str]:
+        texts = sum(
+            effect.site.kind == "barrier" and self.name in effect.provenance for effect in ir.effects(after.body)
+        )
+        return [f"{several(texts, 'text')} after each {self.by} of which runs can be resampled"]
 
     def _pieces(self, sample: ir.Effect) -> list[ir.Node]:
         """A loop that draws the pieces, and the text that they make."""

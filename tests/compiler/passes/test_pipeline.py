@@ -143,3 +143,52 @@ def test_explain() -> None:
     assert "2. hoist (keeps JOINT): 1 done, 0 not" in text
     assert "moved the factor up past the sample 'y'\n       factor(0.5 if x else -0.5)" in text
     assert "by hoist" in text  # the IR's own comments
+
+
+@program
+def judge(text: str) -> str:
+    verdict = sample(lm.context(text).token())
+    return verdict
+
+
+def test_what_is_not_batched_says_what_to_write() -> None:
+    @program
+    def main(n: int) -> object:
+        a = judge("a")
+        b = judge("b")
+        c = judge(b)
+        each = [judge("a" * i) for i in range(n)]
+        state = "a"
+        for _ in range(n):
+            state = judge(state)
+        while len(state) < n:
+            state = state + sample(lm.context("b").token())
+        return a, c, each, state
+
+    told = main.explain()
+    first = main._function.__code__.co_firstlineno  # type: ignore[attr-defined]
+    advice = (
+        "a @program asks step by step; let judge be a plain function that returns a distribution, and sample from it"
+    )
+    assert (
+        f"line {first + 3}: not done: the program 'b' is not asked for together with the program 'a': {advice}" in told
+    )
+    assert f"line {first + 5}: not done: the program 'each[·]' is asked for round by round: {advice}" in told
+    assert f"line {first + 10}: not done" in told and "how often a while loop goes round is not known before" in told
+    assert "the program 'c'" not in told and "'state[·]' is asked for round by round: a @program" not in told
+
+
+def test_remarks_show_no_code_of_the_compilers_own() -> None:
+    @program
+    def main(n: int) -> object:
+        z = sample(dist.flip(0.3))
+        factor(0.5 if z else 0.1)
+        x = sample(lm.context("a").token())
+        y = sample(lm.context("b").token())
+        condition(print(x) is None)
+        condition(y.startswith("a") and sample(dist.flip(0.5)))
+        return x, y
+
+    told = main.explain("all").split("\n\nprogram")[0]
+    assert "·1" not in told and "·own" not in told
+    assert "the condition is not moved up: it needs `print(x) is None`" in told

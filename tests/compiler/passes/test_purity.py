@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 import torch.distributions as td
 
 from ppl import dist, table_lm
@@ -17,6 +19,8 @@ from ppl.compiler.purity import Purity, Touch, conflict
 lm = table_lm(["a", "b"], seed=1)
 rng = random.Random(0)
 seen: list[int] = []
+tensor = torch.tensor
+LETTERS = re.compile("[a-z]+")
 
 
 def judge(text: str) -> Any:
@@ -31,6 +35,41 @@ def remembers(text: str) -> int:
 def changes(xs: list[int]) -> int:
     xs += [1]
     return len(xs)
+
+
+def counts(text: str) -> int:
+    n = 0
+    for c in text:
+        try:
+            n += int(c)
+        except ValueError:
+            continue
+    while n > 9:
+        n -= 10
+    return n
+
+
+def grows(xs: Any) -> int:
+    rows = xs
+    for _ in range(2):
+        rows += [1]
+    return len(rows)
+
+
+def drains(xs: Any) -> int:
+    n = 0
+    while True:
+        try:
+            n += xs.pop()
+        except IndexError:
+            return n
+
+
+def rebinds(xs: Any) -> int:
+    n = 0
+    for n in xs:
+        n += [1]
+    return 1
 
 
 def recursive(n: int) -> int:
@@ -110,6 +149,19 @@ def purity(fn: Callable[..., Any] = here) -> Purity:
         ("judge(xs.pop())", Touch.WRITE),
         ("remembers(s)", Touch.WRITE),
         ("changes(xs)", Touch.WRITE),
+        ("counts(s)", Touch.ITERATE),
+        ("counts(x)", Touch.ITERATE),
+        ("grows(xs)", Touch.WRITE),
+        ("drains(xs)", Touch.WRITE),
+        ("rebinds(xs)", Touch.WRITE),
+        ("re.fullmatch('a+', s)", Touch.NONE),
+        ("re.search(x, s, re.I)", Touch.READ),
+        ("re.sub(x, xs.pop, s)", Touch.WRITE),
+        ("re.sub(x, x, s)", Touch.WRITE),
+        ("LETTERS.fullmatch(s)", Touch.READ),
+        ("LETTERS.sub(x, s)", Touch.WRITE),
+        ("tensor(1.0)", Touch.NONE),
+        ("torch.randn(1)", Touch.WRITE),
         ("recursive(3)", Touch.WRITE),
         ("unknown(s)", Touch.WRITE),
         ("x(s)", Touch.WRITE),
