@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..kernels import (
-    Block,
-    Cycle,
-    Kernel,
-    Mixture,
-    ParticleGibbs,
-    Power,
-    Regenerate,
-    Setting,
-    SingleSite,
-    Target,
-    joint,
-)
+from ..kernels import Kernel, Power, Regenerate, Setting, SingleSite, Target, joint
 from ..particle import Particle
 from ..scheduler import Task
 from ..source import Key
@@ -37,11 +25,8 @@ class MH(Chains):
     name = "mh"
     law_variants = (
         {},
-        {"kernel": Block()},
-        {"kernel": Cycle((SingleSite(), Block()))},
-        {"kernel": Regenerate("token")},
-        {"kernel": Mixture((SingleSite(), ParticleGibbs(2)), (2.0, 1.0))},
         {"power": 3.0},
+        {"kernel": Regenerate("token"), "power": 0.5},
     )
 
     kernel: Kernel = SingleSite()  # noqa: RUF009 - kernels are immutable
