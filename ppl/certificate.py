@@ -19,6 +19,8 @@ from typing import Any
 from .certificate_chains import LAW, check_chains
 from .expectation import Call, Expected, TooLarge, endless, expected, most_runs, outcome, oversized, sized
 from .program import Passes, Program, check_kept
+from .proposed import Proposed
+from .running import Proposals
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
 from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Guarantee
@@ -103,6 +105,7 @@ def validate(
     tolerance: float = 1e-9,
     pipeline: Passes = None,
     keep: Iterable[str] = (),
+    proposals: Proposals = None,
     **options: Any,
 ) -> Certificate:
     """Check a method's law on a finite program, exactly; or, with ``pipeline``, that of the compiler's passes.
@@ -118,6 +121,8 @@ def validate(
         pipeline: passes, by name or as objects, to check instead of a method: the program means the same before and
             after, at the level that they claim (see ``certificate_passes.py``).
         keep: with ``pipeline``: the addresses that the passes must leave.
+        proposals: as for ``infer``: the method is checked as it runs under them, and their draws are explored too. One
+            whose density is not that of its draws gets no certificate.
         options: the method's own.
 
     Returns:
@@ -131,14 +136,17 @@ def validate(
     if not isinstance(program, Program):
         raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
     if pipeline is not None:
-        if options:
-            raise TypeError(f"pipeline= is checked without a method, so {', '.join(options)} would mean nothing")
+        if options or proposals:
+            meaningless = ", ".join([*options, *(["proposals"] if proposals else [])])
+            raise TypeError(f"pipeline= is checked without a method, so {meaningless} would mean nothing")
         from .certificate_passes import validate_passes
 
         kept = check_kept(program, keep)
         return validate_passes(
             program, *args, passes=pipeline, keep=kept, kwargs=kwargs, limit=limit, tolerance=tolerance
         )
+    if proposals is not None:
+        program = Proposed(program, proposals)
     call: Call = (tuple(args), dict(kwargs or {}))
     recipes = recipes_of(method, options, [n] if isinstance(n, int) else list(n))
     try:

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from .expectation import Call, TooLarge
 from .posterior_values import freeze
 from .program import Program
+from .proposed import proposals_of
+from .running import machine_for
 from .runtime.exact import NotFinite, explore
 from .runtime.follow import Step
 from .runtime.kernels import Setting
-from .runtime.machine import Machine
 from .runtime.methods import Method
 from .runtime.particle import Particle, Status
 from .runtime.population import World
@@ -126,7 +127,8 @@ class _Remembering(Setting):
 def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source: Source) -> T:
     """Run a task on one problem."""
     prepare = None if program.pipeline is None else program.prepared(program.pipeline)
-    world = World(program, *call, Machine(source, prepare=prepare), derive(0, "law"))
+    machine = machine_for(source, proposals_of(program), *call, prepare=prepare)
+    world = World(program, *call, machine, derive(0, "law"))
     [(_, found)] = Scheduler(1).run([(task(world), source)])
     return found
 

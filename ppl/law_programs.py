@@ -236,11 +236,10 @@ def constrained() -> str:
 def asks_many() -> tuple[str, ...]:
     """Model calls that do not wait for each other, as statements and in a comprehension."""
     first = sample(ended.context("a").choice(["a", "b"]))
-    second = sample(ended.context("b").choice(["a", "ba"]))
-    observe(flip(0.8 if first == second else 0.3), True)
+    observe(ended.context("b").choice(["a", "ba"]), "ba")
     marks = [sample(ended.context(x).choice(["a", "b"])) for x in ("ab", "ba")]
     condition(first == "a" or marks[0] == "a")
-    return str(second), *[str(mark) for mark in marks]
+    return str(first), *[str(mark) for mark in marks]
 
 
 CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {

@@ -1,5 +1,5 @@
-"""The law of kernels: their exact transition matrix leaves the measure invariant. ``test_table.py`` checks each on every
-program; here are other targets, proposals, more particles, and what must not get a certificate."""
+"""The law of kernels: their exact transition matrix leaves the measure invariant. ``test_table.py`` checks each on
+every program; here are other targets, proposals, more particles, and what must not get a certificate."""
 
 from __future__ import annotations
 
