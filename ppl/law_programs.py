@@ -1,4 +1,5 @@
-"""Small finite programs that between them use every statement of the language: what methods are certified on."""
+"""Small finite programs that between them use every statement of the language: what methods are certified on; and some
+more that give the compiler's passes something to do."""
 
 from __future__ import annotations
 
@@ -176,7 +177,7 @@ ended = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
 spelling = table_lm(
     ["a", "b", "ab", "\n"],
     {
-        (): {"a": 2, "ab": 3},
+        (): {"a": 2, "ab": 3, "b": 1},
         ("a",): {"b": 1, "\n": 1},
         ("b",): {"\n": 1},
         ("ab",): {"\n": 1},
@@ -214,7 +215,7 @@ def judges() -> tuple[str, str]:
 def spells() -> str:
     """A line that reads "ab" is one token or two, and what the model then expects depends on which."""
     start = spelling.context("")
-    line = sample(start.line(max_tokens=3))
+    line = sample(start.line(max_tokens=3, top_k=2))
     factor(0.25 * len(line))
     observe((start + line).token(), "a")
     return str(line)
@@ -222,14 +223,13 @@ def spells() -> str:
 
 @program
 def constrained() -> str:
-    """A text that is drawn as a condition on it will want it, and one from a cut distribution."""
+    """A text from a cut distribution, drawn as a condition on it will want it."""
     start = ended.context("b")
     whole = start.text(max_tokens=2, top_p=0.8)
     text = sample(whole, proposal=whole.restricted(StartsWith("a")))
     condition(text.startswith("a"))
-    more = sample((start + text).text(stop="b", max_tokens=1, top_k=2), name="more")
-    factor(0.5 * len(more))
-    return str(text + more)
+    factor(0.5 * len(text))
+    return str(text)
 
 
 @program
@@ -255,12 +255,15 @@ CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {
     "uses_tools": (uses_tools, ()),
     "impossible": (impossible, ()),
     "lopsided": (lopsided, ()),
-    "wasteful": (wasteful, ()),
     "given": (hidden_markov.given({"state[0]": True}), ([True, False],)),
     "do": (hidden_markov.do({"state[0]": True}), ([True, False],)),
     "writes": (writes, (2,)),
     "judges": (judges, ()),
     "spells": (spells, ()),
     "constrained": (constrained, ()),
+}
+TO_REWRITE: dict[str, tuple[Program, tuple[Any, ...]]] = {
+    "wasteful": (wasteful, ()),
     "asks_many": (asks_many, ()),
 }
+"""Besides these: what passes are certified on."""

@@ -32,8 +32,8 @@ class Steering(Method):
     name = "steering"
     guarantee = "proper"
     law_variants = (
-        {"factor": 2},
         {"n": 1, "factor": 3},
+        {"factor": 2},
         {"factor": 2, "move": SingleSite()},
     )
 

@@ -134,7 +134,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="has no sample site 'z'"):
         validate(two, proposals={"z": MAKERS["x"]})
     with pytest.raises(TypeError, match="give a function of a ProposalSite"):
-        validate(two, proposals={"x": dist.flip(0.5)})
+        validate(two, proposals={"x": dist.flip(0.5)})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="kernels change a part of a run: give them proposals of their own"):
         validate(two, method="mh", proposals=guide)
     with pytest.raises(TypeError, match="without a method, so proposals would mean nothing"):
