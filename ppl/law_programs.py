@@ -142,13 +142,12 @@ def impossible() -> bool:
 
 
 @program
-def lopsided() -> tuple[bool, bool]:
+def lopsided() -> bool:
     """One particle of three may hold next to all of the weight, as methods that temper it are made for."""
     x = sample(flip(0.3))
     factor(3.0 if x else -1.0)
-    y = sample(flip(0.6 if x else 0.2))
-    factor(0.5 if x == y else -0.5)
-    return x, y
+    factor(-0.5 if x else 0.5)
+    return x
 
 
 @program

@@ -35,7 +35,7 @@ from .law_kernels import KERNELS
 from .law_programs import CORPUS, TO_REWRITE
 from .runtime.methods import METHODS, MH, Method
 
-LIMIT = 400
+LIMIT = 100
 """The most runs for a program at one number of particles, in a table that is made while one waits."""
 
 COUNTS = ("programs", "cases", "left out", "runs", "largest error", "")

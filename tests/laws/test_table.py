@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from typer.testing import CliRunner
 
 import ppl.kernels
 from ppl import dist, factor, program, sample, validate
-from ppl.certificate import CHECKS, LAWS, law_of
+from ppl.certificate import CHECKS, LAWS, certificate_of, law_of
 from ppl.cli import app
 from ppl.compiler.passes import PASSES, DeadSamples, Level
 from ppl.law_kernels import KERNELS
-from ppl.law_programs import CORPUS, TO_REWRITE, coin
-from ppl.laws import Row, Section, certify, certify_pass, show_table, to_markdown, variants
+from ppl.law_programs import CORPUS, TO_REWRITE, coin, lopsided
+from ppl.laws import LIMIT, Row, Section, certify, certify_pass, show_table, to_markdown, variants
 from ppl.runtime.kernels import Custom, Kernel, Mixture, Regenerate, Repeat
-from ppl.runtime.methods import METHODS, MH, SMC, register
+from ppl.runtime.methods import METHODS, MH, SMC, Entropic, register
 from ppl.runtime.methods.base import Method
+from ppl.runtime.methods.entropic import SCHEDULES, temperature
 from ppl.runtime.population import Population, World
 from ppl.runtime.result import GUARANTEES
 from ppl.runtime.scheduler import Task
@@ -105,6 +106,24 @@ def test_a_method_with_an_option_that_no_variant_takes_is_seen() -> None:
 
     methods = variants(Forgetful)
     assert [f.name for f in fields(Forgetful) if len(_values(f, methods)) < 2] == ["forgotten"]
+
+
+def test_every_schedule_is_certified_where_it_tempers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one or two particles, or where weights are nearly even, none ever is: a variant would be for nothing."""
+    taus: list[float] = []
+
+    def told(schedule: str, log_weights: Sequence[float], progress: float) -> float:
+        taus.append(temperature(schedule, log_weights, progress))
+        return taus[-1]
+
+    monkeypatch.setattr("ppl.runtime.methods.entropic.temperature", told)
+    tempered = set()
+    for method in variants(Entropic, counts=(3,)):
+        if method.move is None:  # type: ignore[attr-defined]
+            taus.clear()
+            assert certificate_of(lopsided, ((), {}), [method], LIMIT) and max(taus) > 1.5
+            tempered.add(method.schedule)  # type: ignore[attr-defined]
+    assert tempered == set(SCHEDULES)
 
 
 # --- kernels and passes -----------------------------------------------------------------------------------------------
