@@ -33,6 +33,8 @@ from .expectation import (
 )
 from .posterior_values import to_jsonable
 from .program import Passes, Program, check_kept
+from .proposed import Proposed
+from .running import Proposals
 from .runtime.exact import KeyReused
 from .runtime.kernels import joint
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
@@ -125,6 +127,7 @@ def validate(
     tolerance: float = 1e-9,
     pipeline: Passes = None,
     keep: Iterable[str] = (),
+    proposals: Proposals = None,
     **options: Any,
 ) -> Certificate:
     """Check a method's law on a finite program, exactly; or, with ``pipeline``, that of the compiler's passes.
@@ -141,6 +144,8 @@ def validate(
         pipeline: passes, by name or as objects, to check instead of a method: the program means the same before and
             after, at the level that they claim (see ``certificate_passes.py``).
         keep: with ``pipeline``: the addresses that the passes must leave.
+        proposals: as for ``infer``: the method is checked as it runs under them, and their draws are explored too. One
+            whose density is not that of its draws gets no certificate.
         options: the method's own.
 
     Returns:
@@ -156,6 +161,7 @@ def validate(
         raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
     if pipeline is not None:
         given = [*(name for name, value in (("method", method), ("n", n)) if value is not None), *options]
+        given += ["proposals"] if proposals else []
         if given:
             raise TypeError(f"pipeline= is checked without a method, so {', '.join(given)} would mean nothing")
         from .certificate_passes import validate_passes
@@ -164,6 +170,8 @@ def validate(
         return validate_passes(
             program, *args, passes=pipeline, keep=kept, kwargs=kwargs, limit=limit, tolerance=tolerance
         )
+    if proposals is not None:
+        program = Proposed(program, proposals)
     call: Call = (tuple(args), dict(kwargs or {}))
     recipes = recipes_of("smc" if method is None else method, options, _counts(n))
     try:

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from .certificate_keys import OtherSeed
 from .expectation import Call, TooLarge, exactly
 from .program import Program
+from .proposed import proposals_of
+from .running import machine_for
 from .runtime.exact import NotFinite, Place, explore
 from .runtime.follow import Step
 from .runtime.kernels import Setting
-from .runtime.machine import Machine
 from .runtime.methods import Method
 from .runtime.particle import Particle, Status
 from .runtime.population import World
@@ -131,7 +132,8 @@ class _Remembering(Setting):
 def alone(program: Program, call: Call, task: Callable[[World], Task[T]], source: Source, seed: int = 0) -> T:
     """Run a task on one problem."""
     prepare = None if program.pipeline is None else program.prepared(program.pipeline)
-    world = World(program, *call, Machine(source, prepare=prepare), derive(seed, "law"))
+    machine = machine_for(source, proposals_of(program), *call, prepare=prepare)
+    world = World(program, *call, machine, derive(seed, "law"))
     [(_, found)] = Scheduler(1).run([(task(world), source)])
     return found
 

@@ -183,7 +183,7 @@ def calibrate(
 
 @app.command()
 def laws(
-    limit: Annotated[int, typer.Option(min=1, help="The most runs to explore a program.")] = 400,
+    limit: Annotated[int, typer.Option(min=1, help="The most runs to explore a program.")] = 100,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the table as Markdown.")] = None,
     debug: Debug = False,
 ) -> None:

@@ -13,6 +13,7 @@ from .certificate_states import States
 from .infer import run_problems
 from .posterior_values import freeze
 from .program import Program
+from .proposed import proposals_of
 from .runtime.exact import Leaf, NotFinite, TooMany, explore_merged
 from .runtime.exact_size import Size, estimate_size
 from .runtime.methods import Forward, Method
@@ -92,7 +93,7 @@ def _gaps(a: Measure, b: Measure) -> list[float]:
 
 def outcome(program: Program, call: Call, method: Method, source: Source | None = None, seed: int = 0) -> Result:
     """What a method returns for one sequence of random outcomes; random ones by default."""
-    return run_problems(program, [call], method, [seed], source=source)[0].result
+    return run_problems(program, [call], method, [seed], proposals_of(program), source)[0].result
 
 
 def expected(

@@ -81,7 +81,7 @@ def infer(
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs maps the program's parameters to arguments, as in kwargs={{'x': 1}}; got {kwargs!r}")
     call = (tuple(args), dict(kwargs or {}))
-    program = _under(program, passes, keep, proposals)
+    program = under(program, passes, keep, proposals)
     recipe = _recipe(program, method, options)
     limits = (Budget.of(budget), stop)
     problems = Problems(program, [call], recipe, [seed], proposals, on_error, limits)
@@ -187,13 +187,13 @@ def infer_stream(
         seeds = list(seed)
         if len(seeds) != len(calls):
             raise ValueError(f"{len(seeds)} seeds for {len(calls)} inputs; give one seed for all, or one for each")
-    program = _under(program, passes, keep, proposals)
+    program = under(program, passes, keep, proposals)
     recipe = _recipe(program, method, options)
     problems = Problems(program, calls, recipe, seeds, proposals, on_error, (Budget.of(budget), stop), concurrency)
     return _run(_checked(problems), progress, checkpoint, workers)
 
 
-def _under(program: Program, passes: Passes, keep: Iterable[str], proposals: Proposals) -> Program:
+def under(program: Program, passes: Passes, keep: Iterable[str], proposals: Proposals) -> Program:
     """The program under the passes that were asked for."""
     if not isinstance(program, Program):
         return program  # refused later, with all other arguments
@@ -232,7 +232,7 @@ def _checked(problems: Problems) -> Problems:
     stop = problems.limits[1]
     if stop is not None and not callable(stop):
         raise TypeError(f"stop is called with the population after each step; got {stop!r}. See ppl.stopping")
-    _check_proposals(problems.program, problems.proposals)
+    check_proposals(problems.program, problems.proposals)
     return replace(problems, seeds=[None if seed is None else int(seed) for seed in problems.seeds])
 
 
@@ -296,7 +296,7 @@ def _watched(program: Program, found: Iterator[tuple[int, Posterior]]) -> Iterat
         )
 
 
-def _check_proposals(program: Program, proposals: Proposals) -> None:
+def check_proposals(program: Program, proposals: Proposals) -> None:
     """Proposals are functions, each for a name (all its addresses) or for one address; or a guide draws them."""
     if isinstance(proposals, Program):
         check_guide(program, proposals)

@@ -1,4 +1,5 @@
-"""Small finite programs that between them use every statement of the language: what methods are certified on."""
+"""Small finite programs that between them use every statement of the language: what methods are certified on; and some
+more that give the compiler's passes something to do."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import math
 from typing import Any
 
 from . import dist
+from .constraints import StartsWith
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .lm import table_lm
 from .nested import nested as run_by_itself
@@ -139,8 +141,28 @@ def impossible() -> bool:
     return x
 
 
+@program
+def lopsided() -> bool:
+    """One particle of three may hold next to all of the weight, as methods that temper it are made for."""
+    x = sample(flip(0.3))
+    factor(3.0 if x else -1.0)
+    factor(-0.5 if x else 0.5)
+    return x
+
+
+@program
+def wasteful() -> int:
+    """What the compiler can save: a sample that nothing uses, one that only weighs, and a condition on a draw."""
+    spare = sample(flip(0.3))  # noqa: F841
+    hidden = sample(flip(0.4))
+    observe(flip(0.8 if hidden else 0.3), True)
+    kept = sample(categorical([0.2, 0.3, 0.5]))
+    condition(kept in (0, 2))
+    return kept
+
+
 lm = table_lm(
-    ["a", "b", "ab", "."],  # "ab" can be written in two ways
+    ["a", "b", "ab", "."],
     {
         (): {"a": 1},
         ("a",): {"b": 2, ".": 1},
@@ -151,6 +173,18 @@ lm = table_lm(
     },
 )
 ended = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+spelling = table_lm(
+    ["a", "b", "ab", "\n"],
+    {
+        (): {"a": 2, "ab": 3, "b": 1},
+        ("a",): {"b": 1, "\n": 1},
+        ("b",): {"\n": 1},
+        ("ab",): {"\n": 1},
+        ("\n",): {"a": 1, "b": 1},
+        ("b", "\n"): {"a": 3, "b": 1},
+        ("ab", "\n"): {"a": 1, "b": 4},
+    },
+)
 
 
 @program
@@ -176,6 +210,37 @@ def judges() -> tuple[str, str]:
     return str(text), str(verdict)
 
 
+@program
+def spells() -> str:
+    """A line that reads "ab" is one token or two, and what the model then expects depends on which."""
+    start = spelling.context("")
+    line = sample(start.line(max_tokens=3, top_k=2))
+    factor(0.25 * len(line))
+    observe((start + line).token(), "a")
+    return str(line)
+
+
+@program
+def constrained() -> str:
+    """A text from a cut distribution, drawn as a condition on it will want it."""
+    start = ended.context("b")
+    whole = start.text(max_tokens=2, top_p=0.8)
+    text = sample(whole, proposal=whole.restricted(StartsWith("a")))
+    condition(text.startswith("a"))
+    factor(0.5 * len(text))
+    return str(text)
+
+
+@program
+def asks_many() -> tuple[str, ...]:
+    """Model calls that do not wait for each other, as statements and in a comprehension."""
+    first = sample(ended.context("a").choice(["a", "b"]))
+    observe(ended.context("b").choice(["a", "ba"]), "ba")
+    marks = [sample(ended.context(x).choice(["a", "b"])) for x in ("ab", "ba")]
+    condition(first == "a" or marks[0] == "a")
+    return str(first), *[str(mark) for mark in marks]
+
+
 CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {
     "hidden_markov": (hidden_markov, ([True, False],)),
     "ends_early": (ends_early, ()),
@@ -188,8 +253,16 @@ CORPUS: dict[str, tuple[Program, tuple[Any, ...]]] = {
     "mutable": (mutable, ()),
     "uses_tools": (uses_tools, ()),
     "impossible": (impossible, ()),
+    "lopsided": (lopsided, ()),
     "given": (hidden_markov.given({"state[0]": True}), ([True, False],)),
     "do": (hidden_markov.do({"state[0]": True}), ([True, False],)),
     "writes": (writes, (2,)),
     "judges": (judges, ()),
+    "spells": (spells, ()),
+    "constrained": (constrained, ()),
 }
+TO_REWRITE: dict[str, tuple[Program, tuple[Any, ...]]] = {
+    "wasteful": (wasteful, ()),
+    "asks_many": (asks_many, ()),
+}
+"""Besides these: what passes are certified on."""

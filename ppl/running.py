@@ -92,7 +92,7 @@ def stream(
         for number in asked:
             args, kwargs = problems.calls[number]
             control = Control(*problems.limits)
-            machine = _machine(source, problems.proposals, args, kwargs, problems.on_error, prepare, control)
+            machine = machine_for(source, problems.proposals, args, kwargs, problems.on_error, prepare, control)
             machines[number] = machine
             started[number] = time.perf_counter()
             seed = problems.seeds[number]
@@ -106,7 +106,8 @@ def stream(
         number = asked[place]
         machine = machines.pop(number)
         cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
-        _warn_of_unused(program, machine)
+        if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
+            _warn_of_unused(program, machine)
         yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
 
 
@@ -142,16 +143,17 @@ def _cost(tally: Tally, models: Mapping[str, Usage], seconds: float) -> Cost:
     return Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds, models)
 
 
-def _machine(
+def machine_for(
     source: Source,
     proposals: Proposals,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    on_error: str,
-    prepare: Callable[[Any], Block] | None,
-    control: Control,
+    on_error: str = "raise",
+    prepare: Callable[[Any], Block] | None = None,
+    control: Control | None = None,
 ) -> Machine:
     """The machine of one problem."""
+    control = control or Control()
     if not isinstance(proposals, Program):
         return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare, control=control)
     tally = Tally()

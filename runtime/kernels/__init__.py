@@ -4,7 +4,8 @@
 regeneration from a cut; ``guided.py`` proposals that are programs; ``conditional.py`` conditional SMC and particle
 Gibbs; ``compose.py`` kernels made of kernels; ``custom.py`` kernels of one's own; ``suspended.py`` moves on the way.
 Each leaves the target of its :class:`Setting` invariant, and ``ppl.validate`` checks that on the kernel's exact
-transition matrix.
+transition matrix. A new one is a file here and a row in ``ppl/law_kernels.py``; ``leaning.py`` is the proposal with
+which those that take proposals are certified.
 """
 
 from __future__ import annotations

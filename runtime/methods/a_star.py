@@ -41,7 +41,11 @@ class AStar(Method):
     name = "a-star"
     guarantee = "heuristic"
     evidence = False
-    law_variants = ({"max_expansions": 4},)
+    law_variants = (
+        {"max_expansions": 4},
+        {"max_expansions": 4, "answers": 2, "log_ahead": 0.5},
+        {"max_expansions": 3, "log_ahead": lambda taken: 1.0 - 0.5 * taken},
+    )
 
     n: int = 4
     answers: int = 1

@@ -23,7 +23,8 @@ class Method(ABC):
         guarantee: the law it obeys: ``proper`` (E[Ẑ f] = μ(f)), ``stationary``, ``exact`` or ``heuristic``.
         evidence: whether its population estimates the evidence.
         least: the fewest particles that it works with.
-        law_variants: options with which the table of laws checks it, besides the number of particles.
+        law_variants: options with which the table of laws checks it; where they do not say ``n``, at several numbers of
+            particles.
         memoryless: after each ``advance`` and each ``resample``, what it does is a function of the population, and of
             which of the two it was, alone; nothing that it computed before counts, and the population's log_scale
             does no more than multiply the result. The exact check may then merge populations that are the same. A

@@ -85,7 +85,9 @@ class Beam(Method):
     law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"m": 2},
         {"m": 2, "aggregate": "last"},
-        {"m": 2, "rollouts": "greedy"},
+        {"m": 2, "aggregate": "mean"},
+        {"m": 3, "aggregate": "prod", "rollouts": "greedy"},
+        {"m": 2, "aggregate": "min", "rollouts": 1, "depth": 2},
     )
 
     n: int = 16
@@ -181,7 +183,7 @@ class DiverseTrees(Beam):
     name = "dvts"
     guarantee = "heuristic"
     evidence = False
-    law_variants = ({"m": 2},)
+    law_variants = ({"m": 2}, {"m": 1, "aggregate": "min"}, {"m": 2, "rollouts": "greedy", "depth": 2})
 
     def _groups(self, candidates: list[Candidate]) -> list[list[Candidate]]:
         return [candidates[i : i + self.m] for i in range(0, len(candidates), self.m)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from ..particle import Particle, Status
 from ..population import Population, World, record, run_particles, spawn
@@ -33,6 +35,7 @@ class BestFirst(Enumerate):
 
     name = "best-first"
     guarantee = "exact"
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"batch": 1}, {"ignore_evidence": True})
 
     max_open: int = 10_000
     gap: float = 0.0

@@ -67,6 +67,9 @@ class Entropic(Method):
     guarantee = "proper"
     law_variants = (
         {"steps": 6, "ess_threshold": 1.0},
+        # Of two particles none is ever tempered: their ESS is at least half of their number.
+        {"n": 3, "steps": 4, "ess_threshold": 1.0, "schedule": "entropy", "resampling": "stratified"},
+        {"n": 3, "steps": 6, "ess_threshold": 0.9, "schedule": "base", "resampling": "residual"},
         {"steps": 6, "ess_threshold": 1.0, "move": SingleSite()},
     )
 

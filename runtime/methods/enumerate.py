@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from ...compiler.requests import Site
 from ..distributions import Distribution
@@ -47,6 +48,7 @@ class Enumerate(Method):
 
     name = "enumerate"
     guarantee = "exact"
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"ignore_evidence": True})
 
     max_runs: int = 100_000
     max_outcomes: int = 10_000

@@ -39,7 +39,9 @@ class LookAhead(Method):
     guarantee = "proper"
     law_variants = (
         {"ess_threshold": 1.0},
+        {"n": 2, "ess_threshold": 0.9, "pilots": 2, "defensive": 0.3},
         {"ess_threshold": 1.0, "pilots": "greedy"},
+        {"ess_threshold": 1.0, "pilots": "greedy", "defensive": 0.5, "resampling": "multinomial"},
         {"ess_threshold": 1.0, "pilots": "greedy", "move": SingleSite()},
     )
 

@@ -6,20 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from numbers import Real
 
-from ..kernels import (
-    Block,
-    Cycle,
-    Kernel,
-    Mixture,
-    ParticleGibbs,
-    Power,
-    Regenerate,
-    Setting,
-    SingleSite,
-    Target,
-    joint,
-    refuse_whole_runs,
-)
+from ..kernels import Kernel, Power, Regenerate, Setting, SingleSite, Target, joint, refuse_whole_runs
 from ..particle import Particle
 from ..scheduler import Task
 from ..source import Key
@@ -40,11 +27,8 @@ class MH(Chains):
     name = "mh"
     law_variants = (
         {},
-        {"kernel": Block()},
-        {"kernel": Cycle((SingleSite(), Block()))},
-        {"kernel": Regenerate("token")},
-        {"kernel": Mixture((SingleSite(), ParticleGibbs(2)), (2.0, 1.0))},
         {"power": 3.0},
+        {"kernel": Regenerate("token"), "power": 0.5},
     )
 
     kernel: Kernel = SingleSite()  # noqa: RUF009 - kernels are immutable

@@ -15,6 +15,7 @@ from ..errors import ProgramError
 from ..follow import REDRAW, STOP, Decision, Draw, Follow, Journal, Maker, Score, Step, choices_of, steps_of
 from ..kernels import Setting
 from ..kernels.addresses import any_matches, matches
+from ..kernels.leaning import leaning
 from ..particle import Fixed, Particle, Status, Trace
 from ..population import Runnable, World, begin, inside, run_particles
 from ..result import Choice
@@ -56,6 +57,7 @@ class PMMH(Chains):
     law_variants = (
         {"inner": SMC(n=1)},
         {"inner": SMC(n=2, ess_threshold=1.0, resampling="multinomial"), "parameters": ("start", "x", "x[0]", "a")},
+        {"inner": SMC(n=1), "parameters": ("start", "x", "x[0]", "a"), "proposals": {"*": leaning}},
     )
 
     steps: int = 200

@@ -69,7 +69,12 @@ class Published(Method):
     name = "published"
     guarantee = "heuristic"
     evidence = False
-    law_variants = tuple({"weighting": w} for w in ("softmax", "products"))
+    law_variants = (
+        {"weighting": "softmax"},
+        {"weighting": "products", "resampling": "residual"},
+        {"weighting": "logit", "temperature": 0.5},
+        *({"n": 3, "weighting": "entropic", "schedule": s, "steps": 6} for s in SCHEDULES),
+    )
 
     n: int = 32
     weighting: str = "softmax"

@@ -29,7 +29,7 @@ class Revision(Method):
     name = "revision"
     guarantee = "heuristic"
     evidence = False
-    law_variants = ({"argument": None},)
+    law_variants = ({"argument": None}, {"argument": None, "pick": "last"})
 
     n: int = 4
     argument: str | None = "previous"

@@ -40,7 +40,10 @@ class SMC(Method):
     name = "smc"
     guarantee = "proper"
     law_variants = (
-        *({"resampling": s, "ess_threshold": t} for s in SCHEMES for t in (0.7, 1.0)),
+        {"resample_at": "*[nr]", "ess_threshold": 1.0},  # condition, factor and barrier, but not factor#2 or observe
+        {"ess_threshold": 0.7},
+        {"resampling": "multinomial", "ess_threshold": 0.7},
+        *({"resampling": s, "ess_threshold": 1.0} for s in SCHEMES),
         {"move": SingleSite(), "ess_threshold": 0.9},
     )
 

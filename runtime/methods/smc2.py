@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..budget import Stopped
 from ..follow import Maker, Step, choices_of
 from ..gather import gather
+from ..kernels.leaning import leaning
 from ..particle import Particle
 from ..population import Population, World, advance, fork, record, resample, spawn
 from ..replay import recording
@@ -97,8 +98,14 @@ class SMC2(Method):
     name = "smc2"
     guarantee = "proper"
     law_variants = tuple(
-        {"inner": inner, "parameters": ("start", "x", "x[0]", "a"), "ess_threshold": 1.0, "move_every": every}
-        for inner, every in ((1, None), (1, 1), (2, None))
+        {"parameters": ("start", "x", "x[0]", "a"), "ess_threshold": 1.0, **more}
+        for more in (
+            {"inner": 1, "move_every": None},
+            {"inner": 1},
+            {"inner": 2, "move_every": None, "resampling": "multinomial"},
+            {"n": 1, "inner": 1, "proposals": {"*": leaning}},
+            {"n": 2, "inner": 1, "parameters": (), "move_every": None, "ess_threshold": 0.7},
+        )
     )
 
     n: int = 16

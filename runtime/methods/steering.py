@@ -31,7 +31,11 @@ class Steering(Method):
 
     name = "steering"
     guarantee = "proper"
-    law_variants = ({"factor": 2}, {"factor": 2, "move": SingleSite()})
+    law_variants = (
+        {"n": 1, "factor": 3},
+        {"factor": 2},
+        {"factor": 2, "move": SingleSite()},
+    )
 
     n: int = 8
     factor: int = 4

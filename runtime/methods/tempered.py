@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ..budget import Stopped
 from ..gather import gather
-from ..kernels import Kernel, Setting, as_kernel
+from ..kernels import Block, Kernel, Setting, SingleSite, as_kernel
 from ..particle import Particle
 from ..population import Population, World, advance, record, resample, spawn
 from ..replay import recording
@@ -45,7 +45,13 @@ class Tempered(Method):
 
     name = "tempered"
     guarantee = "proper"
-    law_variants = ({"cess": 0.7, "max_steps": 2},)
+    law_variants = (
+        {"cess": 0.7, "max_steps": 2},
+        {"betas": (0.5, 1.0), "resampling": "multinomial"},
+        {"n": 1, "move": SingleSite(), "max_steps": 2},
+        {"n": 1, "betas": (0.4, 1.0), "move": SingleSite(), "moves": 2},
+        {"n": 2, "betas": (0.4, 1.0), "move": Block()},
+    )
 
     n: int = 32
     cess: float = 0.9

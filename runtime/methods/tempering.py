@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ..follow import choices_of
 from ..gather import gather
-from ..kernels import Kernel, Setting, SingleSite, refuse_whole_runs
+from ..kernels import Block, Kernel, Setting, SingleSite, refuse_whole_runs
 from ..particle import Particle, Status
 from ..population import World, begin, run_particles
 from ..scheduler import Task
@@ -35,7 +35,7 @@ class ParallelTempering(Chains):
     """
 
     name = "parallel-tempering"
-    law_variants = ({"betas": (0.4, 1.0)},)
+    law_variants = ({"betas": (0.4, 1.0)}, {"betas": (0.6, 1.0), "kernel": Block()})
 
     betas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
     kernel: Kernel = SingleSite()  # noqa: RUF009 - kernels are immutable

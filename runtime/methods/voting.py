@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from ..budget import Stopped
 from ..particle import Status
@@ -24,6 +26,7 @@ class Voting(Method):
     name = "voting"
     guarantee = "heuristic"
     evidence = False
+    law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"wave": 1})
 
     n: int = 16
     wave: int | None = None

@@ -1,4 +1,5 @@
-"""The law of kernels: their exact transition matrix leaves the program's measure invariant, on every program."""
+"""The law of kernels: their exact transition matrix leaves the measure invariant. ``test_table.py`` checks each on
+every program; here are other targets, proposals, more particles, and what must not get a certificate."""
 
 from __future__ import annotations
 
@@ -17,9 +18,7 @@ from ppl.runtime.exact import explore
 from ppl.runtime.follow import MoveSite
 from ppl.runtime.kernels import (
     Block,
-    Cycle,
     Kernel,
-    Mixture,
     ParticleGibbs,
     Power,
     Regenerate,
@@ -41,25 +40,6 @@ def tilted(site: MoveSite) -> Any:
     """A proposal that looks at the present value and at another site."""
     up = 0.3 + 0.4 * bool(site.value) + 0.2 * (len(site.trace) > 2)
     return dist.flip(up)
-
-
-KERNELS: list[Kernel] = [
-    SingleSite(),
-    SingleSite(sites=("x*", "state", "*/side", "a", "text")),
-    Block(),
-    Regenerate(),
-    Regenerate("line"),
-    Regenerate("token"),
-    ParticleGibbs(2, 1.0),
-    ParticleGibbs(2, 1.0, ancestor_sampling=True),
-    Cycle((SingleSite(), Block("*"))),
-    Mixture((SingleSite(), Regenerate()), (2.0, 1.0)),
-]
-
-
-@pytest.mark.parametrize("kernel", KERNELS, ids=repr)
-def test_invariant(kernel: Kernel) -> None:
-    check_on_corpus(kernel, CORPUS, least=8, limit=500)
 
 
 @pytest.mark.parametrize("ancestor_sampling", [False, True])
@@ -85,7 +65,7 @@ def check_on_corpus(kernel: Kernel, names: Iterable[str], least: int, limit: int
         checked += 1
         assert max(found.stationarity, found.row_sums, found.outside) < TOLERANCE, f"{prog.name}: {found}"
         assert not kernel.reversible or found.balance < TOLERANCE, f"{prog.name}: {found}"
-        assert found.irreducible or isinstance(kernel, SingleSite), f"{prog.name}: {found}"
+        assert found.irreducible, f"{prog.name}: {found}"
     assert checked >= least
 
 
