@@ -129,15 +129,14 @@ def test_exploring_refuses_a_key_that_is_used_twice_on_one_path() -> None:
 
 def test_offsets_are_explored_at_both_sides_of_every_break() -> None:
     breaks = [0.2, 0.3, 0.7]
-    found = [
-        [
-            u
-            for _, u in explore(
-                lambda s, i=earlier: ([s.choose([0.0, 0.0], k) for k in range(i)], s.offset(99, lambda: breaks))[1]
-            )
-        ]  # type: ignore[misc]
-        for earlier in range(2)
-    ]
+
+    def offset(source: Source, earlier: int) -> float:
+        """An offset after some other choices."""
+        for key in range(earlier):
+            source.choose([0.0, 0.0], key)
+        return source.offset(99, lambda: breaks)
+
+    found = [[u for _, u in explore(lambda s, i=n: offset(s, i))] for n in range(2)]  # type: ignore[misc]
     cells = [(0.0, 0.2), (0.2, 0.3), (0.3, 0.7), (0.7, 1.0)]
     for points in found:
         assert all(sum(a < u < b for a, b in cells) == 1 for u in points)

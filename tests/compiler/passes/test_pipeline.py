@@ -166,7 +166,7 @@ def test_what_is_not_batched_says_what_to_write() -> None:
         return a, c, each, state
 
     told = main.explain()
-    first = main._function.__code__.co_firstlineno  # type: ignore[attr-defined]
+    first = main._function.__code__.co_firstlineno
     advice = (
         "a @program asks step by step; let judge be a plain function that returns a distribution, and sample from it"
     )
