@@ -146,9 +146,12 @@ def _check_shape(program: Program, call: Call, method: Chains, law: _Steps, limi
         for state, p in zip(law.states, law.law(i + 1), strict=True):
             posterior[_key(method, state)] -= p / len(kept)
     gap = max(map(abs, posterior.values()))
+    if max(unequal, gap) <= 1e-9:
+        return Finding(max(unequal, gap), leaves)
+    run = f"{type(method).__name__}.run()"
     if unequal > gap:
-        return Finding(unequal, leaves, f"the states that {type(method).__name__}.run() returns are not of one weight")
-    return Finding(gap, leaves, f"the states that {type(method).__name__}.run() keeps are not those after its steps")
+        return Finding(unequal, leaves, f"the states that {run} returns are not of one weight")
+    return Finding(gap, leaves, f"the states that {run} keeps are not those after its steps")
 
 
 def _miscounted(method: Chains, population: Population, found: int, due: int) -> str:
