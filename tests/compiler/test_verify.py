@@ -243,7 +243,7 @@ WRONG: dict[str, dict[str, tuple[ir.Program, str]]] = {
         ),
     },
     "addresses_are_unique": {
-        "one after the other": (program(effect(), effect()), "has the address 'x' of one before it"),
+        "one after the other": (program(effect(), effect()), "has the address 'x' of one before"),
         "together": (program(ir.Gather(span=SPAN, effects=(effect(), effect()))), "the address 'x'"),
         "behind a branch": (program(branch(region(yields().end, effect())), effect()), "the address 'x'"),
         "in two loops": (
