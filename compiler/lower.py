@@ -1,7 +1,8 @@
 """Syntax tree → IR. The work is done, from the bottom up, in these modules:
 
 ``classify`` (what holds an effect), ``builder`` (regions, values, native statements), ``sites`` (effects),
-``expressions``, ``assignments`` (simple statements), ``control`` (compound ones).
+``expressions``, ``assignments`` (simple statements), ``control`` (compound ones). What can't be compiled is refused
+where it is met; ``indirect`` and ``class_state`` look at the whole before.
 """
 
 from __future__ import annotations

@@ -9,18 +9,19 @@ from . import ir
 from .requests import EFFECTS
 from .rules_structure import Rule
 
-Addresses = frozenset[tuple[str, int]]
+Addresses = set[tuple[str, int]]
 """Names, each with how many counters follow it."""
 
 
 def sites_are_listed(program: ir.Program) -> Iterator[str]:
-    used = [effect.site for effect in ir.effects(program.body)]
-    if len(set(used)) != len(used):
+    used = Counter(effect.site for effect in ir.effects(program.body))
+    listed = Counter(program.sites)
+    if len(used) != sum(used.values()):
         yield "two effects share a site"
     for site in used:
-        if site not in program.sites:
+        if site not in listed:
             yield f"the site {site.name!r} at {site.span} is not listed"
-    for site, times in Counter(program.sites).items():
+    for site, times in listed.items():
         if times > 1:
             yield f"the site {site.name!r} at {site.span} is listed {times} times"
         if site not in used:
@@ -77,38 +78,33 @@ def addresses_are_unique(program: ir.Program) -> Iterator[str]:
     """On no path two effects have one address. On exclusive branches they may: it is the same choice."""
     shared: list[str] = []
 
-    def use(effect: ir.Effect, before: Addresses) -> Addresses:
-        key = (effect.site.name, effect.site.depth)
-        if effect.site.dynamic:
-            return before
-        if key in before:
-            shared.append(f"the effect at {effect.span} has the address {effect.site.pattern!r} of one before it")
-        return before | {key}
-
-    def region(body: ir.Region, before: Addresses) -> Addresses | None:
-        """The addresses that are taken where control falls out of a region, if it does."""
+    def region(body: ir.Region, taken: Addresses) -> bool:
+        """Add the addresses that are taken behind a region; whether control falls out of it."""
         for node in body.nodes:
             for effect in _own(node):
-                before = use(effect, before)
-            after = node_regions(node, before)
-            if after is None:
-                return None
-            before = after
-        return before if isinstance(body.end, ir.Yield) else None
+                key = (effect.site.name, effect.site.depth)
+                if key in taken and not effect.site.dynamic:
+                    shared.append(f"the effect at {effect.span} has the address {effect.site.pattern!r} of one before")
+                taken.update([] if effect.site.dynamic else [key])
+            if isinstance(node, ir.If):
+                branches = [(branch, set(taken)) for branch in node.regions]
+                falling = [after for branch, after in branches if region(branch, after)]
+                if not falling:
+                    return False
+                taken.update(*falling)
+            elif isinstance(node, ir.Loop):
+                inside = [inner for inner in node.regions if inner is not node.orelse]
+                tested = set(taken)
+                for inner in inside:  # the test of the loop, and the body behind it
+                    region(inner, tested)
+                for effect in (effect for inner in inside for effect in ir.effects(inner)):
+                    taken.update([] if effect.site.dynamic else [(effect.site.name, effect.site.depth)])
+                after = set(taken)
+                if region(node.orelse, after):
+                    taken.update(after)
+        return isinstance(body.end, ir.Yield)
 
-    def node_regions(node: ir.Node, before: Addresses) -> Addresses | None:
-        if isinstance(node, ir.If):
-            falling = [out for out in (region(inner, before) for inner in node.regions) if out is not None]
-            return frozenset().union(*falling) if falling else None
-        if isinstance(node, ir.Loop):
-            tested = region(node.test, before) if isinstance(node, ir.While) else before
-            region(node.body, tested or before)
-            inside = [inner for inner in node.regions if inner is not node.orelse]
-            before |= {(e.site.name, e.site.depth) for inner in inside for e in ir.effects(inner) if not e.site.dynamic}
-            return before | (region(node.orelse, before) or before)
-        return before
-
-    region(program.body, frozenset())
+    region(program.body, set())
     yield from shared
 
 

@@ -201,16 +201,20 @@ class Program:
 
         return explain(self.optimised(passes, keep))
 
-    def optimised(self, passes: Passes = None, keep: Iterable[str] = ()) -> Optimised:
+    def optimised(self, passes: Passes = None, keep: Iterable[str] = (), debug: bool | None = None) -> Optimised:
         """What a pipeline makes of the program: the IR after each pass, and all remarks.
 
         Args:
             passes, keep: as for :meth:`with_passes`; by default what the program runs under.
+            debug: verify the IR before the passes and after each of them; by default if ``PPL_DEBUG`` is set.
+
+        Raises:
+            InvalidIR: a pass broke the IR's rules.
         """
         from .compiler.passes import make_pipeline, optimise
 
         pipeline = self.pipeline if passes is None and self.pipeline is not None else make_pipeline(passes, keep)
-        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[1]
+        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed), debug)[1]
 
     def _with(self, observed: bool, listed: Mapping[str, Any] | None, named: Mapping[str, Any]) -> Program:
         if listed is not None and not isinstance(listed, Mapping):

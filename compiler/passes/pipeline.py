@@ -52,11 +52,14 @@ class Pipeline:
         Args:
             program: verified IR.
             names: what its outside names stand for.
-            debug: verify the IR after every pass; by default as ``DEBUG`` says.
+            debug: verify the IR before the passes and after each; by default as ``DEBUG`` says.
 
         Raises:
             InvalidIR: a pass broke the IR's rules.
         """
+        debug = DEBUG if debug is None else debug
+        if debug:
+            verify(program)
         steps = []
         kept = self.kept_names
         facts = Facts(program, names)
@@ -64,11 +67,11 @@ class Pipeline:
             if facts.program is not program:
                 facts = Facts(program, names)
             new, remarks = each.run(program, Info(facts, kept))
-            if new is not program and (DEBUG if debug is None else debug):
+            if new is not program and debug:
                 verify(new)
             steps.append(Step(each, program, new, tuple(remarks)))
             program = new
-        if not DEBUG and any(step.before is not step.after for step in steps):
+        if not debug and any(step.before is not step.after for step in steps):
             verify(program)
         return Optimised(program, tuple(steps), names)
 
@@ -112,7 +115,7 @@ def optimise(
     Raises:
         InvalidIR: a pass broke the IR's rules.
     """
-    key = (plain.ir, pipeline)
+    key = (plain.ir, pipeline, bool(DEBUG if debug is None else debug))
     result = _cache.get(key)
     if result is None or not result.names.hold_for(fn):
         if len(_cache) >= _CACHED:
@@ -122,5 +125,5 @@ def optimise(
 
 
 # A nested @program is rewritten once, however often the definition around it runs.
-_cache: dict[tuple[ir.Program, Pipeline], Optimised] = {}
+_cache: dict[tuple[ir.Program, Pipeline, bool], Optimised] = {}
 _CACHED = 1024

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 import ppl
+from ppl import law_programs
 from ppl.compiler import Site, Span, codegen, ir, link, rules_effects, rules_structure
 from ppl.compiler.parser import parse
+from ppl.compiler.passes import Info, Level, Pass, Remark
 from ppl.compiler.requests import EFFECTS
 from ppl.compiler.syntax_errors import IRSyntaxError
 from ppl.compiler.verify import RULES, InvalidIR, verify
@@ -241,7 +243,7 @@ WRONG: dict[str, dict[str, tuple[ir.Program, str]]] = {
         ),
     },
     "addresses_are_unique": {
-        "one after the other": (program(effect(), effect()), "has the address 'x' of one before it"),
+        "one after the other": (program(effect(), effect()), "has the address 'x' of one before"),
         "together": (program(ir.Gather(span=SPAN, effects=(effect(), effect()))), "the address 'x'"),
         "behind a branch": (program(branch(region(yields().end, effect())), effect()), "the address 'x'"),
         "in two loops": (
@@ -358,3 +360,27 @@ def test_text_is_refused_where_it_is_read(line: str) -> None:
 def test_a_kind_that_is_none_is_refused_by_the_grammar() -> None:
     with pytest.raises(IRSyntaxError, match="sample"):
         parse(TEXT.format('[%x] = bet "x" () at []'))
+
+
+@dataclass(frozen=True)
+class Becomes(Pass):
+    """A pass that makes other IR of a program, whatever it was."""
+
+    name = "becomes"
+    level = Level.TRACE
+
+    made: ir.Program | None = None
+
+    def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
+        return self.made or program, []
+
+
+def test_with_debug_every_step_is_verified() -> None:
+    """What one pass breaks and the next mends is else not noticed."""
+    coin = law_programs.coin
+    broken, mended = Becomes(made=program(py("b", "b"))), Becomes(made=coin.compiled.ir)
+    with pytest.raises(InvalidIR, match="%b is used"):
+        coin.optimised([broken, mended], debug=True)
+    assert coin.optimised([broken, mended], debug=False).program is coin.compiled.ir
+    with pytest.raises(InvalidIR, match="%b is used"):
+        coin.optimised([broken], debug=False)

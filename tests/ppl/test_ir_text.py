@@ -224,6 +224,8 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(IRSyntaxError) as caught:
         load_ir(path, law_programs)
     assert caught.value.filename == str(path) and caught.value.lineno == 1
+    with pytest.raises(ValueError, match="this is the text itself: write read_ir"):
+        load_ir(to_ir(law_programs.coin), law_programs)
 
 
 def test_sources_are_kept_once() -> None:
