@@ -185,7 +185,8 @@ LOOP_PROGRAMS = [
         'vs = [(sample(lm.context(t).token()), sample(lm.context(t).choice(["a", "ba"]))) for t in ["a"]]\nreturn vs',
         'for i in range(2):\n    for t in ["a", "b"]:\n        xs.append(sample(lm.context(t).choice(["a", "ba"])))\n'
         "return 0",
-        'for i in range(2):\n    xs.append(sample(lm.context("a").choice(["a", "ba"]), name="x" + str(i)))\nreturn 0',
+        'for i in range(2):\n    if i:\n        s = 1\n    y = sample(lm.context("a").token())\n    if i:\n'
+        "        xs.append((s, y))\nreturn xs",
     )
 ]
 
