@@ -98,7 +98,7 @@ def only_weighs(use: Use) -> str | None:
         if node in use.consumers and (reason := _more_than_weight(node, use.facts)) is not None:
             return f"line {node.span.line} depends on it, {reason}"
         if (begin := _begin(node, use.facts)) in use.others:
-            return f"line {node.span.line} depends on it, in a sum that begins at line {begin.span.line}"  # type: ignore[union-attr]
+            return f"line {node.span.line} depends on it, in a sum that begins at line {begin.span.line}"
     answers = {effect.result for effect in use.weights}
     if not answers.isdisjoint(use.needed) or any(not answers.isdisjoint(_used(node)) for node in use.nodes):
         return "the answer of a weight is used"
