@@ -19,8 +19,8 @@ def address_not_kept(effect: ir.Effect, info: Info) -> str | None:
 
 
 def distribution_normalised(effect: ir.Effect, info: Info) -> str | None:
-    """It is a distribution, by a constructor that the compiler knows: so its mass is one, and making it has no error to
-    tell that would be lost."""
+    """It is a distribution, by a constructor that the compiler knows: so its mass is one, and nothing else is lost that
+    it might do. An error in making it, as of ``flip(2)``, goes with it: exceptions are no part of the measure."""
     known = info.facts.constructor(dict(effect.args)["distribution"])
     return None if known is not None else "the compiler does not know what its distribution is"
 

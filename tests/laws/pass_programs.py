@@ -96,9 +96,10 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
         writer.shapes = shapes
         body = ["xs = []", "ys = xs"]
         before, after = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+        sure = shapes[0](writer, 0, "")  # written first, as long as there are choices left to make
         for _ in range(before):
             body += writer.statement(1, 0)
-        body += shapes[0](writer, 0, "")
+        body += sure
         for _ in range(after):
             body += writer.statement(1, 0)
         names = ", ".join(dict.fromkeys(writer.names))

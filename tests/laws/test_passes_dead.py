@@ -122,16 +122,13 @@ class AnySample(DeadSamples):
         return rewrite.with_body(program, body), remarks
 
 
+NAMES = ["value_unused", "address_not_kept"]
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [
-        DeadSamples().without("value_unused"),
-        DeadSamples().without("address_not_kept"),
-        AnySample(),
-        WrongAddress(),
-        LosesTheProposal(),
-    ],
-    ids=["value_unused", "address_not_kept", "evidence", "wrong address", "attributes lost"],
+    [*(DeadSamples().without(name) for name in NAMES), AnySample(), WrongAddress(), LosesTheProposal()],
+    ids=[*NAMES, "evidence", "wrong address", "attributes lost"],
 )
 def test_planted_bugs_are_caught(wrong: DeadSamples) -> None:
     print(counterexample(wrong, HANDWRITTEN, SHAPES, KEEP))

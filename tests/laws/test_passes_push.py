@@ -182,11 +182,11 @@ class DropsTheCondition(PushConstraints):
 
 
 BUGS: dict[str, Callable[[], Pass]] = {
-    "some runs": lambda: PushConstraints().without("asked_of_every_run"),
-    "operand not known": lambda: PushConstraints().without("operand_known"),
-    "operand changed": lambda: PushConstraints().without("operand_unchanged"),
-    "operand used up": lambda: PushConstraints().without("operand_repeatable"),
-    "operand fails": lambda: PushConstraints().without("operand_fails_no_earlier"),
+    "asked_of_every_run": lambda: PushConstraints().without("asked_of_every_run"),
+    "operand_known": lambda: PushConstraints().without("operand_known"),
+    "operand_unchanged": lambda: PushConstraints().without("operand_unchanged"),
+    "operand_repeatable": lambda: PushConstraints().without("operand_repeatable"),
+    "operand_fails_no_earlier": lambda: PushConstraints().without("operand_fails_no_earlier"),
     "mass lost": LosesTheMass,
     "wrong address": WrongAddress,
     "condition dropped": DropsTheCondition,
