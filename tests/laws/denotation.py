@@ -149,19 +149,21 @@ class Meaning:
     Args:
         text: of the module.
         random_rows: the probabilities of a table model that is given by a seed, which are data.
+        evidence: whether evidence counts; without it a program denotes what it draws.
 
     Attributes:
         module: its globals; programs among them are for :meth:`denotation`.
     """
 
-    def __init__(self, text: str, random_rows: Callable[..., Row] | None = None) -> None:
+    def __init__(self, text: str, random_rows: Callable[..., Row] | None = None, evidence: bool = True) -> None:
         self._path = Path([])
+        self._evidence = evidence
         self._random_rows = random_rows
         language = SimpleNamespace(
             sample=Placed(self._sample),
             observe=Placed(self._observe),
-            factor=Placed(lambda place, log_weight, name=None: self._path.weigh(math.exp(log_weight))),
-            condition=Placed(lambda place, holds, name=None: self._path.weigh(1.0 if holds else 0.0)),
+            factor=Placed(lambda place, log_weight, name=None: self._weigh(math.exp(log_weight))),
+            condition=Placed(lambda place, holds, name=None: self._weigh(1.0 if holds else 0.0)),
             twist=Placed(lambda place, log_value, name=None: None),
             barrier=Placed(lambda place, name=None: None),
             call=Placed(lambda place, function, *args, name=None: function(*([arg] for arg in args))[0]),
@@ -217,14 +219,19 @@ class Meaning:
         address = place.address(name)
         if address in path.fixed:
             value, observed = path.fixed[address]
-            path.weigh(distribution.density(value) if observed else 1.0)
+            self._weigh(distribution.density(value) if observed else 1.0)
         else:
             value = path.choose(distribution.law)
         path.trace.append((path.scope + address, plain(value)))
         return value
 
     def _observe(self, place: Place, distribution: Any, value: Any, *, name: str | None = None) -> None:
-        self._path.weigh(distribution.density(value))
+        self._weigh(distribution.density(value))
+
+    def _weigh(self, density: float) -> None:
+        """Evidence."""
+        if self._evidence:
+            self._path.weigh(density)
 
     def call(self, place: Place, program: Program, args: Any, kwargs: Any) -> Any:
         """Run a program inside the present one."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
-Row = Callable[[tuple[int, ...]], Sequence[float]]
+Row = Callable[[tuple[int, ...]], Sequence[float | Fraction]]
 """The tokens so far → the probability of each token."""
 
 
