@@ -258,9 +258,7 @@ class Meaning:
 class Program(Placed):
     """A program, some choices of which may be fixed."""
 
-    def __init__(
-        self, meaning: Meaning, function: Callable[..., Any], fixed: Mapping[str, tuple[Any, bool]]
-    ) -> None:
+    def __init__(self, meaning: Meaning, function: Callable[..., Any], fixed: Mapping[str, tuple[Any, bool]]) -> None:
         super().__init__(function)
         self.meaning = meaning
         self.fixed = fixed

@@ -71,6 +71,7 @@ class Writer:
         names: variables that hold numbers here.
         texts: variables that hold texts of the model here.
         helper: the name of a program that may be called, and how many paths it has at most.
+        model: whether there may be steps of the model, each of which takes as long as ten other statements.
     """
 
     draw: Callable[[Any], Any]
@@ -78,6 +79,7 @@ class Writer:
     names: list[str] = field(default_factory=lambda: ["n"])
     texts: list[str] = field(default_factory=list)
     helper: tuple[str, int] | None = None
+    model: bool = True
     fresh: Any = field(default_factory=lambda: itertools.count())
 
     def choose(self, options: Sequence[T]) -> T:
@@ -139,8 +141,10 @@ class Writer:
 
     def kinds(self, depth: int, loops: int) -> list[str]:
         """What a statement may be here, the likelier the more often."""
-        kinds = [*_PLAIN]
-        kinds += [kind for kind, outcomes in _RANDOM.items() if self.affords(outcomes, loops) for _ in range(2)]
+        kinds = [*_PLAIN, *(["observe text"] if self.model else [])]
+        for kind, outcomes in _RANDOM.items():
+            if self.affords(outcomes, loops) and (self.model or kind not in MODEL_STEPS):
+                kinds += [kind] * 2
         if self.helper and self.affords(self.helper[1], loops):
             kinds += ["nested"] * 6
         if depth:
@@ -268,7 +272,7 @@ OBSERVED = [
 ]
 """Distributions over text, and what is observed of them."""
 
-_PLAIN = ["factor", "factor", "factor", "observe", "observe", "observe text", "condition", "demand", "twist", "barrier"]
+_PLAIN = ["factor", "factor", "factor", "observe", "observe", "condition", "demand", "twist", "barrier"]
 _PLAIN += ["call", "append", "append to another name", "rename"]
 _RANDOM = {
     "flip": 2,
@@ -302,23 +306,29 @@ class Rolled(Writer):
         return found
 
 
-def random_source(seed: int, most: int = 6) -> str:
-    """The source of a module with a program ``main(n)`` that has at most ``most`` paths where n is 1."""
+def random_source(seed: int, most: int = 6, model: bool | None = None) -> str:
+    """The source of a module with a program ``main(n)``.
+
+    Args:
+        seed: the same gives the same.
+        most: how many paths it has at most, where n is 1.
+        model: whether it takes steps of the model; by default some do.
+    """
     choice = random.Random(seed).choice
     before, helper = HEADER + "\n", None
     if most > 3 and choice([True, False]):
-        lines = _helper(Rolled(choice, math.log2(3)))
+        lines = _helper(Rolled(choice, math.log2(3), model=model is not False))
         count = max(paths(before + _text(lines), "helper", n, most) for n in (0, 1, 2))
-        if count <= most // 2:
+        if count < most:
             before, helper = f"{before}{_text(lines)}\n\n", ("helper", count)
-    writer = Rolled(choice, math.log2(most), helper=helper)
+    writer = Rolled(choice, math.log2(most), helper=helper, model=model is not False)
     body: Lines = []
     if choice([True, True, False]):
         body = writer.assign(f'sample(dist.flip({writer.pick(PROBABILITIES)}), name="{FIRST}")')
         writer.spend(2, 0)
     for place in range(choice([3, 4, 5, 6])):
         known, kinds = writer.known, writer.kinds(2, 0)
-        large = [kind for kind in kinds if kind in _LARGE]
+        large = [kind for kind in kinds if kind in (MODEL_STEPS if model else _LARGE)]
         new = [*body, *writer.of_kind(writer.pick(large if place == 0 and large else kinds), 2, 0)]
         count = paths(before + _text(function(writer, "main", new)), "main", 1, most)
         if count <= most:
@@ -360,9 +370,9 @@ def _text(lines: Lines) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sources(most: int = 6) -> st.SearchStrategy[str]:
+def sources() -> st.SearchStrategy[str]:
     """:func:`random_source` as a strategy of hypothesis, which does not shrink."""
-    return st.integers(0, 2**32).map(lambda seed: random_source(seed, most))
+    return st.integers(0, 2**32).map(random_source)
 
 
 def shrunk(source: str, fails: Callable[[str], bool]) -> str:
