@@ -1,4 +1,4 @@
-"""What the package makes of a program, against what CPython does (``denotation.py``): run by run, addresses included."""
+"""What the package makes of a program, against what CPython does (``denotation.py``): run by run, with addresses."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 KINDS = ("sample", "observe", "factor", "condition", "twist", "barrier", "call")
 
@@ -53,14 +54,13 @@ class _Places(ast.NodeTransformer):
         found: list[ast.stmt] = []
         for node in nodes:
             new = self.visit(node)
-            found += new if isinstance(new, list) else [new]
+            found += new if isinstance(new, list) else [cast(ast.stmt, new)]
         return found
 
     def hinted(self, node: ast.expr, hint: str | None) -> ast.expr:
         """An expression whose value is assigned to ``hint``, as it stands or from a branch or an element."""
         self.hint = hint
-        new: ast.expr = self.visit(node)
-        return new
+        return cast(ast.expr, self.visit(node))
 
     def visit(self, node: ast.AST) -> ast.AST | list[ast.stmt]:
         # The hint is for the node that it was set for; what that passes on, it sets anew.
@@ -102,7 +102,7 @@ class _Places(ast.NodeTransformer):
         name = hint or callee
         for keyword in node.keywords:
             if callee in KINDS and keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-                name = keyword.value.value
+                name = str(keyword.value.value)
             else:
                 keywords.append(ast.keyword(keyword.arg, self.hinted(keyword.value, None)))
         node.keywords = keywords

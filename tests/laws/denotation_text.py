@@ -106,7 +106,8 @@ class Written:
     def law(self) -> list[tuple[Any, float]]:
         """Every text that can be written."""
         table = self.context.table
-        found, open_ = [], [((), 1.0)]
+        found: list[tuple[Any, float]] = []
+        open_: list[tuple[tuple[int, ...], float]] = [((), 1.0)]
         while open_:
             tokens, p = open_.pop()
             for token, q in self._next(self.context.tokens + tokens):

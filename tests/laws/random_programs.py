@@ -261,14 +261,14 @@ MODEL_STEPS = {
         'text(stop="\\n", max_tokens=2, top_k=2, temperature=0.5)',
     ],
     "line": ["line(max_tokens=2)", "line(max_tokens=2, top_k=2)"],
-    "choice": ['choice(["b", "a\\n"])', 'choice(["a", "b"], temperature=0.5)'],
+    "choice": ['choice(["b", "a"])', 'choice(["a", "b"], temperature=0.5)'],
 }
 OBSERVED = [
     'token(), "b"',
     'token(top_k=2), "b"',
     'text(stop="b", max_tokens=2), "b"',
     'text(max_tokens=2, temperature=2.0), "ab"',
-    'choice(["b", "a\\n"]), "b"',
+    'choice(["b", "a"], temperature=2.0), "b"',
 ]
 """Distributions over text, and what is observed of them."""
 
@@ -299,7 +299,7 @@ def indented(lines: Lines) -> Lines:
 
 
 class Rolled(Writer):
-    """Chooses by random numbers: ``draw`` takes the options. Hypothesis would write most programs several times over."""
+    """Chooses by random numbers: ``draw`` takes the options. Hypothesis writes most programs several times over."""
 
     def choose(self, options: Sequence[T]) -> T:
         found: T = self.draw(options)

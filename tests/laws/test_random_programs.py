@@ -94,13 +94,13 @@ SHARES = {
     "a choice in a program that is called": 0.08,
     "recursion": 0.01,
     "a parameter": 0.5,
-    "three choices in a run": 0.12,
+    "three choices in a run": 0.06,
     "runs of other addresses": 0.2,
     "no mass": 0.03,
     "runs ruled out": 0.12,
     "a comprehension": 0.05,
     "a changed list": 0.4,
-    "a model step": 0.05,
+    "a model step": 0.04,
     "hint": 0.2,
     "break": 0.4,
     "continue": 0.15,
@@ -212,7 +212,7 @@ def check(source: str, methods: Iterable[Method], limit: int, tally: Tally) -> N
 def sized(seed: int) -> tuple[str, int]:
     """A program, and how many paths it may have; every fifth takes steps of the model."""
     model = seed % 5 == 4
-    most = 8 if seed % 40 == 0 else 6 if seed % 4 == 1 and not model else 4
+    most = 8 if seed % 40 == 0 else 6 if seed % 8 == 1 and not model else 4
     return random_source(seed, most, model), most
 
 
@@ -223,11 +223,11 @@ def test_every_proper_method_with_every_scheme(half: int, monkeypatch: pytest.Mo
     right = smc.resample
     monkeypatch.setattr(smc, "resample", lambda *args: (resampled.append(args[2]), right(*args))[1])
     methods, tally = proper_methods(2), Tally()
-    for seed in range(half * 120, (half + 1) * 120):
+    for seed in range(half * 125, (half + 1) * 125):
         before = len(resampled)
         source, most = sized(seed)
         chosen = methods[seed // 5 % 3 :: 3] if seed % 5 == 4 else methods
-        check(source, [method for method in chosen if method.memoryless or most <= 6], 150, tally)
+        check(source, [method for method in chosen if method.memoryless or most <= 6], 200, tally)
         tally.checked["programs on which SMC resamples"] += len(resampled) > before
     tally.assert_full(methods, 100)
     assert tally.checked["programs on which SMC resamples"] >= 60
