@@ -2,7 +2,7 @@
 
 A kernel gets into the table of laws by a row here: its class, and some of them, which between them take every option
 and, each by itself, reach every run of a program (else it is mixed with one that does). The tests
-(``tests/laws/test_kernel_table.py``) find every class of ``ppl.kernels`` that has no row, every option that no row
+(``tests/laws/test_table.py``) find every class of ``ppl.kernels`` that has no row, every option that no row
 takes, and every kernel whose exact transition matrix does not keep its law.
 """
 
