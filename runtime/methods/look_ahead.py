@@ -37,6 +37,7 @@ class LookAhead(Method):
 
     name = "look-ahead"
     guarantee = "proper"
+    averages = False  # what a trial found is divided out again, and it may have been little
     law_variants = (
         {"ess_threshold": 1.0},
         {"ess_threshold": 1.0, "pilots": "greedy"},

@@ -96,6 +96,7 @@ class SMC2(Method):
 
     name = "smc2"
     guarantee = "proper"
+    averages = False  # resampling divides by estimates without the hints
     law_variants = tuple(
         {"inner": inner, "parameters": ("start", "x", "x[0]", "a"), "ess_threshold": 1.0, "move_every": every}
         for inner, every in ((1, None), (1, 1), (2, None))
