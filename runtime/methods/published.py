@@ -18,8 +18,9 @@ Weighting = Callable[["Published", Sequence[float], Sequence[float], float], lis
 
 
 def _softmax(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
-    """softmax(r): the algorithm of Puri et al. (2025) as printed."""
-    return [math.exp(r) for r in last]
+    """softmax(r): the algorithm of Puri et al. (2025) as printed. Each r is less the largest, which floats may not hold."""
+    top = max(last)
+    return [0.0 if log_r == top else -_exp(top + math.log(-math.expm1(log_r - top))) for log_r in last]
 
 
 def _logit(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
@@ -112,6 +113,10 @@ class Published(Method):
             last, products = [last[a] for a in ancestors], [products[a] for a in ancestors]
         record(population, None)
         return population
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709.0 else math.inf
 
 
 def _logit_of(log_r: float) -> float:
