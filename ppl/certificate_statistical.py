@@ -19,6 +19,7 @@ from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Run, log_sum_exp
 from .runtime.source import derive
 from .statistical import StatisticalCertificate, Trial, exp
+from .watching import tell
 
 LAW = "E[Z] = Z and E[Z f] = mu(f) for every return value"
 PRIOR = "E[f] is its expectation under the program without its evidence, for every return value"
@@ -137,6 +138,7 @@ def _runs(program: Program, call: Call, method: Method, runs: int, seed: int) ->
     """What independent runs of the method return, some at a time."""
     keys = [derive(seed % 2**64, "statistically", i) for i in range(runs)]
     for start in range(0, runs, _TOGETHER):
+        tell(f"{program.name} by {method.describe()}", start)
         some = keys[start : start + _TOGETHER]
         for posterior in run_problems(program, [call] * len(some), method, some):
             yield posterior.runs

@@ -12,17 +12,21 @@ from .infer import run_problems
 from .posterior_values import freeze
 from .program import Program
 from .runtime.exact import NotFinite, TooMany, explore_merged
+from .runtime.exact_ahead import Ahead
 from .runtime.exact_size import Size, estimate_size
 from .runtime.methods import Forward, Method
 from .runtime.methods.enumerate import NotListable
 from .runtime.result import Result, Run, log_sum_exp
 from .runtime.source import Source
+from .watching import tell
 
 Measure = dict[Any, float]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 NO_RUN = ("no run",)
 """Stands for the runs of a method that end without any weight, in its posterior."""
+_WORTH_A_LOOK = 2_000
+"""From what limit on it pays to look ahead whether a check will reach it."""
 
 
 class TooLarge(ValueError):
@@ -104,7 +108,9 @@ def expected(
     evidences: list[float] = []
     counted = _Counted(program, call, method)
     try:
-        for leaf in explore_merged(counted, States() if merge and method.memoryless else None, limit):
+        look = States() if merge and method.memoryless else None
+        ahead = Ahead(counted.run, look, limit) if limit >= _WORTH_A_LOOK else None
+        for leaf in explore_merged(counted, look, limit, ahead):
             log_p, log_mass, result = leaf.log_probability, leaf.log_mass, leaf.result
             if result.log_evidence is not None:
                 evidences.append(math.exp(log_mass + result.log_evidence - scale))
@@ -118,8 +124,8 @@ def expected(
         raise TooLarge(f"{program.name} by {method.describe()}: {error}", method) from error
     except NotFinite as error:
         raise TooLarge(
-            f"{program.name} by {method.describe()}: {error}. Use validate_statistically, or a finite distribution in "
-            "its place",
+            f"{program.name} by {method.describe()}: {error}. Put a finite distribution in its place"
+            f"{_instead(method, True)}",
             method,
         ) from error
     return Expected(dict(measure), math.fsum(evidences) if evidences else None, dict(posterior), counted.runs)
@@ -134,6 +140,11 @@ class _Counted:
 
     def __call__(self, source: Source) -> Result:
         self.runs += 1
+        tell(f"{self.program.name} by {self.method.describe()}", self.runs)
+        return self.run(source)
+
+    def run(self, source: Source) -> Result:
+        """One run that does not count."""
         return outcome(self.program, self.call, self.method, source)
 
 
@@ -146,10 +157,40 @@ def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge
     merged = ", also where equal populations are merged" if method.memoryless else ""
     return TooLarge(
         f"{program.name} by {method.describe()} takes more than limit={limit:,} runs to check exactly{merged}: it has "
-        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts), check fewer particles (n=(1, 2)) or raise "
-        "limit=; else use validate_statistically",
+        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts){_fewer(method)} or raise limit="
+        f"{_instead(method, True)}",
         method,
         size,
+    )
+
+
+def _fewer(method: Method) -> str:
+    """Which fewer particles to check, if there are any."""
+    counts = list(range(method.least, getattr(method, "n", method.least)))[:2]
+    if not counts:
+        return ""
+    return f", check fewer particles (n={counts[0] if len(counts) == 1 else tuple(counts)})"
+
+
+def _instead(method: Method, enumerable: bool) -> str:
+    """What checks the law where it can't be checked exactly, and where that applies.
+
+    Args:
+        method: the method.
+        enumerable: the program's own runs can be enumerated.
+    """
+    if method.guarantee == "heuristic":
+        return ""  # a distance that nothing but the exact check knows
+    if method.guarantee == "stationary":
+        return (
+            "; else use geweke for its kernel, or calibrate, if data are all that the program observes (observe and "
+            "condition, no factor)"
+        )
+    if enumerable:
+        return "; else use validate_statistically"
+    return (
+        "; else use calibrate, if data are all that the program observes (observe and condition, no factor), or "
+        "validate_evidence, if you know log Z"
     )
 
 
@@ -163,16 +204,17 @@ def oversized(program: Program, call: Call, limit: int, method: Method) -> TooLa
     size = estimate_size(lambda source: outcome(program, call, Forward(n=1), source))
     return TooLarge(
         f"{program.name} has more than {most_runs(limit):,} runs, too many to check exactly: {_described(size)} (fewer "
-        "steps, fewer outcomes, shorter texts) or raise limit=; else use validate_statistically or calibrate",
+        f"steps, fewer outcomes, shorter texts) or raise limit={_instead(method, False)}",
         method,
         size,
     )
 
 
 def _described(size: Size) -> str:
+    where = f" It branches most at {', '.join(map(str, size.branching[:3]))}." if size.branching else ""
     return (
         f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
-        f"probes). It branches most at {', '.join(map(str, size.branching[:3]))}. Shrink the program there"
+        f"probes).{where} Shrink the program{' there' if where else ''}"
     )
 
 
@@ -180,7 +222,7 @@ def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:
     """The error for a program that can't be enumerated: at which choice, and what to do."""
     return TooLarge(
         f"{program.name} can't be checked exactly: that needs {problem.why}\n  at {problem.span}\nPut a finite "
-        "distribution in its place, or use validate_statistically or calibrate",
+        f"distribution in its place{_instead(method, False)}",
         method,
     )
 

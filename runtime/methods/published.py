@@ -18,7 +18,7 @@ Weighting = Callable[["Published", Sequence[float], Sequence[float], float], lis
 
 
 def _softmax(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
-    """softmax(r): the algorithm of Puri et al. (2025) as printed. Each r is less the largest, which floats may not hold."""
+    """softmax(r): the algorithm of Puri et al. (2025) as printed; r less the largest, which may be over all floats."""
     top = max(last)
     return [0.0 if log_r == top else -_exp(top + math.log(-math.expm1(log_r - top))) for log_r in last]
 
