@@ -10,7 +10,7 @@ from typing import Any
 from .certificate import Certificate, validate
 from .certificate_statistical import validate_statistically
 from .cli_errors import Misuse
-from .cli_input import read_arguments, read_method
+from .cli_input import given, read_arguments, read_method
 from .program import Program
 from .watching import listening
 
@@ -43,22 +43,11 @@ def check(
     if sampled and not statistical:
         raise Misuse(f"{_flags(sampled)} is for checks by samples: add --statistical, or --sequential")
     if passes:
-        others = {**sampled, **({"method": method} if method else {}), **({"n": n} if n else {})}
-        others |= {"option": option} if option else {}
-        others |= {"statistical": True} if statistical else {}
-        if "pipeline" not in passes:
-            raise Misuse("--keep says what passes must leave: add --pipeline PASS, or --pipeline all")
-        if others:
-            raise Misuse(f"--pipeline checks passes, exactly and without a method: leave out {_flags(others)}")
-        wanted = passes["pipeline"]
+        others = given(method=method, n=n or None, option=option or None, statistical=statistical or None)
         with _shown():
-            return validate(
-                program, *args, kwargs=kwargs, **exact,
-                pipeline="all" if wanted == ["all"] else wanted, keep=passes.get("keep", ()),
-            )  # fmt: skip
+            return validate(program, *args, kwargs=kwargs, **_pipeline(passes, others), **exact)
     recipe = read_method(method or "smc", None, option)
-    has_n = any(field.name == "n" for field in fields(recipe))
-    if n and not has_n:
+    if n and all(field.name != "n" for field in fields(recipe)):
         raise Misuse(f"method {recipe.name} takes no --n")
     if not statistical:
         with _shown():
@@ -67,10 +56,19 @@ def check(
         raise Misuse(f"{_flags(exact)} is for exact checks; by samples say --runs")
     if len(n) > 1:
         raise Misuse("a check by samples takes one --n")
+    settings: dict[str, Any] = {**sampled, **({"n": n[0]} if n else {})}
     with _shown():
-        return validate_statistically(
-            program, *args, kwargs=kwargs, method=recipe, **({"n": n[0]} if n else {}), **sampled
-        )
+        return validate_statistically(program, *args, kwargs=kwargs, method=recipe, **settings)
+
+
+def _pipeline(passes: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``validate`` is told of passes, if nothing else is asked for."""
+    if "pipeline" not in passes:
+        raise Misuse("--keep says what passes must leave: add --pipeline PASS, or --pipeline all")
+    if others:
+        raise Misuse(f"--pipeline checks passes, exactly and without a method: leave out {_flags(others)}")
+    names = passes["pipeline"]
+    return {"pipeline": "all" if names == ["all"] else names, "keep": passes.get("keep", ())}
 
 
 def _flags(options: Mapping[str, Any]) -> str:
