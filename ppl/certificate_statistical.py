@@ -10,7 +10,7 @@ from typing import Any
 
 from .ceiling import log_ceiling
 from .certificate import recipes_of, without_evidence
-from .expectation import Call, Measure, endless, outcome, oversized
+from .expectation import Call, Measure, endless, most_runs, outcome, oversized
 from .infer import run_problems
 from .posterior_values import freeze
 from .program import Program
@@ -25,7 +25,6 @@ LAW = "E[Z] = Z and E[Z f] = mu(f) for every return value"
 PRIOR = "E[f] is its expectation under the program without its evidence, for every return value"
 EVIDENCE, OTHERS = "evidence", "all other values"
 _MOST_VALUES = 20
-_MOST_RUNS = 100_000
 _TOGETHER = 50
 """How many runs share their batches."""
 
@@ -41,6 +40,7 @@ def validate_statistically(
     false_alarm: float = 1e-6,
     sequential: bool = False,
     bound: float | None = None,
+    limit: int = 100_000,
     **options: Any,
 ) -> StatisticalCertificate:
     """Check a proper method's law on a program that can be enumerated, by many independent runs.
@@ -60,6 +60,7 @@ def validate_statistically(
         false_alarm: the probability, at most, that a method that keeps its law fails.
         sequential: stop as soon as the law is rejected.
         bound: the largest that Ẑ/Z can be; by default it is worked out where that can be done.
+        limit: the most runs of the program to enumerate.
 
     Returns:
         A certificate, true when nothing speaks against the law.
@@ -74,7 +75,7 @@ def validate_statistically(
     recipe.check(program.sites)
     law = PRIOR if without_evidence(recipe) else LAW
     trial = Trial(program.name, recipe.describe(), recipe.guarantee, law, runs, seed, false_alarm, sequential)
-    found = _enumerated(program, call, recipe)
+    found = _enumerated(program, call, recipe, limit)
     log_evidence = log_sum_exp([run.log_weight for run in found])
     unit = log_evidence if log_evidence > -math.inf else 0.0
     truth = _masses(found, unit)
@@ -119,17 +120,17 @@ def _refuse(method: Method) -> None:
         )
 
 
-def _enumerated(program: Program, call: Call, method: Method) -> list[Run]:
+def _enumerated(program: Program, call: Call, method: Method, limit: int) -> list[Run]:
     """All runs of the program with their masses.
 
     Raises:
         TooLarge: there are too many.
     """
-    whole = Enumerate(max_runs=_MOST_RUNS, ignore_evidence=without_evidence(method))
+    whole = Enumerate(max_runs=most_runs(limit), ignore_evidence=without_evidence(method))
     try:
         return list(outcome(program, call, whole).runs)
     except TooManyRuns as problem:
-        raise oversized(program, call, _MOST_RUNS, method) from problem
+        raise oversized(program, call, limit, method) from problem
     except NotListable as problem:
         raise endless(program, problem, method) from problem
 

@@ -25,6 +25,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 NO_RUN = ("no run",)
 """Stands for the runs of a method that end without any weight, in its posterior."""
+_DATA = "if its only evidence is observe and condition, no factor"
 _WORTH_A_LOOK = 2_000
 """From what limit on it pays to look ahead whether a check will reach it."""
 
@@ -182,16 +183,10 @@ def _instead(method: Method, enumerable: bool) -> str:
     if method.guarantee == "heuristic":
         return ""  # a distance that nothing but the exact check knows
     if method.guarantee == "stationary":
-        return (
-            "; else use geweke for its kernel, or calibrate, if data are all that the program observes (observe and "
-            "condition, no factor)"
-        )
+        return f"; else use geweke for its kernel, or calibrate, {_DATA}"
     if enumerable:
         return "; else use validate_statistically"
-    return (
-        "; else use calibrate, if data are all that the program observes (observe and condition, no factor), or "
-        "validate_evidence, if you know log Z"
-    )
+    return f"; else use calibrate, {_DATA}, or validate_evidence, if you know log Z"
 
 
 def most_runs(limit: int) -> int:
