@@ -153,12 +153,15 @@ def validate(
         independent, which they are not in production.
 
     Raises:
-        TypeError, ValueError: an option makes no sense, such as an address to keep that the program can't have.
+        TypeError, ValueError: an option makes no sense, such as a limit of 0, or an address to keep that the program
+            can't have.
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
     if not isinstance(program, Program):
         raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
+    if limit < 1:
+        raise ValueError(f"limit is the most runs at one n, 1 or more; got {limit!r}")
     if pipeline is not None:
         given = [*(name for name, value in (("method", method), ("n", n)) if value is not None), *options]
         given += ["proposals"] if proposals else []

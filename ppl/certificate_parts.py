@@ -27,6 +27,7 @@ from .runtime.replay import recording
 from .runtime.result import log_sum_exp
 from .runtime.scheduler import Scheduler, Task
 from .runtime.source import Key, Source, derive
+from .watching import tell
 
 T = TypeVar("T")
 Law = list[tuple[float, Any]]
@@ -106,6 +107,7 @@ class Explorer:
         """Count a sequence of outcomes that was run."""
         self.leaves += not self._asked
         self._combined += self._asked
+        tell(f"{self.program.name} by {self.method.describe()}", self.leaves)
         if self.leaves + self._combined / COMBINED > self.limit:
             raise TooLarge(
                 f"{self.program.name} by {self.method.describe()}: more than {self.limit:,} steps are needed to write "

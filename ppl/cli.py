@@ -15,7 +15,7 @@ import typer
 
 from . import __version__, infer
 from .cli_errors import FAILED, one_screen
-from .cli_input import read_arguments, read_method, read_program
+from .cli_input import given, read_arguments, read_method, read_program
 from .posterior import Posterior
 from .runtime.methods import METHODS
 
@@ -122,21 +122,42 @@ def ir(
 def validate(
     target: Target,
     arg: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An argument by name, as for run.")] = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "smc",
+    method: Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}; smc.")] = None,
     n: Annotated[list[int] | None, typer.Option("--n", min=1, help="Particles; by default 1, 2 and 3.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The most random outcomes to explore at one n.")] = 100_000,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most runs to explore at one n; 100,000.")] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An option of the method.")] = None,
+    pipeline: Annotated[
+        list[str] | None, typer.Option(metavar="PASS", help="Check passes, in this order, or all; not a method.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="With --pipeline: what the passes must leave.")
+    ] = None,
+    statistical: Annotated[
+        bool, typer.Option("--statistical", help="By many runs at one n (8), where there are too many outcomes.")
+    ] = False,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Statistically, and stop as soon as the law is rejected.")
+    ] = False,
+    runs: Annotated[int | None, typer.Option(min=20, help="Statistically: how many; 2,000.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Statistically: what makes it reproducible.")] = None,
+    false_alarm: Annotated[
+        float | None, typer.Option(help="Statistically: how often a right method may fail, at most; 1e-6.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Check exactly that a method keeps its law on a finite program. Exit code 1 if it does not."""
+    """Check that a method, or the compiler's passes, keep their law on a finite program. Exit code 1 if not."""
     with one_screen(debug):
-        from .certificate import validate as check
+        from .cli_validate import check
 
-        recipe = read_method(method, None, option or [])
-        program = read_program(target)
-        args, kwargs = read_arguments(program, arg or [])
-        certificate = check(program, *args, kwargs=kwargs, method=recipe, n=n or (1, 2, 3), limit=limit)
+        # What the user's file prints must not end up in the middle of the JSON.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            certificate = check(
+                read_program(target), arg or [], method, n or [], option or [],
+                exact=given(limit=limit), passes=given(pipeline=pipeline, keep=keep),
+                sampled=given(runs=runs, seed=seed, false_alarm=false_alarm, sequential=sequential or None),
+                statistical=statistical,
+            )  # fmt: skip
         print(certificate.to_json() if as_json else certificate)
     if not certificate:
         raise typer.Exit(FAILED)

@@ -38,6 +38,11 @@ def read_method(name: str, n: int | None, options: Iterable[str]) -> Method:
         raise Misuse(f"method {name}: {error}") from error
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def read_program(target: str) -> Program:
     """The program that ``FILE.py:PROGRAM`` names."""
     file, colon, name = target.rpartition(":")

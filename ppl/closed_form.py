@@ -12,7 +12,7 @@ from .posterior import Posterior
 from .program import Program
 from .runtime.methods import Method, make_method
 from .runtime.source import derive, uniform
-from .statistical import StatisticalCertificate, Trial
+from .statistical import Deviation, StatisticalCertificate, Trial, exp
 
 EVIDENCE = "evidence"
 
@@ -85,14 +85,17 @@ def validate_evidence(
     false_alarm: float = 1e-3,
     sequential: bool = False,
     bound: float | None = None,
+    deviation: Deviation = None,
     kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> StatisticalCertificate:
     """Check a proper method where the evidence is known: E[Ẑ] = Z, and E[Ẑ f] = Z E[f | data] for posterior means.
 
     Both hold at any number of particles, so few will do, and errors show the better. The means over runs of Ẑ/Z and of
-    Σ w f(x) / Z are compared with 1 and with E[f | data], by a test that allows for their skewness
-    (:func:`~ppl.mean_test.check_mean`), or by bets on bounded means (Waudby-Smith and Ramdas, 2024).
+    Σ w f(x) / Z are compared with 1 and with E[f | data], by bets whose rate of false alarms holds however skewed the
+    numbers are (:mod:`ppl.mean_test`). So a mean that is too small is told only where ``bound`` or ``deviation`` rules
+    out that a rare run of great weight was missed; one that is too large in any case. On a finite program
+    ``validate_statistically`` works the bound out.
 
     Args:
         program: any program.
@@ -102,14 +105,17 @@ def validate_evidence(
         method: a name or a method object, as for ``infer``; proper, with an estimate of the evidence.
         runs: how many independent runs; at most so many, if sequential.
         seed: what reproduces the check.
-        false_alarm: the probability, about (sequential: at most), that a method that keeps its law fails.
-        sequential: bet on the numbers one by one, and stop as soon as the law is rejected. Needs ``bound``.
+        false_alarm: the probability, at most, that a method that keeps its law fails.
+        sequential: stop as soon as the law is rejected.
         bound: the largest that Ẑ/Z, and Σ w f(x) / Z for each f ≥ 0, can be.
+        deviation: instead, the largest standard deviation that they can have, over runs: of all, or by name, with
+            ``"evidence"`` for Ẑ/Z. An f with one may be negative. For importance sampling that of Ẑ/Z is
+            √((E[w²]/Z² − 1)/n).
         options: the method's own, such as ``n=8``.
 
     Raises:
-        ValueError: the method has no estimate of the evidence, a bound is missing or broken, or an argument makes no
-            sense.
+        ValueError: the method has no estimate of the evidence, an f is negative without a ``deviation``, or an argument
+            makes no sense.
     """
     recipe = make_method(method, options)
     if not recipe.evidence or recipe.guarantee not in ("proper", "exact"):
@@ -121,13 +127,13 @@ def validate_evidence(
 
     def ratios() -> Iterator[dict[str, float]]:
         for _, posterior in _posteriors(program, args, kwargs, recipe, runs, seed):
-            ratio = math.exp(posterior.log_evidence - log_evidence)
+            ratio = exp(posterior.log_evidence - log_evidence)
             yield {
                 EVIDENCE: ratio,
                 **{n: 0.0 if posterior.empty else ratio * posterior.expectation(f) for n, f in functions.items()},
             }
 
-    return trial.means(ratios(), expected, bound)
+    return trial.means(ratios(), expected, bound, deviation)
 
 
 def validate_inverse_evidence(
@@ -139,6 +145,7 @@ def validate_inverse_evidence(
     false_alarm: float = 1e-3,
     sequential: bool = False,
     bound: float | None = None,
+    deviation: float | None = None,
     name: str = "conditional SMC",
     method: str = "conditional SMC",
 ) -> StatisticalCertificate:
@@ -146,7 +153,8 @@ def validate_inverse_evidence(
 
     The reference and the particles beside it have, together, the law of ordinary SMC weighted by Ẑ/Z (Andrieu, Doucet
     and Holenstein, 2010), which makes the mean of Z/Ẑ one. A reference that is dropped, cloned too often or scored
-    twice breaks it. Z/Ẑ must have a variance, so take data that no parameter makes all but impossible.
+    twice breaks it. As in :func:`validate_evidence`, too small a mean is told only by a bound or a deviation. For
+    Z/Ẑ to have one, take data that no parameter makes all but impossible.
 
     Args:
         estimate: a seed → log Ẑ of a conditional SMC run whose reference is an exact draw from the posterior, a new one
@@ -154,18 +162,20 @@ def validate_inverse_evidence(
         log_evidence: log Z.
         runs: how many independent runs; at most so many, if sequential.
         seed: what reproduces the check.
-        false_alarm: the probability, about (sequential: at most), that a method that keeps its law fails.
-        sequential: bet on the ratios one by one, and stop as soon as the law is rejected. Needs ``bound``.
+        false_alarm: the probability, at most, that a method that keeps its law fails.
+        sequential: stop as soon as the law is rejected.
         bound: the largest that Z/Ẑ can be.
+        deviation: instead, the largest standard deviation that it can have.
         name, method: what to call the model and the method in the certificate.
 
     Raises:
-        ValueError: a bound is missing or broken, or an argument makes no sense.
+        ValueError: an argument makes no sense.
     """
     law = "E[1/Z] = 1/Z under conditional SMC"
     trial = Trial(name, method, "stationary", law, runs, seed, false_alarm, sequential)
     keys = (derive(seed % 2**64, "inverse", run) for run in range(runs))
-    return trial.means(({"inverse": math.exp(log_evidence - estimate(key))} for key in keys), {"inverse": 1.0}, bound)
+    ratios = ({"inverse": exp(log_evidence - estimate(key))} for key in keys)
+    return trial.means(ratios, {"inverse": 1.0}, bound, deviation)
 
 
 def _posteriors(

@@ -36,6 +36,7 @@ def validate_conditional(
     false_alarm: float = 1e-3,
     sequential: bool = False,
     bound: float | None = None,
+    deviation: float | None = None,
     kwargs: Mapping[str, Any] | None = None,
 ) -> StatisticalCertificate:
     """Check on a program that conditional SMC keeps its law: E[1/Ẑ] = 1/Z for a reference drawn from the posterior.
@@ -50,7 +51,8 @@ def validate_conditional(
         log_evidence: log Z.
         ess_threshold: resample when the effective sample size falls under this fraction of n.
         ancestor_sampling: draw the reference's past anew at each resampling.
-        runs, seed, false_alarm, sequential, bound: as for :func:`~ppl.closed_form.validate_inverse_evidence`.
+        runs, seed, false_alarm, sequential, bound, deviation: as for
+            :func:`~ppl.closed_form.validate_inverse_evidence`.
 
     Returns:
         A certificate, true when the law holds.
@@ -80,7 +82,7 @@ def validate_conditional(
     method = f"conditional SMC(n={n}{', ancestor_sampling=True' if ancestor_sampling else ''})"
     return validate_inverse_evidence(
         estimate, log_evidence, runs=runs, seed=seed, false_alarm=false_alarm, sequential=sequential, bound=bound,
-        name=program.name, method=method,
+        deviation=deviation, name=program.name, method=method,
     )  # fmt: skip
 
 

@@ -15,17 +15,22 @@ from .posterior_values import freeze
 from .program import Program
 from .proposed import proposals_of
 from .runtime.exact import Leaf, NotFinite, TooMany, explore_merged
+from .runtime.exact_ahead import Ahead
 from .runtime.exact_size import Size, estimate_size
 from .runtime.methods import Forward, Method
 from .runtime.methods.enumerate import NotListable
 from .runtime.result import Result, Run, log_sum_exp
 from .runtime.source import Source
+from .watching import tell
 
 Measure = dict[Any, float]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 NO_RUN = ("no run",)
 """Stands for the runs of a method that end without any weight, in its posterior."""
+_DATA = "if its only evidence is observe and condition, no factor"
+_WORTH_A_LOOK = 2_000
+"""From what limit on it pays to look ahead whether a check will reach it."""
 
 
 class TooLarge(ValueError):
@@ -182,13 +187,14 @@ def _leaves(counted: _Counted, look: States | None, limit: int) -> Iterator[Leaf
         KeyReused: two draws have the same key, in one run or under two seeds.
     """
     title = f"{counted.program.name} by {counted.method.describe()}"
+    ahead = Ahead(counted.run, look, limit) if limit >= _WORTH_A_LOOK else None
     try:
-        yield from explore_merged(counted, look, limit, OtherSeed(counted.again))
+        yield from explore_merged(counted, look, limit, OtherSeed(counted.again), ahead)
     except TooMany as error:
         raise TooLarge(f"{title}: {error}", counted.method) from error
     except NotFinite as error:
         raise TooLarge(
-            f"{title}: {error}. Use validate_statistically, or a finite distribution in its place", counted.method
+            f"{title}: {error}. Put a finite distribution in its place{_instead(counted.method, True)}", counted.method
         ) from error
 
 
@@ -201,6 +207,11 @@ class _Counted:
 
     def __call__(self, source: Source) -> Result:
         self.runs += 1
+        tell(f"{self.program.name} by {self.method.describe()}", self.runs)
+        return self.run(source)
+
+    def run(self, source: Source) -> Result:
+        """One run that does not count."""
         return outcome(self.program, self.call, self.method, source)
 
     def again(self, source: Source) -> Result:
@@ -217,11 +228,35 @@ def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge
     merged = ", also where equal populations are merged" if method.memoryless else ""
     return TooLarge(
         f"{program.name} by {method.describe()} takes more than limit={limit:,} runs to check exactly{merged}: it has "
-        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts), check fewer particles (n=(1, 2)) or raise "
-        "limit=; else use validate_statistically",
+        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts){_fewer(method)} or raise limit="
+        f"{_instead(method, True)}",
         method,
         size,
     )
+
+
+def _fewer(method: Method) -> str:
+    """Which fewer particles to check, if there are any."""
+    counts = list(range(method.least, getattr(method, "n", method.least)))[:2]
+    if not counts:
+        return ""
+    return f", check fewer particles (n={counts[0] if len(counts) == 1 else tuple(counts)})"
+
+
+def _instead(method: Method, enumerable: bool) -> str:
+    """What checks the law where it can't be checked exactly, and where that applies.
+
+    Args:
+        method: the method.
+        enumerable: the program's own runs can be enumerated.
+    """
+    if method.guarantee == "heuristic":
+        return ""  # a distance that nothing but the exact check knows
+    if method.guarantee == "stationary":
+        return f"; else use geweke for its kernel, or calibrate, {_DATA}"
+    if enumerable:
+        return "; else use validate_statistically"
+    return f"; else use calibrate, {_DATA}, or validate_evidence, if you know log Z"
 
 
 def most_runs(limit: int) -> int:
@@ -234,16 +269,17 @@ def oversized(program: Program, call: Call, limit: int, method: Method) -> TooLa
     size = estimate_size(lambda source: outcome(program, call, Forward(n=1), source))
     return TooLarge(
         f"{program.name} has more than {most_runs(limit):,} runs, too many to check exactly: {_described(size)} (fewer "
-        "steps, fewer outcomes, shorter texts) or raise limit=; else use validate_statistically or calibrate",
+        f"steps, fewer outcomes, shorter texts) or raise limit={_instead(method, False)}",
         method,
         size,
     )
 
 
 def _described(size: Size) -> str:
+    where = f" It branches most at {', '.join(map(str, size.branching[:3]))}." if size.branching else ""
     return (
         f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
-        f"probes). It branches most at {', '.join(map(str, size.branching[:3]))}. Shrink the program there"
+        f"probes).{where} Shrink the program{' there' if where else ''}"
     )
 
 
@@ -251,7 +287,7 @@ def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:
     """The error for a program that can't be enumerated: at which choice, and what to do."""
     return TooLarge(
         f"{program.name} can't be checked exactly: that needs {problem.why}\n  at {problem.span}\nPut a finite "
-        "distribution in its place, or use validate_statistically or calibrate",
+        f"distribution in its place{_instead(method, False)}",
         method,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from .runtime.result import log_sum_exp
 
@@ -57,64 +58,17 @@ class UniformBet:
         return self.log_capital
 
 
-class MeanBet:
-    """Bets that the mean of numbers in [0, bound] is not what the law says.
+class Bet(Protocol):
+    """A gambler: on ranks (:class:`UniformBet`) or on means (``mean_test.MeanBet``)."""
 
-    The hedged capital process with predictable plug-in stakes (Waudby-Smith and Ramdas, 2024): half the capital bets on
-    more, half on less, and the stakes follow the variance seen so far.
-
-    Attributes:
-        log_capital: log of the capital now.
-    """
-
-    def __init__(self, mean: float, bound: float, false_alarm: float) -> None:
-        """Start.
-
-        Args:
-            mean: what the law says, in (0, bound).
-            bound: the largest number that there can be.
-            false_alarm: what the stakes are tuned for.
-
-        Raises:
-            ValueError: the mean is not inside.
-        """
-        if not 0.0 < mean < bound:
-            raise ValueError(f"the mean of numbers in [0, {bound}] lies inside; got {mean}")
-        self.log_capital = 0.0
-        self._mean, self._bound, self._false_alarm = mean / bound, bound, false_alarm
-        self._more = self._less = 0.0
-        self._seen, self._sum, self._squares = 0, 0.5, 0.25
+    log_capital: float
 
     def see(self, number: float) -> float:
-        """Bet on a number, independent of those before, then learn from it.
-
-        Args:
-            number: in [0, bound].
-
-        Returns:
-            The log of the capital.
-
-        Raises:
-            ValueError: the number is outside.
-        """
-        share = number / self._bound
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"{number:.6g} is outside [0, {self._bound:.6g}]; give a bound= that always holds")
-        self._seen += 1
-        variance = self._squares / self._seen
-        stake = math.sqrt(2 * math.log(2 / self._false_alarm) / (variance * self._seen * math.log1p(self._seen)))
-        gap = share - self._mean
-        self._more += math.log1p(min(stake, 0.5 / self._mean) * gap)
-        self._less += math.log1p(-min(stake, 0.5 / (1.0 - self._mean)) * gap)
-        self._sum += share
-        self._squares += (share - self._sum / (self._seen + 1)) ** 2
-        self.log_capital = log_sum_exp([self._more, self._less]) - math.log(2)
-        return self.log_capital
-
-
-Bet = UniformBet | MeanBet
+        """Bet on a number; returns the log of the capital."""
+        ...
 
 
 def together(bets: Sequence[Bet]) -> float:
     """The log of the mean capital of several gamblers."""
-    return log_sum_exp([bet.log_capital for bet in bets]) - math.log(len(bets))
+    logs = [bet.log_capital for bet in bets]
+    return math.inf if math.inf in logs else log_sum_exp(logs) - math.log(len(bets))

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from .certificate import Certificate
-from .mean_test import MeanCheck, check_mean
-from .sequential import Bet, MeanBet, UniformBet, together
+from .mean_test import MeanBet, MeanCheck
+from .sequential import Bet, UniformBet, together
 from .uniformity import p_value as uniform_p_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEAST_P = 1e-300
+Deviation = float | Mapping[str, float] | None
+"""The largest standard deviation that numbers can have: of all, or by name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class StatisticalCertificate(Certificate):
         seed: what reproduces the check.
         sequential: the check was looked at after every run and would have stopped at once when it was decided.
         comparisons: what was compared.
+        assumption: what the rate of false alarms rests on, or what could not be told; empty if neither.
     """
 
     p_value: float
@@ -60,6 +63,7 @@ class StatisticalCertificate(Certificate):
     seed: int
     sequential: bool
     comparisons: tuple[Uniformity | MeanCheck, ...]
+    assumption: str = ""
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "DOES NOT HOLD"
@@ -68,7 +72,7 @@ class StatisticalCertificate(Certificate):
         return (
             f"{self.program} by {self.method} ({self.guarantee}): {self.law}: {verdict}; checked {how}, "
             f"{shown_p(self.p_value)} (false alarm {self.false_alarm:g}), {self.leaves:,} runs, {self.seconds:.1f} s"
-            f"{worst}"
+            f"{worst}{'; ' if self.assumption else ''}{self.assumption}"
         )
 
     def plot(self, path: str | Path | None = None) -> Figure:
@@ -133,55 +137,76 @@ class Trial:
         watch = self._watch(stream, lambda name: UniformBet())
         found = []
         for name, numbers in watch.seen.items():
-            if any(math.isnan(u) for u in numbers):
-                p_value = 0.0
-            else:
-                p_value = watch.p_value(name) if self.sequential else uniform_p_value(numbers)
+            impossible = any(map(math.isnan, numbers))
+            p_value = watch.p_value(name) if self.sequential or impossible else uniform_p_value(numbers)
             found.append(Uniformity(name, p_value, tuple(numbers)))
         return self._certificate(watch, found)
 
     def means(
-        self, stream: Iterable[Mapping[str, float]], expected: Mapping[str, float], bound: float | None = None
+        self,
+        stream: Iterable[Mapping[str, float]],
+        expected: Mapping[str, float],
+        bound: float | None = None,
+        deviation: Deviation = None,
+        told_by: str = "bound= or deviation=",
     ) -> StatisticalCertificate:
         """Check that every named number has the mean that the law says.
 
+        That it is too large shows in any case, if the numbers are not negative; that it is too small does only where a
+        rare, large number is ruled out (``mean_test.py``).
+
         Args:
             stream: one mapping a run, independent of the others.
-            expected: the means, by name.
-            bound: if sequential: the numbers lie in [0, bound].
+            expected: the means, by name; the first is the one of which is told whether too small a mean could be seen.
+            bound: the numbers lie in [0, bound]. Where one does not, all are read as if no bound had been given.
+            deviation: no standard deviation is larger, of all or by name; such numbers may be negative.
+            told_by: what to give to have means told that are too small.
 
         Raises:
-            ValueError: sequential without a bound, or a number is outside.
+            ValueError: a number is negative, without a deviation, or no numbers can have these means.
         """
+        if bound is not None and deviation is not None:
+            raise ValueError("give bound= or deviation=, not both: one is enough")
+        bets: dict[str, MeanBet] = {}
 
         def bet(name: str) -> MeanBet:
-            if bound is None:
-                raise ValueError("sequential=True needs bound=, the largest that the numbers can be, or leave it out")
-            return MeanBet(expected[name], bound, self.false_alarm)
+            sd = deviation.get(name) if isinstance(deviation, Mapping) else deviation
+            bets[name] = MeanBet(expected[name], bound, sd)
+            return bets[name]
 
-        watch = self._watch(stream, bet)
-        found = []
-        for name, numbers in watch.seen.items():
-            check = check_mean(name, numbers, expected[name])
-            found.append(replace(check, p_value=watch.p_value(name)) if self.sequential else check)
-        return self._certificate(watch, found)
+        watch = self._watch(stream, bet, bets_on_all=True)
+        broken = max((b.broken for b in bets.values() if b.broken is not None), default=None)
+        if broken is not None:
+            bound = None
+            watch = watch.again(bet)
+        found = [MeanCheck.of(n, watch.p_value(n), numbers, expected[n]) for n, numbers in watch.seen.items()]
+        assumption = _assumption(bound, deviation, broken, told_by)
+        name, mean = next(iter(expected.items()))
+        needed = bets[name].runs_to_tell(mean / 2, self.false_alarm / len(bets)) if mean else 0.0
+        if watch.runs < needed < math.inf and watch.worth > self.false_alarm:
+            assumption += f"; undecided: too small a mean of the {name}, as to tell half of it takes {needed:,.0f} runs"
+        return self._certificate(watch, found, assumption)
 
-    def _watch(self, stream: Iterable[Mapping[str, float]], bet: Callable[[str], Bet]) -> _Watch:
+    def _watch(
+        self, stream: Iterable[Mapping[str, float]], bet: Callable[[str], Bet], bets_on_all: bool = False
+    ) -> _Watch:
         """Collect the numbers of all runs, or of as many as decide the matter."""
         watch = _Watch(bet)
         for numbers in islice(stream, self.runs):
             watch.note(numbers)
             if any(map(math.isnan, numbers.values())):
                 break
-            if self.sequential and watch.bet(numbers) <= self.false_alarm:
+            if (self.sequential or bets_on_all) and watch.bet(numbers) <= self.false_alarm and self.sequential:
                 break
         return watch
 
-    def _certificate(self, watch: _Watch, found: Sequence[Uniformity | MeanCheck]) -> StatisticalCertificate:
+    def _certificate(
+        self, watch: _Watch, found: Sequence[Uniformity | MeanCheck], assumption: str = ""
+    ) -> StatisticalCertificate:
         least = min(check.p_value for check in found)
         # Capital was averaged over the comparisons; p-values may depend on each other in any way (Bonferroni, 1936).
         together = min(1.0, least * len(found))
-        p_value = _worth(watch.peak) if self.sequential and least > 0.0 else together
+        p_value = watch.worth if watch.has_bet and least > 0.0 else together
         return StatisticalCertificate(
             self.program,
             self.method,
@@ -198,7 +223,24 @@ class Trial:
             self.seed,
             self.sequential,
             tuple(found),
+            assumption,
         )
+
+
+def _assumption(bound: float | None, deviation: Deviation, broken: float | None, told_by: str) -> str:
+    """What a check of means rests on."""
+    if broken is not None:
+        return (
+            f"one number was {broken:.3g} and over the bound, so means that are too small were not looked for: that "
+            f"takes a {told_by} that always holds"
+        )
+    if bound is not None:
+        return f"assuming that no number is over {bound:.3g}"
+    if isinstance(deviation, Mapping):
+        return f"assuming standard deviations of at most {', '.join(f'{d:.3g} ({n})' for n, d in deviation.items())}"
+    if deviation is not None:
+        return f"assuming that no standard deviation is over {deviation:.3g}"
+    return f"means that are too small were not looked for: that takes {told_by}"
 
 
 class _Watch:
@@ -217,6 +259,24 @@ class _Watch:
         for name, number in numbers.items():
             self.seen.setdefault(name, []).append(number)
 
+    @property
+    def has_bet(self) -> bool:
+        return bool(self._bets)
+
+    @property
+    def worth(self) -> float:
+        """The p-value of all that was seen, by the bets."""
+        return _worth(self.peak)
+
+    def again(self, make_bet: Callable[[str], Bet]) -> _Watch:
+        """The same numbers, seen by other gamblers."""
+        watch = _Watch(make_bet)
+        for row in zip(*self.seen.values(), strict=True):
+            numbers = dict(zip(self.seen, row, strict=True))
+            watch.note(numbers)
+            watch.bet(numbers)
+        return watch
+
     def bet(self, numbers: Mapping[str, float]) -> float:
         """Bet on the numbers of one run; returns the p-value of all that was seen."""
         for name, number in numbers.items():
@@ -225,16 +285,23 @@ class _Watch:
                 bet = self._bets[name] = self._make_bet(name)
             self._peaks[name] = max(self._peaks.get(name, 0.0), bet.see(number))
         self.peak = max(self.peak, together(list(self._bets.values())))
-        return _worth(self.peak)
+        return self.worth
 
     def p_value(self, name: str) -> float:
-        """The p-value of one comparison by itself: one over the greatest capital."""
+        """The p-value of one comparison by itself: one over the greatest capital; 0 if something was no number."""
+        if any(map(math.isnan, self.seen[name])):
+            return 0.0
         return _worth(self._peaks.get(name, 0.0))
 
 
 def shown_p(p_value: float) -> str:
     """A p-value in words; below 1e-12 its digits are rounding."""
     return "p < 1e-12" if p_value < 1e-12 else f"p = {p_value:.2g}"
+
+
+def exp(log_number: float) -> float:
+    """The number; infinite where it can't be written, as an estimate may be that is far too large."""
+    return math.exp(log_number) if log_number < 709.0 else math.inf
 
 
 def _worth(log_capital: float) -> float:

@@ -270,7 +270,11 @@ def explore(
 
 
 def explore_merged(
-    computation: Callable[[Source], T], look: Look | None, limit: int = 100_000, watch: Watch | None = None
+    computation: Callable[[Source], T],
+    look: Look | None,
+    limit: int = 100_000,
+    watch: Watch | None = None,
+    ahead: Callable[[int, Callable[[], Sequence[_Node]]], None] | None = None,
 ) -> Iterator[Leaf[T]]:
     """Run a computation through every outcome, going on only once from populations that are the same.
 
@@ -285,6 +289,8 @@ def explore_merged(
         look: tells populations apart; ``None``: merge nothing.
         limit: the most runs, counting those that end at a boundary.
         watch: called after each of these.
+        ahead: called before each with how many there were, and what gives the boundaries still to go on from; may
+            raise :class:`TooMany` (``exact_ahead.py``).
 
     Yields:
         A leaf for each run that ends.
@@ -296,10 +302,18 @@ def explore_merged(
     """
     levels: dict[tuple[int, int], dict[Hashable, _Node]] = {(0, 0): {None: _Node([])}}
     runs = 0
+
+    def waiting() -> list[_Node]:
+        return [node for level in levels.values() for node in level.values()]
+
     while levels:
+        if ahead is not None and runs == 0:
+            ahead(runs, waiting)
         for node in levels.pop(min(levels)).values():
             path = list(node.path)
             while True:
+                if ahead is not None and runs:
+                    ahead(runs, waiting)
                 runs += 1
                 if runs > limit:
                     raise TooMany(f"more than {limit} runs are needed to go through all random outcomes")

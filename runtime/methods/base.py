@@ -29,6 +29,9 @@ class Method(ABC):
             which of the two it was, alone; nothing that it computed before counts, and the population's log_scale
             does no more than multiply the result. The exact check may then merge populations that are the same. A
             class says so for itself: a subclass that says nothing is taken to remember things.
+        averages: its estimate of the evidence is at most the product, over steps, of the largest factor by which a step
+            weighs a run, as where weights are averaged and handed on. By this the statistical check tells an estimate
+            that is too small from one that is rarely very large.
     """
 
     name: ClassVar[str]
@@ -37,6 +40,7 @@ class Method(ABC):
     least: ClassVar[int] = 1
     law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     memoryless: ClassVar[bool] = False
+    averages: ClassVar[bool] = True
 
     def describe(self) -> str:
         """The method as one would write it: its first option, and those that differ from their defaults."""

@@ -37,6 +37,7 @@ class LookAhead(Method):
 
     name = "look-ahead"
     guarantee = "proper"
+    averages = False  # what a trial found is divided out again, and it may have been little
     law_variants = (
         {"ess_threshold": 1.0},
         {"n": 2, "ess_threshold": 0.9, "pilots": 2, "defensive": 0.3},

@@ -18,8 +18,9 @@ Weighting = Callable[["Published", Sequence[float], Sequence[float], float], lis
 
 
 def _softmax(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
-    """softmax(r): the algorithm of Puri et al. (2025) as printed."""
-    return [math.exp(r) for r in last]
+    """softmax(r): the algorithm of Puri et al. (2025) as printed; r less the largest, which may be over all floats."""
+    top = max(last)
+    return [0.0 if log_r == top else -_exp(top + math.log(-math.expm1(log_r - top))) for log_r in last]
 
 
 def _logit(method: Published, last: Sequence[float], products: Sequence[float], progress: float) -> list[float]:
@@ -124,6 +125,10 @@ def _rewarded(particle: Particle) -> bool:
     if particle.status is Status.DONE or particle.log_weight != 0.0:
         return particle.log_weight != 0.0
     return particle.ask is not None and particle.ask.site.kind not in ("barrier", "twist")
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709.0 else math.inf
 
 
 def _logit_of(log_r: float) -> float:

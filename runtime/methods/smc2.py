@@ -97,6 +97,7 @@ class SMC2(Method):
 
     name = "smc2"
     guarantee = "proper"
+    averages = False  # resampling divides by estimates without the hints
     law_variants = tuple(
         {"parameters": ("start", "x", "x[0]", "a"), "ess_threshold": 1.0, **more}
         for more in (

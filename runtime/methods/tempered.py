@@ -45,6 +45,7 @@ class Tempered(Method):
 
     name = "tempered"
     guarantee = "proper"
+    averages = False  # moves put other runs in the place of those that a proposal weighed
     law_variants = (
         {"cess": 0.7, "max_steps": 2},
         {"betas": (0.5, 1.0), "resampling": "multinomial"},

@@ -46,7 +46,7 @@ def test_a_wrong_method_gets_no_certificate() -> None:
     certificate = validate(soft_and_hard, method=Wrong(), n=2)
     assert not certificate and certificate.error > 1e-3
     assert "DOES NOT HOLD" in str(certificate)
-    certificate = validate_statistically(soft_and_hard, method=Wrong(n=1), n=4, runs=4000)
+    certificate = validate_statistically(soft_and_hard, method=Wrong(n=1), n=4, runs=100)
     assert certificate.tolerance > 4
 
 
@@ -106,6 +106,18 @@ def test_errors_count_by_their_share_of_the_evidence(log_scale: float) -> None:
     assert not validate(unlikely, method=Wrong(), n=2)
     assert validate_statistically(unlikely, method="smc", n=4, runs=400)
     assert not validate_statistically(unlikely, method=VeryWrong(), n=4, runs=1500)
+
+
+def test_what_has_no_law_of_means_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"MH\(.*is a Markov chain.*Use validate.*or geweke"):
+        validate_statistically(soft_and_hard, method="mh")
+    with pytest.raises(ValueError, match=r"Beam\(.*is a search and promises nothing.*validate"):
+        validate_statistically(soft_and_hard, method="beam")
+    for runs in (0, 1):
+        with pytest.raises(ValueError, match="fewer than 20 runs"):
+            validate_statistically(soft_and_hard, runs=runs)
+    with pytest.raises(ValueError, match="false_alarm is a probability"):
+        validate_statistically(soft_and_hard, false_alarm=2.0)
 
 
 def test_forward_sampling_is_checked_against_the_prior_also_statistically() -> None:

@@ -16,7 +16,21 @@ from ppl import SMC, Enumerate, Importance, Method, condition, dist, factor, inf
 from ppl.expectation import Expected
 from ppl.runtime.errors import WeightError
 from ppl.runtime.exact import ExactSource, explore
-from ppl.runtime.methods import METHODS
+from ppl.runtime.methods import (
+    METHODS,
+    MH,
+    PMMH,
+    ROWS,
+    SMC2,
+    BestFirst,
+    Forward,
+    ParallelTempering,
+    PGibbs,
+    Published,
+    Revision,
+    SelfConsistency,
+)
+from ppl.runtime.methods.published import WEIGHTINGS
 from ppl.runtime.resampling import SCHEMES, WEIGHTED, normalise, offspring
 from ppl.runtime.result import effective_sample_size, log_sum_exp
 from ppl.runtime.source import Key, RandomSource, derive
@@ -146,8 +160,22 @@ SOUND: list[Method] = [
     Enumerate(),
     Importance(n=400),
     *(SMC(n=400, resampling=scheme, ess_threshold=1.0) for scheme in SCHEMES),
-    *(METHODS[name](**{"n": 400}) for name in ("tempered", "look-ahead", "steering")),
+    *(METHODS[name](**{"n": 400}) for name in ("tempered", "look-ahead", "steering", "entropic")),
+    SMC2(n=100, inner=2, parameters="x"),
+    BestFirst(),
 ]
+CHAINS: list[Method] = [
+    MH(steps=100),
+    PGibbs(steps=50),
+    PMMH(steps=50, parameters="x"),
+    ParallelTempering(steps=50),
+]
+SEARCHES: list[Method] = [
+    *(METHODS[name]() for name in ("beam", "dvts", "a-star", "best-of-n", "self-consistency", "weighted-majority")),
+    Revision(argument=None),
+    *(Published(n=20, weighting=weighting) for weighting in WEIGHTINGS),
+]
+PRIOR = Forward(n=400)
 
 
 @pytest.mark.parametrize("method", SOUND, ids=lambda m: m.describe())
@@ -158,6 +186,45 @@ def test_evidence_over_any_range(low: float, high: float, method: Method) -> Non
     assert posterior.log_evidence == pytest.approx(right, abs=0.8)
     assert posterior.probability(lambda x: x) == pytest.approx(1 / (1 + math.exp(low - high)), abs=0.3)
     assert not math.isnan(posterior.ess) and str(posterior)
+
+
+@pytest.mark.parametrize("method", [*CHAINS, PRIOR], ids=lambda m: m.describe())
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_chains_over_any_range(low: float, high: float, method: Method) -> None:
+    posterior = infer(weighed, low, high, method=method, seed=4)
+    right = 0.5 if method is PRIOR else 1 / (1 + math.exp(low - high))
+    assert posterior.probability(lambda x: x) == pytest.approx(right, abs=0.3)
+    assert not math.isnan(posterior.ess) and str(posterior)
+
+
+@pytest.mark.parametrize("method", SEARCHES, ids=lambda m: m.describe())
+@pytest.mark.parametrize(("low", "high"), [*RANGES, (-1e300, 1e300)])
+def test_searches_over_any_range(low: float, high: float, method: Method) -> None:
+    """They promise nothing, but a run that weighs e^1e5 times as much as the others is what they search for."""
+    posterior = infer(weighed, low, high, method=method, seed=4)
+    assert not math.isnan(posterior.ess) and str(posterior)
+    if high - low > 600.0 and not isinstance(method, SelfConsistency):  # which counts votes and looks at no weight
+        assert posterior.mode() is True
+
+
+def test_every_method_is_here() -> None:
+    here = {type(method) for method in (*SOUND, *CHAINS, *SEARCHES, PRIOR)}
+    assert here == {METHODS[name] for name in ROWS}
+
+
+def test_the_published_softmax_is_that_of_the_rewards_also_where_floats_end() -> None:
+    method = Published(n=3)
+
+    def shares(log_rewards: list[float]) -> list[float]:
+        return normalise(WEIGHTINGS["softmax"](method, log_rewards, log_rewards, 0.5)).tolist()
+
+    total = math.exp(0.2) + math.exp(0.9) + 1.0
+    assert shares([math.log(0.2), math.log(0.9), -INF]) == pytest.approx(
+        [math.exp(0.2) / total, math.exp(0.9) / total, 1.0 / total]
+    )
+    for top in (710.0, 1e5, 1e300):
+        assert shares([0.0, top, math.nextafter(top, 0.0)]) == [0.0, 1.0, 0.0]
+        assert shares([-INF, top, top]) == [0.0, 0.5, 0.5]
 
 
 def finite(n: int) -> list[Method]:

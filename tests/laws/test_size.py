@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 
 import pytest
 import torch
 
-from ppl import SMC, Importance, TooLarge, condition, dist, factor, program, sample, table_lm, validate
+from ppl import (
+    SMC,
+    Importance,
+    TooLarge,
+    condition,
+    dist,
+    factor,
+    program,
+    sample,
+    table_lm,
+    validate,
+    validate_statistically,
+)
 from ppl.certificate import expected
-from ppl.runtime.exact import TooMany, explore
+from ppl.runtime.exact import Look, TooMany, explore, explore_merged
+from ppl.runtime.exact_ahead import Ahead
 from ppl.runtime.exact_size import METHODS_OWN, estimate_size
 from ppl.runtime.methods.enumerate import Enumerate, TooManyRuns
 from ppl.runtime.source import Source
+from ppl.watching import listening
 
 lm = table_lm(["a", "b", "."], seed=3)
 
@@ -87,7 +102,7 @@ def test_too_many_is_told_from_infinite() -> None:
 
 @pytest.mark.parametrize("how", [{"method": "smc"}, {"method": "mh"}, {"pipeline": "all"}])
 def test_a_program_of_too_many_runs_says_so_whatever_is_to_be_checked(how: dict[str, str]) -> None:
-    with pytest.raises(TooLarge, match=r"has more than 10,000 runs.*branches most.*validate_stat") as raised:
+    with pytest.raises(TooLarge, match=r"has more than 10,000 runs.*branches most.*else use (calib|geweke)") as raised:
         validate(uneven, 5, limit=50, **how)  # type: ignore[arg-type]
     assert raised.value.size is not None and raised.value.size.leaves > 10_000
 
@@ -99,10 +114,98 @@ def test_a_program_that_is_not_finite_is_told_what_to_do(how: dict[str, str]) ->
         x = sample(torch.distributions.Normal(0.0, 1.0))
         return float(x)
 
-    with pytest.raises(TooLarge, match=r"at 'x', but Normal can't be listed\n.*test_size.py.*\n.*validate_stat"):
+    with pytest.raises(
+        TooLarge,
+        match=r"at 'x', but Normal can't be listed\n.*test_size.py.*\n.*in its place; else use (calib|geweke)",
+    ):
         validate(continuous, **how)  # type: ignore[arg-type]
 
 
 def test_a_bound_of_the_method_itself_is_not_the_limit() -> None:
     with pytest.raises(TooManyRuns, match="more than 2 runs"):
         validate(uneven, 1, method=Enumerate(max_runs=2))
+
+
+# --- telling early ---
+
+
+def grid(source: Source, steps: int, outcomes: int = 30) -> int:
+    return sum(source.choose([0.0] * outcomes, step) for step in range(steps))
+
+
+def runs_until_refused(computation: Callable[[Source], int], limit: int, look: Look | None = None) -> int:
+    """How many runs it took until an exploration was refused; -1 if it went through."""
+    runs = 0
+
+    def counted(source: Source) -> int:
+        nonlocal runs
+        runs += 1
+        return computation(source)
+
+    try:
+        for _ in explore_merged(counted, look, limit, Ahead(computation, look, limit)):
+            pass
+    except TooMany:
+        return runs
+    return -1
+
+
+def test_what_is_far_too_large_is_refused_at_once() -> None:
+    assert runs_until_refused(lambda source: grid(source, 4), 10_000) == 0
+    assert runs_until_refused(lambda source: grid(source, 2), 1_000) == -1
+    assert runs_until_refused(lambda source: grid(source, 2), 700) == 700  # not far: it goes on to the limit
+
+
+def test_merging_is_refused_only_by_what_is_left_to_be_done() -> None:
+    """Where populations merge the product over steps says nothing; what waits to be gone on from does."""
+
+    def stops(source: Source, keeps: int) -> int:
+        total = 0
+        for step in range(6):
+            total = (41 * total + source.choose([0.0] * 40, step)) % keeps
+            source.boundary("advance", total)
+        return total
+
+    def look(operation: str, state: int) -> tuple[Hashable, float]:
+        return state, 0.0
+
+    assert runs_until_refused(lambda source: stops(source, 5), 2_000, look) == -1
+    assert 0 < runs_until_refused(lambda source: stops(source, 10**12), 20_000, look) < 5_000
+
+
+def test_remedies_are_those_that_apply() -> None:
+    """Never validate_statistically for a program that can't be enumerated, nor fewer particles than there are."""
+
+    @program
+    def continuous() -> float:
+        x = sample(torch.distributions.Normal(0.0, 1.0))
+        return float(x)
+
+    for method, remedy in (("smc", "calibrate, .*or validate_evidence"), ("mh", "geweke")):
+        with pytest.raises(TooLarge, match=f"else use {remedy}") as raised:
+            validate(continuous, method=method)
+        assert "validate_statistically" not in str(raised.value)
+    with pytest.raises(TooLarge) as raised:
+        validate(continuous, method="beam")
+    assert "else use" not in str(raised.value)
+    for check in (validate_statistically, validate):
+        with pytest.raises(TooLarge, match=r"else use calibrate, .*or validate_evidence"):
+            check(continuous)
+    for n, said in ((3, "(n=(1, 2))"), (2, "(n=1)")):
+        with pytest.raises(TooLarge) as raised:
+            validate(uneven, 3, method=SMC(ess_threshold=1.0), n=n, limit=30)
+        assert said in str(raised.value) and "validate_statistically" in str(raised.value)
+    with pytest.raises(TooLarge) as raised:
+        validate(uneven, 3, n=1, limit=30)
+    assert "fewer particles" not in str(raised.value)
+    with pytest.raises(ValueError, match="limit is the most runs at one n, 1 or more; got 0"):
+        validate(uneven, 1, limit=0)
+
+
+def test_a_check_tells_how_far_it_is() -> None:
+    told: list[tuple[str, int]] = []
+    with listening(lambda what, runs: told.append((what, runs))):
+        validate(uneven, 1, n=2)
+    assert told and told[0] == ("uneven by Enumerate(max_runs=100000)", 1)
+    validate(uneven, 1, n=1)
+    assert len(told) < 50 and all("uneven by" in what for what, _ in told)

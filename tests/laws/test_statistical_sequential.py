@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from ppl.sequential import Bet, MeanBet, UniformBet, together
+from ppl.mean_test import MeanBet
+from ppl.sequential import Bet, UniformBet, together
 from ppl.statistical import Trial
 
 MIDDLES = [(i + 0.5) / 16 for i in range(16)]
@@ -39,12 +40,12 @@ def test_the_law_of_capital() -> None:
     """Exactly: under the law, capital is worth 1 in expectation after every round."""
     assert expected_capital(UniformBet, dict.fromkeys(MIDDLES, 1 / 16), 3) == pytest.approx(1.0, abs=1e-12)
     coin = {0.0: 0.7, 2.0: 0.3}
-    assert expected_capital(lambda: MeanBet(0.6, 2.0, 0.01), coin, 10) == pytest.approx(1.0, abs=1e-12)
+    assert expected_capital(lambda: MeanBet(0.6, 2.0), coin, 10) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_the_law_of_capital_is_seen_to_fail() -> None:
     assert expected_capital(Peeking, dict.fromkeys(MIDDLES, 1 / 16), 2) > 1.1
-    assert expected_capital(lambda: MeanBet(0.5, 2.0, 0.01), {0.0: 0.7, 2.0: 0.3}, 10) > 1.05
+    assert expected_capital(lambda: MeanBet(0.5, 2.0), {0.0: 0.7, 2.0: 0.3}, 10) > 1.05
 
 
 def test_false_alarms_at_any_time_are_rare() -> None:
@@ -53,7 +54,7 @@ def test_false_alarms_at_any_time_are_rare() -> None:
     numbers = rng.random((300, 200))
     alarms = sum(_stops(UniformBet(), row, 0.1) is not None for row in numbers)
     assert alarms <= 300 * 0.1
-    alarms = sum(_stops(MeanBet(0.5, 1.0, 0.1), row, 0.1) is not None for row in numbers)
+    alarms = sum(_stops(MeanBet(0.5, 1.0), row, 0.1) is not None for row in numbers)
     assert alarms <= 300 * 0.1
 
 
@@ -66,7 +67,7 @@ def test_a_fixed_test_looked_at_again_and_again_is_no_substitute() -> None:
 
 def test_what_is_wrong_is_found_early() -> None:
     rng = np.random.default_rng(1)
-    for bet in (UniformBet(), MeanBet(0.5, 1.0, 1e-3)):
+    for bet in (UniformBet(), MeanBet(0.5, 1.0)):
         stopped = _stops(bet, rng.beta(2.0, 1.0, 500), 1e-3)
         assert stopped is not None and stopped < 150
 
@@ -104,10 +105,16 @@ def test_a_trial_stops_when_it_is_decided() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one in \[0, 1\]"):
         UniformBet().see(1.5)
-    with pytest.raises(ValueError, match="give a bound= that always holds"):
-        MeanBet(1.0, 2.0, 0.01).see(2.5)
+    with pytest.raises(ValueError, match="numbers of either sign need deviation="):
+        MeanBet(1.0, 2.0).see(-0.5)
     with pytest.raises(ValueError, match="lies inside"):
-        MeanBet(3.0, 2.0, 0.01)
+        MeanBet(3.0, 2.0)
+    with pytest.raises(ValueError, match="need deviation="):
+        MeanBet(-1.0)
+    with pytest.raises(ValueError, match="over 0 and finite"):
+        MeanBet(1.0, deviation=0.0)
+    with pytest.raises(ValueError, match="not both"):
+        Trial("p", "m", "proper", "law", 30, 0, 0.01, False).means([], {"x": 1.0}, bound=2.0, deviation=1.0)
     with pytest.raises(ValueError, match="fewer than 20 runs"):
         Trial("p", "m", "proper", "law", 3, 0, 0.01, False)
     with pytest.raises(ValueError, match="false_alarm is a probability"):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ppl.mean_test import check_mean
 from ppl.uniformity import _band, _grid, chi_square_p_value, ecdf_band, ecdf_p_value, p_value
 
 
@@ -71,22 +70,3 @@ def test_numbers_outside_are_refused() -> None:
     for wrong in ([], [0.5, 1.5], [math.nan]):
         with pytest.raises(ValueError, match=r"in \[0, 1\]"):
             ecdf_p_value(wrong)
-
-
-def test_means_of_skewed_numbers() -> None:
-    """Log-normal numbers, as estimates of an evidence are: few false alarms, where the plain t-test has many more."""
-    rng = np.random.default_rng(3)
-    ours, plain = [], []
-    for _ in range(2_000):
-        numbers = np.exp(rng.normal(-0.5, 1.0, 150))
-        ours.append(check_mean("", numbers.tolist(), 1.0).p_value)
-        t = (numbers.mean() - 1.0) / (numbers.std(ddof=1) / math.sqrt(150))
-        plain.append(math.erfc(abs(t) / math.sqrt(2)))
-    assert rate(ours, 0.01) < 0.025 < rate(plain, 0.01)
-    wrong = [check_mean("", np.exp(rng.normal(-0.3, 1.0, 300)).tolist(), 1.0).p_value for _ in range(40)]
-    assert rate(wrong, 0.05) > 0.4
-
-
-def test_means_of_constant_numbers() -> None:
-    assert check_mean("", [0.25] * 30, 0.25).p_value == 1.0
-    assert check_mean("", [0.25] * 30, 0.26).p_value == 0.0

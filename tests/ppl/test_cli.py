@@ -250,3 +250,43 @@ def test_demo(run: Run) -> None:
     for words in ("def solve(question):", "truth", "majority of 4", "SMC, n=4", "of 2", "✓"):
         assert words in out
     assert Path("out/demo-posterior.png").exists() or "No picture" in out or "ruled out" in out
+
+
+# ---- Certificates
+
+
+def test_validate_exactly_and_by_samples(run: Run) -> None:
+    result = run("validate", "coins.py:coins", "--n", "2")
+    assert result.exit_code == 0 and "holds; checked exactly" in result.stdout, result.stderr
+    result = run("validate", "coins.py:coins", "--statistical", "--runs", "30", "--seed", "3", "--n", "2", "--json")
+    found = json.loads(result.stdout)
+    assert found["leaves"] == 30 and found["seed"] == 3 and found["false_alarm"] == 1e-6 and not found["exact"]
+    result = run("validate", "coins.py:coins", "--sequential", "--runs", "30", "--false-alarm", "0.01")
+    assert "checked statistically, run by run" in result.stdout and "(false alarm 0.01)" in result.stdout
+
+
+def test_validate_passes(run: Run) -> None:
+    result = run("validate", "coins.py:coins", "--pipeline", "dead", "--pipeline", "marginalise", "--keep", "a")
+    assert result.exit_code == 0 and "coins by dead, marginalise" in result.stdout, result.stderr
+    assert run("validate", "coins.py:coins", "--pipeline", "all").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--runs", "50"], "--runs is for checks by samples: add --statistical"),
+        (["--keep", "a"], "add --pipeline PASS"),
+        (["--pipeline", "all", "--method", "smc", "--statistical"], "leave out --method, --statistical"),
+        (["--statistical", "--limit", "50"], "--limit is for exact checks; by samples say --runs"),
+        (["--statistical", "--n", "2", "--n", "3"], "takes one --n"),
+        (["--method", "enumerate", "--n", "3"], "method enumerate takes no --n"),
+    ],
+)
+def test_options_of_different_checks(run: Run, args: list[str], says: str) -> None:
+    result = run("validate", "coins.py:coins", *args)
+    assert result.exit_code == MISUSED and says in result.stderr
+
+
+def test_a_check_by_samples_says_what_it_is_not_for(run: Run) -> None:
+    result = run("validate", "coins.py:coins", "--statistical", "--method", "mh")
+    assert result.exit_code == FAILED and "is a Markov chain" in result.stderr and "geweke" in result.stderr
