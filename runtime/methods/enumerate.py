@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from ...compiler.requests import Site
+from ..budget import Stopped
 from ..distributions import Distribution
 from ..engines.base import Completion, ModelDistribution
 from ..errors import ProgramError
+from ..looks import Looks
 from ..particle import Particle, Status
-from ..population import Population, World, fork, record, run_particles, spawn
+from ..population import Population, World, fork, record, run_particles, show, spawn
 from ..scheduler import Task
 from ..source import derive
 from .base import Method
 
 
-class TooManyRuns(Exception):
+class TooManyRuns(ProgramError):
     """A program has more runs than were allowed for."""
 
 
@@ -35,18 +38,23 @@ class NotListable(ProgramError):
 
 @dataclass(frozen=True)
 class Enumerate(Method):
-    """Fork at every random choice, once for each outcome; branches of zero mass are dropped at once.
+    """Fork at every random choice, once for each outcome, depth first; branches of zero mass are dropped at once.
+
+    So what is held is little more than the finished runs, and where it is stopped some are finished. Branches are taken
+    up some at a time, so that models compute them together: one at first, more as runs have ended, at most ``SIDE``.
 
     Law: exact. The population is the program's measure.
 
     Attributes:
-        max_runs: the most runs to hold at a time.
+        max_runs: the most runs to hold at a time, open branches included.
         max_outcomes: the most outcomes of one random choice.
         ignore_evidence: enumerate the program as if it held no evidence.
     """
 
     name = "enumerate"
     guarantee = "exact"
+
+    SIDE: ClassVar[int] = 64
 
     max_runs: int = 100_000
     max_outcomes: int = 10_000
@@ -55,25 +63,49 @@ class Enumerate(Method):
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
         population = spawn(world, 1)
-        while True:
-            yield from run_particles(world, [p for p in population.particles if p.running], through=True)
-            world.control.tick()
-            branching = [p for p in population.particles if p.status is Status.BRANCH]
-            if not branching:
-                break
-            outcomes = yield from self._outcomes(world, branching)
-            done = [p for p in population.particles if p.status is Status.DONE]
-            population.particles = done + [
-                child for p in branching for child in self._children(world, p, outcomes[id(p)])
-            ]
-            if len(population.particles) > self.max_runs:
-                raise TooManyRuns(
-                    f"more than {self.max_runs} runs, at the site {branching[0].ask.site.name!r} "  # type: ignore[union-attr]
-                    f"({branching[0].ask.site.span}); raise max_runs, shorten the program, or use "  # type: ignore[union-attr]
-                    "method='smc'"
-                )
+        ready, done = population.particles, list[Particle]()
+        population.particles = done
+        try:
+            yield from self._explore(world, ready, done)
+        except Stopped as stop:
+            if world.control.inner:
+                raise
+            population.incomplete = stop.reason
         record(population, None)
         return population
+
+    def _explore(self, world: World, ready: list[Particle], done: list[Particle]) -> Task[None]:
+        """Add all runs that some particles lead to to those that are finished."""
+        stack: list[Particle] = []  # of branches; the next is the last
+        looks, ended = Looks(), 0
+        while ready:
+            yield from run_particles(world, ready, through=True)
+            world.control.tick()
+            branching = [p for p in ready if p.status is Status.BRANCH]
+            done += [p for p in ready if p.status is Status.DONE]
+            ended += len(ready) - len(branching)
+            stack += reversed(branching)
+            held = len(done) + len(stack)
+            self._check(held, stack)
+            if looks.due(len(ready), held):
+                show(world, Population([*stack, *done], 0.0), going=bool(stack))
+            count = min(len(stack), self.SIDE, max(1, ended))
+            parents = [stack.pop() for _ in range(count)]
+            outcomes = yield from self._outcomes(world, parents)
+            ready = [child for p in parents for child in self._children(world, p, outcomes[id(p)])]
+
+    def _check(self, held: int, stack: list[Particle]) -> None:
+        """Raises:
+        TooManyRuns: so many runs are more than ``max_runs``.
+        """
+        if held <= self.max_runs:
+            return
+        ask = stack[-1].ask if stack else None
+        where = "" if ask is None else f", at the site {ask.site.name!r}"
+        raise TooManyRuns(
+            f"more than {self.max_runs} runs{where}; raise max_runs, shorten the program, or use method='smc'",
+            None if ask is None else ask.site.span,
+        )
 
     def _outcomes(self, world: World, branching: list[Particle]) -> Task[dict[int, list[tuple[object, float]]]]:
         """The outcomes of each particle's choice; those that a model must compute, in one batch."""

@@ -33,6 +33,7 @@ def make(
             "solve",
             more.pop("particles", len(values)),
             7,
+            remedy=more.pop("remedy", f"more particles (n={4 * len(values)})"),
             **more,
         )
     )
