@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...compiler.requests import Site
 from ..budget import Stopped
 from ..distributions import Distribution
-from ..engines.base import Completion, ModelDistribution
+from ..engines.base import Completion, ModelDistribution, Request
 from ..errors import ProgramError
 from ..looks import Looks
 from ..particle import Particle, Status
@@ -18,6 +18,10 @@ from ..population import Population, World, fork, record, run_particles, show, s
 from ..scheduler import Task
 from ..source import derive
 from .base import Method
+
+
+Outcomes = list[tuple[Any, float]]
+"""With their log-probabilities."""
 
 
 class TooManyRuns(ProgramError):
@@ -91,8 +95,8 @@ class Enumerate(Method):
                 show(world, Population([*stack, *done], 0.0), going=bool(stack))
             count = min(len(stack), self.SIDE, max(1, ended))
             parents = [stack.pop() for _ in range(count)]
-            outcomes = yield from self._outcomes(world, parents)
-            ready = [child for p in parents for child in self._children(world, p, outcomes[id(p)])]
+            found = yield from self._outcomes(world, [(p, choice_at(world, p)) for p in parents])
+            ready = [child for p, law in zip(parents, found, strict=True) for child in self._children(world, p, law)]
 
     def _check(self, held: int, stack: list[Particle]) -> None:
         """Raises:
@@ -107,23 +111,20 @@ class Enumerate(Method):
             None if ask is None else ask.site.span,
         )
 
-    def _outcomes(self, world: World, branching: list[Particle]) -> Task[dict[int, list[tuple[object, float]]]]:
-        """The outcomes of each particle's choice; those that a model must compute, in one batch."""
-        found: dict[int, list[tuple[object, float]]] = {}
+    def _outcomes(self, world: World, choices: Sequence[tuple[Particle, Any]]) -> Task[list[Outcomes]]:
+        """The outcomes of choices at which particles stand; those that a model must compute, in one batch."""
+        found: list[Outcomes] = [[] for _ in choices]
         waits = []
-        for particle in branching:
-            ask = particle.ask
-            assert ask is not None
-            dist = world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+        for place, (particle, dist) in enumerate(choices):
             if isinstance(dist, ModelDistribution):
-                keep = _keeper(world, found, particle)
-                waits.append(world.machine._wait(particle, dist, dist.support(self.max_outcomes), keep))
+                keep = _keeper(world, found, place)
+                waits.append(world.machine._wait(particle, dist, self._law(dist), keep))
                 continue
-            assert isinstance(dist, Distribution)
+            assert isinstance(dist, Distribution) and particle.ask is not None
             outcomes = dist.support()
             if outcomes is None or len(outcomes) > self.max_outcomes:
-                raise NotListable(ask.site, type(getattr(dist, "inner", dist)).__name__)
-            found[id(particle)] = list(outcomes)
+                raise NotListable(particle.ask.site, type(getattr(dist, "inner", dist)).__name__)
+            found[place] = list(outcomes)
         left = len(waits)
         while left:
             answered = yield waits
@@ -136,7 +137,11 @@ class Enumerate(Method):
                     waits.append(more)
         return found
 
-    def _children(self, world: World, parent: Particle, outcomes: list[tuple[object, float]]) -> list[Particle]:
+    def _law(self, dist: ModelDistribution) -> Request:
+        """What to ask a model for."""
+        return dist.support(self.max_outcomes)
+
+    def _children(self, world: World, parent: Particle, outcomes: Outcomes) -> list[Particle]:
         ask = parent.ask
         assert ask is not None
         outcomes = [(value, log_prob) for value, log_prob in outcomes if log_prob > -math.inf]
@@ -149,13 +154,18 @@ class Enumerate(Method):
         return children
 
 
-def _keeper(
-    world: World, found: dict[int, list[tuple[object, float]]], particle: Particle
-) -> Callable[[Completion], None]:
-    """Notes a particle's outcomes, and what they cost."""
+def choice_at(world: World, particle: Particle) -> Any:
+    """The distribution of the choice at which a particle branches."""
+    ask = particle.ask
+    assert ask is not None
+    return world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+
+
+def _keeper(world: World, found: list[Outcomes], place: int) -> Callable[[Completion], None]:
+    """Notes the outcomes of a choice, and what they cost."""
 
     def keep(completion: Completion) -> None:
         world.machine.tally.tokens += completion.tokens
-        found[id(particle)] = list(completion.value)
+        found[place] = list(completion.value)
 
     return keep
