@@ -78,9 +78,7 @@ class AStar(Method):
                         break
                     continue
                 if expanded == self.max_expansions:
-                    population.incomplete = (
-                        f"the search went on from {expanded} runs, as max_expansions allows"
-                    )
+                    population.incomplete = f"the search went on from {expanded} runs, as max_expansions allows"
                     break
                 expanded += 1
                 copies = best.copies(world, "child", self.n - 1)

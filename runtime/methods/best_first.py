@@ -180,7 +180,7 @@ class Branch:
 
     def open(self, outcomes: Outcomes) -> None:
         """Take the beginnings."""
-        self.left = sorted(reversed(outcomes), key=lambda outcome: outcome[1])  # of equals the first is taken first
+        self.left = sorted(outcomes, key=lambda outcome: outcome[1], reverse=True)[::-1]  # of equals, the first first
         total = 0.0
         for _, log_prob in self.left:
             total += math.exp(log_prob)  # from the smallest up, so that none is lost

@@ -19,7 +19,6 @@ from ..scheduler import Task
 from ..source import derive
 from .base import Method
 
-
 Outcomes = list[tuple[Any, float]]
 """With their log-probabilities."""
 
