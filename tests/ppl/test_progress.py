@@ -8,7 +8,21 @@ import time
 import pytest
 from rich.console import Console
 
-from ppl import MH, SMC, Enumerate, Forward, Method, PGibbs, condition, dist, infer, infer_many, program, sample, table_lm
+from ppl import (
+    MH,
+    SMC,
+    Enumerate,
+    Forward,
+    Method,
+    PGibbs,
+    condition,
+    dist,
+    infer,
+    infer_many,
+    program,
+    sample,
+    table_lm,
+)
 from ppl.progress import LiveProgress, _shares
 from ppl.runtime.population import Population
 
