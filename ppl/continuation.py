@@ -40,21 +40,20 @@ class Continuation(ModelDistribution):
         head: the tokens that are kept. With them alone the text has not ended.
     """
 
-    def __init__(self, whole: TextDistribution, value: str, count: int) -> None:
+    def __init__(self, whole: TextDistribution, head: tuple[int, ...]) -> None:
         """Keep the beginning of a text.
 
         Args:
             whole: the distribution.
-            value: one of its texts.
-            count: how many of its tokens to keep, fewer than it has.
+            head: the first tokens of one of its texts, not all of them.
         """
         from .text_distributions import TextDistribution
 
         lm, spec = whole.lm, whole.spec
         self.whole = whole
-        self.head = tokens_of(value, lm)[:count]
+        self.head = head
         read = b"".join(map(lm.model.decode_bytes, self.head))
-        most = None if spec.max_tokens is None else spec.max_tokens - count
+        most = None if spec.max_tokens is None else spec.max_tokens - len(head)
         self._rest = TextDistribution(
             Context(lm, whole.context.node.extend(self.head)),
             replace(spec, max_tokens=most, before=spec.before + read),
@@ -80,6 +79,16 @@ class Continuation(ModelDistribution):
     def support(self, limit: int) -> Support:
         """The request for all texts of positive mass that begin so."""
         return Support(self._rest.context.node, self._rest.spec, limit, self._text)
+
+    def beginnings(self) -> Support:
+        """The request for all tokens that may come next."""
+        return self._rest.beginnings()
+
+    def begun(self, beginning: Generated) -> tuple[Text | None, ModelDistribution | None]:
+        """The whole text, if it ends with the next token; else the texts that begin so."""
+        if self._rest.ends(beginning):
+            return self._text(beginning), None
+        return None, Continuation(self.whole, (*self.head, *beginning.tokens))
 
     def value(self, completion: Completion) -> Text:
         """The whole text that was drawn."""

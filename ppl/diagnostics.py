@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,14 @@ def chains_of(posterior: Record) -> dict[str, np.ndarray]:
     """
     import numpy as np
 
-    chains, runs = posterior.result.chains, posterior.result.runs
-    if chains is None:
+    lengths, runs = posterior.result.lengths, posterior.result.runs
+    if lengths is None:
         raise NoChains(f"{posterior.method} runs no Markov chains: look at posterior.ess and posterior.distinct")
-    if len(runs) < 4 * chains:
+    chains, shortest = len(lengths), min(lengths, default=0)
+    if shortest < 4:
         raise NoChains(f"{posterior.method} kept {len(runs)} states of {chains} chains; at least 4 of each are needed")
+    # Of chains that were stopped at different lengths, the last states: those are compared.
+    runs = [run for end in accumulate(lengths) for run in runs[end - shortest : end]]
     traces = [{choice.address: choice.value for choice in run.trace if not choice.observed} for run in runs]
     columns: dict[str, Sequence[Any]] = {"value": [run.value for run in runs]}
     for address in traces[0]:

@@ -55,7 +55,8 @@ def infer(
             from instead; the weight accounts for it, so the posterior stays the same. Or a guide: a ``@program`` of the
             same arguments that samples sites of the same names, and whose draws are the proposals.
         on_error: ``"raise"``, or ``"kill"``: a particle in which the program raises gets weight zero and is counted.
-        progress: show a live display, or call this after every step with the problem's number and its population.
+        progress: show a live display, or call this with the problem's number and its population after each step, and
+            at its end (``population.ended``).
         budget: the most to use, such as ``{"tokens": 2000}``; see ``Budget``. What would go past it is not begun, and
             what is finished by then comes back, marked ``posterior.incomplete``.
         stop: called with the population after each step; true ends the run in the same way. See ``ppl.stopping``.

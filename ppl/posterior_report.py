@@ -216,9 +216,10 @@ def empty_report(posterior: Posterior) -> str:
     elif posterior.guarantee == "exact":
         lines.append("The evidence contradicts the program: no run can satisfy it. Check the conditions above.")
     else:
+        remedy = posterior.result.remedy
         lines.append(
-            f"What can help: more particles (n={max(4 * posterior.n, 4)}); softer evidence, that is factor(log_weight) "
-            "in place of condition; or a better proposal, sample(d, proposal=q)."
+            f"What can help: {'' if remedy is None else f'{remedy}; '}softer evidence, that is factor(log_weight) in "
+            "place of condition; or a better proposal, sample(d, proposal=q)."
         )
     return "\n".join(lines)
 

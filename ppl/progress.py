@@ -97,12 +97,11 @@ class LiveProgress:
         tokens = self._count_tokens(number, particles)
         done = sum(p.status is Status.DONE for p in particles)
         dead = sum(p.status is Status.DEAD for p in particles)
-        finished = done + dead == len(particles)
         log_evidence = population.log_evidence if self._method.evidence else None
         row = _Row(len(population.history), done, dead, len(particles), population.ess, log_evidence)
         with self._lock:
             self._tokens += tokens
-            if finished:
+            if population.ended:
                 self._finished += 1
                 self._heads.pop(number, None)
                 if self._problems > 1:

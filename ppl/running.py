@@ -72,7 +72,7 @@ def stream(
     Args:
         problems: the problems.
         numbers: which of them; all by default.
-        report: told the number of a problem and its population after each step.
+        report: told the number of a problem and its population after each step, and at its end.
         source: where outcomes come from; random numbers by default, the exact source for certificates.
         journals: where each problem writes down what it was answered, and finds what it was answered before.
 
@@ -105,6 +105,9 @@ def stream(
     for place, population in scheduler.run(tasks()):
         number = asked[place]
         machine = machines.pop(number)
+        population.ended = True
+        if report is not None:
+            report(number, population)
         cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
         if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
             _warn_of_unused(program, machine)
@@ -175,7 +178,8 @@ def _result(program: Program, method: Method, population: Population, tally: Tal
         cost=cost,
         incomplete=population.incomplete,
         bounds=population.bounds,
-        chains=population.chains,
+        lengths=population.chains,
+        remedy=method.remedy,
     )
 
 

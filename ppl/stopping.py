@@ -1,8 +1,9 @@
 """Rules that end a run of inference early: ``infer(..., stop=settled(0.9))``.
 
-A rule is asked after each step of methods whose particles go on side by side (SMC and its like, beams, A*), and after
-each wave of votes; importance sampling, enumeration and Markov chains have no such steps, and never ask. What comes
-back is marked ``posterior.incomplete``, which says the rule. Any function of a population is a rule.
+A rule is asked after each step of methods whose particles go on side by side (SMC and its like, beams, A*), after each
+degree of tempering, each attempt of revision, and each wave of independent runs (votes, importance sampling). Markov
+chains and enumeration ask after each step at first, later whenever their population has grown by a sixteenth. What
+comes back is marked ``posterior.incomplete``, which says the rule. Any function of a population is a rule.
 """
 
 from __future__ import annotations

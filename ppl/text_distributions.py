@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
+ANY_NUMBER = 2**31
+"""A limit that no vocabulary reaches."""
+
+
 class _OfContext(ModelDistribution):
     """What is common to distributions of text after a context.
 
@@ -141,6 +145,24 @@ class TextDistribution(_OfContext):
         """The request for all texts of positive mass, as :class:`Text`, with their log-probabilities."""
         return Support(self.context.node, self.spec, limit, self._text)
 
+    def beginnings(self) -> Support:
+        """The request for all first tokens."""
+        return Support(self.context.node, replace(self.spec, pause="token"), ANY_NUMBER)
+
+    def begun(self, beginning: Generated) -> tuple[Text | None, ModelDistribution | None]:
+        """The text, if it ends with its first token; else the texts that begin with it."""
+        from .continuation import Continuation
+
+        if self.ends(beginning):
+            return self._text(beginning), None
+        return None, Continuation(self, beginning.tokens)
+
+    def ends(self, beginning: Generated) -> bool:
+        """Whether a text ends with its first token, of which it is known how it goes on."""
+        if beginning.finish != "pause" or self.spec.pause == "token":
+            return True
+        return self.spec.pause == "line" and b"\n" in self.lm.model.decode_bytes(beginning.tokens[-1])
+
     def value(self, completion: Completion) -> Text:
         """The text that was drawn."""
         return self._text(completion.value)
@@ -180,7 +202,7 @@ class TextDistribution(_OfContext):
         """Texts that begin with the first ``count`` tokens of ``value``."""
         from .continuation import Continuation
 
-        return Continuation(self, value, count) if count else self
+        return Continuation(self, tokens_of(value, self.lm)[:count]) if count else self
 
     def missed_by(self, proposals: Sequence[Any]) -> str | None:
         """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""

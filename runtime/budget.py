@@ -92,7 +92,11 @@ class Control:
         stop: called with the population after each step; true ends the run.
         population: what there is to hand back if the run is stopped.
         tokens, calls, particles: used so far.
+        inner: whether it is of a population inside the run. A method that is stopped there has nothing to hand back:
+            what is unfinished is no estimate for the outer one to go on with.
     """
+
+    inner = False
 
     def __init__(self, budget: Budget | None = None, stop: Callable[[Population], bool] | None = None) -> None:
         self.budget = budget or Budget()
@@ -122,14 +126,23 @@ class Control:
             raise Stopped(f"the budget of {self.budget.particles} particles is used up")
         self.particles += particles
 
-    def step(self, population: Population) -> None:
+    def room(self, particles: int) -> int:
+        """How many of so many particles may be begun."""
+        bound = self.budget.particles
+        return particles if bound is None else min(particles, bound - self.particles)
+
+    def step(self, population: Population, going: bool | None = None) -> None:
         """A step of the population has ended.
+
+        Args:
+            population: what there is by now.
+            going: whether the method goes on from here; by default where some program does.
 
         Raises:
             Stopped: its time is over, or the rule that was given says so.
         """
         self.population = population
-        if not population.running:
+        if not (population.running if going is None else going):
             return
         if self._late:
             raise Stopped(f"the {self.budget.seconds} seconds are over")
@@ -207,6 +220,8 @@ class Control:
 class _Inside(Control):
     """See :meth:`Control.inside`."""
 
+    inner = True
+
     def __init__(self, outer: Control) -> None:
         super().__init__()
         self.outer = outer
@@ -214,7 +229,10 @@ class _Inside(Control):
     def claim(self, particles: int) -> None:
         self.outer.claim(particles)
 
-    def step(self, population: Population) -> None:
+    def room(self, particles: int) -> int:
+        return self.outer.room(particles)
+
+    def step(self, population: Population, going: bool | None = None) -> None:
         self.outer.tick()
 
     def tick(self) -> None:
@@ -232,6 +250,8 @@ def most(wait: Wait) -> tuple[float, int]:
         return len(request.tokens), 0
     if isinstance(request, Choose):
         return sum(map(len, request.options)), 0
+    if isinstance(request, Support) and request.spec.pause == "token":
+        return 1, 0
     if isinstance(request, Support) and request.spec.max_tokens is not None:
         # Each beginning of a text costs one, and is the beginning of an outcome of its own.
         words = getattr(getattr(wait.engine, "model", None), "vocab_size", math.inf)

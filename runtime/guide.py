@@ -73,7 +73,9 @@ class GuidedMachine(Machine):
     def _on(self, particle: Particle, runner: Particle) -> Wait | None:
         """Run a particle's guide on; what it waits for, or nothing once it has ended."""
         assert self.guide is not None
+        before = runner.asked
         wait = self.guide.machine.run(runner, through=True)
+        particle.asked += runner.asked - before  # how far a run is on, its guide counts too
         if wait is not None:
             return self._for(particle, runner, wait)
         if runner.status is not Status.DONE or runner.log_weight != 0.0:

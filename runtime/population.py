@@ -34,7 +34,9 @@ class Population:
         history: its past.
         incomplete: why inference ended before its end; ``None``: it did not.
         bounds: on log Z, where the method knows some.
-        chains: how many Markov chains the particles are the states of, one after the other; ``None``: they are not.
+        chains: how many of the particles are the states of each Markov chain, one chain after the other; ``None``: they
+            are not.
+        ended: whether inference has: nothing is done with it any more.
     """
 
     particles: list[Particle]
@@ -42,7 +44,8 @@ class Population:
     history: list[Generation] = field(default_factory=list)
     incomplete: str | None = None
     bounds: tuple[float, float] | None = None
-    chains: int | None = None
+    chains: tuple[int, ...] | None = None
+    ended: bool = False
 
     @property
     def running(self) -> bool:
@@ -156,7 +159,11 @@ def _activation(world: World) -> Scope:
 
 
 def advance(
-    world: World, population: Population, through: bool = False, among: Sequence[Particle] | None = None
+    world: World,
+    population: Population,
+    through: bool = False,
+    among: Sequence[Particle] | None = None,
+    going: bool | None = None,
 ) -> Task[None]:
     """Run every particle to its next evidence, or to its end.
 
@@ -165,13 +172,28 @@ def advance(
         population: changed in place.
         through: do not stop at evidence.
         among: run only these of its particles.
+        going: whether the method goes on after that; by default where some program does.
     """
     among = population.particles if among is None else among
     yield from run_particles(world, [p for p in among if p.running], through)
     world.machine.source.boundary("advance", population)
+    show(world, population, going)
+
+
+def show(world: World, population: Population, going: bool | None = None) -> None:
+    """Let those who watch see a population after a step: progress displays, and a rule that may end it.
+
+    Args:
+        world: the problem.
+        population: what there is by now.
+        going: whether the method goes on from here; by default where some program does.
+
+    Raises:
+        Stopped: the rule holds, or the time is over.
+    """
     if world.report is not None:
         world.report(population)
-    world.control.step(population)
+    world.control.step(population, going)
 
 
 def fork(world: World, parent: Particle, keys: Sequence[Key]) -> list[Particle]:

@@ -118,7 +118,9 @@ class Result:
         incomplete: why it ended before its end, a budget or a rule; ``None``: it did not. Then there is what was
             finished, whatever the method promises otherwise.
         bounds: on log Z, where the method knows some.
-        chains: of how many Markov chains the runs are the states, one chain after the other; ``None``: they are not.
+        lengths: how many of the runs are the states of each Markov chain, one chain after the other; ``None``: they are
+            not.
+        remedy: what the method has to offer where no run has survived, in words.
     """
 
     runs: Sequence[Run]
@@ -133,7 +135,13 @@ class Result:
     cost: Cost = field(default_factory=Cost)
     incomplete: str | None = None
     bounds: tuple[float, float] | None = None
-    chains: int | None = None
+    lengths: tuple[int, ...] | None = None
+    remedy: str | None = None
+
+    @property
+    def chains(self) -> int | None:
+        """Of how many Markov chains the runs are the states; ``None``: of none."""
+        return None if self.lengths is None else len(self.lengths)
 
 
 def log_sum_exp(values: Sequence[float]) -> float:

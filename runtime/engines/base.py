@@ -159,6 +159,21 @@ class ModelDistribution(ABC):
             limit: the most outcomes wanted; the engine raises ``SupportTooLarge`` past it.
         """
 
+    def beginnings(self) -> Request | None:
+        """The request whose completion's value is every way in which a value may begin, with its log-probability.
+
+        Of values that are not made piece by piece there is none.
+        """
+        return None
+
+    def begun(self, beginning: Any) -> tuple[Any, ModelDistribution | None]:
+        """What one of the :meth:`beginnings` comes to.
+
+        Returns:
+            The value, if that is all of it; else the distribution over the whole values that begin so.
+        """
+        raise NotImplementedError
+
     def value(self, completion: Completion) -> Any:
         """What the program sees as the drawn value of a completed :meth:`draw`."""
         return completion.value

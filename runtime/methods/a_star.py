@@ -59,13 +59,17 @@ class AStar(Method):
                 f"answers and max_expansions are numbers over 0; got {self.answers!r} and {self.max_expansions!r}"
             )
 
+    @property
+    def remedy(self) -> str:
+        return f"more ways to go on from a run (n={4 * self.n})"
+
     def run(self, world: World) -> Task[Population]:
         population = spawn(world, 1)
-        tree, frontier, finished = Tree(), Frontier(), []
+        tree, frontier, finished, expanded = Tree(), Frontier(), [], 0
         children = [Candidate(population.particles[0], 0)]
         tree.add(children[0])
         try:
-            for _ in range(self.max_expansions + self.answers):
+            while True:
                 for child in children:
                     frontier.push(child, self._ahead(child))
                 children = []
@@ -77,6 +81,10 @@ class AStar(Method):
                     if len(finished) == self.answers:
                         break
                     continue
+                if expanded == self.max_expansions:
+                    population.incomplete = f"the search went on from {expanded} runs, as max_expansions allows"
+                    break
+                expanded += 1
                 copies = best.copies(world, "child", self.n - 1)
                 children = [best, *copies]
                 population.particles += [c.particle for c in copies]

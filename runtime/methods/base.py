@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -44,12 +44,19 @@ class Method(ABC):
 
     def describe(self) -> str:
         """The method as one would write it: its first option, and those that differ from their defaults."""
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for i, f in enumerate(fields(self))
-            if i == 0 or getattr(self, f.name) != f.default
-        ]
+        shown = []
+        for i, f in enumerate(fields(self)):
+            value = getattr(self, f.name)
+            default = f.default if f.default_factory is MISSING else f.default_factory()
+            if i == 0 or value != default:
+                shown.append(f"{f.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    @property
+    def remedy(self) -> str | None:
+        """What to try where no particle has survived, in words for users; ``None`` where nothing is known to help."""
+        n = getattr(self, "n", None)
+        return None if n is None else f"more particles (n={4 * n})"
 
     def check(self, sites: Sequence[Site]) -> None:  # noqa: B027 - most methods take any program
         """Refuse options that make no sense for a program with these sites.
@@ -66,6 +73,8 @@ class Method(ABC):
         """
         super().__init_subclass__()
         cls.memoryless = vars(cls).get("memoryless", False)
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Method.describe  # type: ignore[assignment]  # dataclasses would spell out all defaults
         if not isinstance(getattr(cls, "name", None), str) or getattr(cls, "guarantee", None) not in GUARANTEES:
             raise TypeError(
                 f"{cls.__name__} must say what it is called and what it promises: name = '...' and guarantee = one of "

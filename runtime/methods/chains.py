@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
@@ -17,8 +18,9 @@ from ..budget import Stopped
 from ..follow import Step, choices_of
 from ..gather import gather
 from ..kernels import Setting, Target, joint
+from ..looks import Looks
 from ..particle import Particle
-from ..population import Population, World, inside
+from ..population import Population, World, inside, show
 from ..replay import recording
 from ..scheduler import Task
 from ..source import Key, derive
@@ -36,8 +38,10 @@ class Chains(Method):
     Attributes:
         steps: of each chain.
         chains: how many.
-        burn_in: how many steps of each to leave out; the first half by default.
+        burn_in: how many steps of each to leave out; the first half by default. Of a chain that is stopped early, at
+            most half of the steps that it took; its present state is always kept.
         thin: keep every so many-th state.
+        tries: with how many particles a first run is looked for, at most, over all chains (see ``first_run``).
     """
 
     name = "chains"
@@ -48,9 +52,10 @@ class Chains(Method):
     chains: int = 4
     burn_in: int | None = None
     thin: int = 1
+    tries: int = 1024
 
     def __post_init__(self) -> None:
-        for option in ("steps", "chains", "thin"):
+        for option in ("steps", "chains", "thin", "tries"):
             value = getattr(self, option)
             if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{option} is a number of 1 or more; got {value!r}")
@@ -80,7 +85,16 @@ class Chains(Method):
 
     def start(self, world: World, key: Key) -> Task[Any]:
         """The first state of a chain; ``None`` if no run of positive mass was found."""
-        return (yield from first_run(replace(world, key=key)))
+        return (yield from first_run(replace(world, key=key), self.most))
+
+    @property
+    def most(self) -> int:
+        """With how many particles one chain looks for its first run."""
+        return max(1, self.tries // self.chains)
+
+    @property
+    def remedy(self) -> str:
+        return f"a longer search for the first runs (tries={4 * self.tries})"
 
     @abstractmethod
     def step(self, setting: Setting, state: Any, key: Key) -> Task[Any]:
@@ -111,41 +125,74 @@ class Chains(Method):
     def run(self, world: World) -> Task[Population]:
         world = recording(world)
         setting = Setting(world, target=self.target)
-        kept: list[list[Particle]] = [[] for _ in range(self.chains)]
-        incomplete = None
-        keys = [derive(world.key, "chain", i) for i in range(self.chains)]
+        chains = [Chain(derive(world.key, "chain", i)) for i in range(self.chains)]
+        deaths = incomplete = None
         try:
-            starts = yield from gather(self.start(world, derive(key, "start")) for key in keys)
-            if all(start is not None for start in starts):
+            yield from gather(self._begin(world, chain) for chain in chains)
+            if all(chain.state is not None for chain in chains):
                 deaths = world.machine.tally.deaths.copy()
-                yield from gather(self._chain(setting, *each) for each in zip(keys, starts, kept, strict=True))
-                world.machine.tally.deaths = deaths  # what was only proposed was not lost
+                looks = Looks()
+                yield from gather(self._go(setting, chain, chains, looks) for chain in chains)
+            else:
+                chains = []
         except Stopped as stop:
             incomplete = stop.reason
-        # Chains have to be of one length to be compared.
-        length = min(map(len, kept))
-        particles = [p for chain in kept for p in chain[:length]]
+        if deaths is not None:
+            world.machine.tally.deaths = deaths  # what was only proposed was not lost
+        return self._population(chains, incomplete)
+
+    def _begin(self, world: World, chain: Chain) -> Task[None]:
+        chain.state = yield from self.start(world, derive(chain.key, "start"))
+
+    def _go(self, setting: Setting, chain: Chain, chains: list[Chain], looks: Looks) -> Task[None]:
+        burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
+        world = setting.world
+        for i in range(self.steps):
+            world.control.tick()
+            chain.state = yield from self.step(setting, chain.state, derive(chain.key, "step", i))
+            if (i - burn_in) % self.thin == 0:
+                chain.kept.append((i, self.run_of(chain.state)))
+            left_out = burn_in if i + 1 == self.steps else min(burn_in, (i + 1) // 2)
+            while chain.kept and chain.kept[0][0] < left_out:
+                chain.kept.popleft()
+            if looks.due(1, sum(len(other.kept) for other in chains)):
+                show(world, self._population(chains, None), going=True)
+            yield []  # the other chains' turn: they stay about as long as each other
+
+    def _population(self, chains: list[Chain], incomplete: str | None) -> Population:
+        """The states that chains have kept; the present one where that is none."""
+        states: list[list[Particle]] = [[run for _, run in chain.kept] for chain in chains]
+        for chain, kept in zip(chains, states, strict=True):
+            if not kept and chain.state is not None:
+                kept.append(self.run_of(chain.state))
+        particles = [particle for kept in states for particle in kept]
         for particle in particles:
             particle.log_weight = 0.0
         log_scale = -math.log(len(particles) or 1)
-        return Population(particles, log_scale, incomplete=incomplete, chains=self.chains)
-
-    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
-        burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
-        for i in range(self.steps):
-            setting.world.control.tick()
-            state = yield from self.step(setting, state, derive(key, "step", i))
-            if i >= burn_in and (i - burn_in) % self.thin == 0:
-                kept.append(self.run_of(state))
-            yield []  # the other chains' turn: they stay about as long as each other
+        return Population(particles, log_scale, incomplete=incomplete, chains=tuple(map(len, states)))
 
 
-def first_run(world: World, most: int = 1024) -> Task[Particle | None]:
+@dataclass
+class Chain:
+    """A chain under way.
+
+    Attributes:
+        key: what its draws are derived from.
+        state: the present one; ``None`` while there is none.
+        kept: the runs of the states that would be kept if it ended now, with the numbers of their steps.
+    """
+
+    key: Key
+    state: Any = None
+    kept: deque[tuple[int, Particle]] = field(default_factory=deque)
+
+
+def first_run(world: World, most: int) -> Task[Particle | None]:
     """A run of positive mass to start a chain from: SMC with 1, 2, 4, … particles, until one survives.
 
     Args:
         world: the problem, on a machine that records.
-        most: the most particles.
+        most: the most particles at a time.
 
     Returns:
         The run; ``None`` if there was none.

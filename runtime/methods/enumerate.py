@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ...compiler.requests import Site
+from ..budget import Stopped
 from ..distributions import Distribution
-from ..engines.base import Completion, ModelDistribution
+from ..engines.base import Completion, ModelDistribution, Request
 from ..errors import ProgramError
+from ..looks import Looks
 from ..particle import Particle, Status
-from ..population import Population, World, fork, record, run_particles, spawn
+from ..population import Population, World, fork, record, run_particles, show, spawn
 from ..scheduler import Task
 from ..source import derive
 from .base import Method
 
+Outcomes = list[tuple[Any, float]]
+"""With their log-probabilities."""
 
-class TooManyRuns(Exception):
+
+class TooManyRuns(ProgramError):
     """A program has more runs than were allowed for."""
 
 
@@ -36,12 +41,15 @@ class NotListable(ProgramError):
 
 @dataclass(frozen=True)
 class Enumerate(Method):
-    """Fork at every random choice, once for each outcome; branches of zero mass are dropped at once.
+    """Fork at every random choice, once for each outcome, depth first; branches of zero mass are dropped at once.
+
+    So what is held is little more than the finished runs, and where it is stopped some are finished. Branches are taken
+    up some at a time, so that models compute them together: one at first, more as runs have ended, at most ``SIDE``.
 
     Law: exact. The population is the program's measure.
 
     Attributes:
-        max_runs: the most runs to hold at a time.
+        max_runs: the most runs to hold at a time, open branches included.
         max_outcomes: the most outcomes of one random choice.
         ignore_evidence: enumerate the program as if it held no evidence.
     """
@@ -50,6 +58,8 @@ class Enumerate(Method):
     guarantee = "exact"
     law_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"ignore_evidence": True})
 
+    SIDE: ClassVar[int] = 64
+
     max_runs: int = 100_000
     max_outcomes: int = 10_000
     ignore_evidence: bool = False
@@ -57,43 +67,64 @@ class Enumerate(Method):
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
         population = spawn(world, 1)
-        while True:
-            yield from run_particles(world, [p for p in population.particles if p.running], through=True)
-            world.control.tick()
-            branching = [p for p in population.particles if p.status is Status.BRANCH]
-            if not branching:
-                break
-            outcomes = yield from self._outcomes(world, branching)
-            done = [p for p in population.particles if p.status is Status.DONE]
-            population.particles = done + [
-                child for p in branching for child in self._children(world, p, outcomes[id(p)])
-            ]
-            if len(population.particles) > self.max_runs:
-                raise TooManyRuns(
-                    f"more than {self.max_runs} runs, at the site {branching[0].ask.site.name!r} "  # type: ignore[union-attr]
-                    f"({branching[0].ask.site.span}); raise max_runs, shorten the program, or use "  # type: ignore[union-attr]
-                    "method='smc'"
-                )
+        ready, done = population.particles, list[Particle]()
+        population.particles = done
+        try:
+            yield from self._explore(world, ready, done)
+        except Stopped as stop:
+            if world.control.inner:
+                raise
+            population.incomplete = stop.reason
         record(population, None)
         return population
 
-    def _outcomes(self, world: World, branching: list[Particle]) -> Task[dict[int, list[tuple[object, float]]]]:
-        """The outcomes of each particle's choice; those that a model must compute, in one batch."""
-        found: dict[int, list[tuple[object, float]]] = {}
+    def _explore(self, world: World, ready: list[Particle], done: list[Particle]) -> Task[None]:
+        """Add all runs that some particles lead to to those that are finished."""
+        stack: list[Particle] = []  # of branches; the next is the last
+        looks, ended = Looks(), 0
+        while ready:
+            yield from run_particles(world, ready, through=True)
+            world.control.tick()
+            branching = [p for p in ready if p.status is Status.BRANCH]
+            done += [p for p in ready if p.status is Status.DONE]
+            ended += len(ready) - len(branching)
+            stack += reversed(branching)
+            held = len(done) + len(stack)
+            self._check(held, stack)
+            if looks.due(len(ready), held):
+                show(world, Population([*stack, *done], 0.0), going=bool(stack))
+            count = min(len(stack), self.SIDE, max(1, ended))
+            parents = [stack.pop() for _ in range(count)]
+            found = yield from self._outcomes(world, [(p, choice_at(world, p)) for p in parents])
+            ready = [child for p, law in zip(parents, found, strict=True) for child in self._children(world, p, law)]
+
+    def _check(self, held: int, stack: list[Particle]) -> None:
+        """Raises:
+        TooManyRuns: so many runs are more than ``max_runs``.
+        """
+        if held <= self.max_runs:
+            return
+        ask = stack[-1].ask if stack else None
+        where = "" if ask is None else f", at the site {ask.site.name!r}"
+        raise TooManyRuns(
+            f"more than {self.max_runs} runs{where}; raise max_runs, shorten the program, or use method='smc'",
+            None if ask is None else ask.site.span,
+        )
+
+    def _outcomes(self, world: World, choices: Sequence[tuple[Particle, Any]]) -> Task[list[Outcomes]]:
+        """The outcomes of choices at which particles stand; those that a model must compute, in one batch."""
+        found: list[Outcomes] = [[] for _ in choices]
         waits = []
-        for particle in branching:
-            ask = particle.ask
-            assert ask is not None
-            dist = world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+        for place, (particle, dist) in enumerate(choices):
             if isinstance(dist, ModelDistribution):
-                keep = _keeper(world, found, particle)
-                waits.append(world.machine._wait(particle, dist, dist.support(self.max_outcomes), keep))
+                keep = _keeper(world, found, place)
+                waits.append(world.machine._wait(particle, dist, self._law(dist), keep))
                 continue
-            assert isinstance(dist, Distribution)
+            assert isinstance(dist, Distribution) and particle.ask is not None
             outcomes = dist.support()
             if outcomes is None or len(outcomes) > self.max_outcomes:
-                raise NotListable(ask.site, type(getattr(dist, "inner", dist)).__name__)
-            found[id(particle)] = list(outcomes)
+                raise NotListable(particle.ask.site, type(getattr(dist, "inner", dist)).__name__)
+            found[place] = list(outcomes)
         left = len(waits)
         while left:
             answered = yield waits
@@ -106,7 +137,11 @@ class Enumerate(Method):
                     waits.append(more)
         return found
 
-    def _children(self, world: World, parent: Particle, outcomes: list[tuple[object, float]]) -> list[Particle]:
+    def _law(self, dist: ModelDistribution) -> Request:
+        """What to ask a model for."""
+        return dist.support(self.max_outcomes)
+
+    def _children(self, world: World, parent: Particle, outcomes: Outcomes) -> list[Particle]:
         ask = parent.ask
         assert ask is not None
         outcomes = [(value, log_prob) for value, log_prob in outcomes if log_prob > -math.inf]
@@ -119,13 +154,18 @@ class Enumerate(Method):
         return children
 
 
-def _keeper(
-    world: World, found: dict[int, list[tuple[object, float]]], particle: Particle
-) -> Callable[[Completion], None]:
-    """Notes a particle's outcomes, and what they cost."""
+def choice_at(world: World, particle: Particle) -> Any:
+    """The distribution of the choice at which a particle branches."""
+    ask = particle.ask
+    assert ask is not None
+    return world.machine.distribution(ask, ask.distribution)  # type: ignore[attr-defined]
+
+
+def _keeper(world: World, found: list[Outcomes], place: int) -> Callable[[Completion], None]:
+    """Notes the outcomes of a choice, and what they cost."""
 
     def keep(completion: Completion) -> None:
         world.machine.tally.tokens += completion.tokens
-        found[id(particle)] = list(completion.value)
+        found[place] = list(completion.value)
 
     return keep

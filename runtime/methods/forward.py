@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..population import Population, World, advance, record, spawn
+from ..independent import independent
+from ..population import Population, World
 from ..scheduler import Task
 from .base import Method, at_least_one
 
@@ -30,9 +31,4 @@ class Forward(Method):
         at_least_one(self.n)
 
     def run(self, world: World) -> Task[Population]:
-        machine = replace(world.machine, ignore_evidence=True)
-        world = replace(world, machine=machine)
-        population = spawn(world, self.n)
-        yield from advance(world, population, through=True)
-        record(population, None)
-        return population
+        return independent(replace(world, machine=replace(world.machine, ignore_evidence=True)), self.n)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..population import Population, World, advance, record, spawn
+from ..independent import independent
+from ..population import Population, World
 from ..scheduler import Task
 from .base import Method, at_least_one
 
@@ -29,7 +30,4 @@ class Importance(Method):
         at_least_one(self.n)
 
     def run(self, world: World) -> Task[Population]:
-        population = spawn(world, self.n)
-        yield from advance(world, population, through=True)
-        record(population, None)
-        return population
+        return independent(world, self.n)

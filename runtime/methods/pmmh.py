@@ -71,7 +71,7 @@ class PMMH(Chains):
             raise ValueError(f"inner is a method that estimates the evidence, such as SMC(n=16); got {self.inner!r}")
 
     def start(self, world: World, key: Key) -> Task[Estimate | None]:
-        run = yield from first_run(replace(world, key=key))
+        run = yield from first_run(replace(world, key=key), self.most)
         for attempt in range(100):
             if run is None:
                 return None

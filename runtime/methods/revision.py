@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..budget import Stopped
 from ..particle import Particle, Status
-from ..population import Population, World, advance, record, spawn
+from ..population import Population, World, advance, record, show, spawn
 from ..scheduler import Task
 from ..source import derive
 from .base import Method, at_least_one, one_of
@@ -47,12 +47,13 @@ class Revision(Method):
         try:
             for i in range(self.n):
                 population = self._attempt(world, i, previous)
-                yield from advance(world, population, through=True)
+                yield from advance(replace(world, report=None), population, through=True)
                 record(population, None)
                 attempt = population.particles[0]
                 if attempt.status is Status.DONE:
                     attempts.append(attempt)
                     previous = attempt.value
+                show(world, Population(list(attempts), 0.0), going=i + 1 < self.n)
         except Stopped as stop:
             population.incomplete = stop.reason
         chosen = attempts[-1:] if self.pick == "last" else sorted(attempts, key=lambda p: -p.log_weight)[:1]

@@ -11,7 +11,7 @@ from ..budget import Stopped
 from ..gather import gather
 from ..kernels import Block, Kernel, Setting, SingleSite, as_kernel
 from ..particle import Particle
-from ..population import Population, World, advance, record, resample, spawn
+from ..population import Population, World, advance, record, resample, show, spawn
 from ..replay import recording
 from ..resampling import SCHEMES
 from ..result import log_sum_exp
@@ -78,28 +78,35 @@ class Tempered(Method):
             raise ValueError(f"moves is how many times to move, 1 or more; got {self.moves!r}")
 
     def run(self, world: World) -> Task[Population]:
-        betas = self.betas
-        if self.move is not None:
-            world = recording(world)
-            if betas is None:
-                deaths = world.machine.tally.deaths.copy()
-                pilot, betas = yield from self._anneal(replace(world, key=derive(world.key, "pilot")), None)
-                if pilot.incomplete is not None:
-                    return pilot
-                world.machine.tally.deaths = deaths
+        if self.move is None or self.betas is not None:
+            return (yield from self._anneal(world if self.move is None else recording(world), self.betas))[0]
+        world = recording(world)
+        deaths = world.machine.tally.deaths.copy()
+        pilot, betas = yield from self._anneal(replace(world, key=derive(world.key, "pilot"), report=None), None, True)
+        if pilot.incomplete is not None:
+            return pilot
+        world.machine.tally.deaths = deaths
         population, _ = yield from self._anneal(world, betas)
+        if population.incomplete is not None and len(population.runs()) < len(pilot.runs()):
+            pilot.incomplete = population.incomplete
+            return pilot
         return population
 
-    def _anneal(self, world: World, betas: Sequence[float] | None) -> Task[tuple[Population, tuple[float, ...]]]:
+    def _anneal(
+        self, world: World, betas: Sequence[float] | None, pilot: bool = False
+    ) -> Task[tuple[Population, tuple[float, ...]]]:
         """One population from β = 0 to 1, by given degrees or by its own; those that were used."""
-        population = spawn(world, self.n)
-        yield from advance(world, population, through=True)
-        for p in _alive(population):
-            p.log_weight -= log_evidence(p)  # what is left is prior over proposal
-        used = [0.0]
+        population, used = Population([], 0.0), [1.0]
         try:
-            yield from self._rise(world, population, betas, used)
+            population = spawn(world, self.n)
+            yield from advance(world, population, through=True)
+            for p in _alive(population):
+                p.log_weight -= log_evidence(p)  # what is left is prior over proposal
+            used = [0.0]
+            yield from self._rise(world, population, betas, used, pilot)
         except Stopped as stop:
+            if world.control.inner:
+                raise
             # What is handed back is weighed by all evidence, as if the last degree were the next.
             population.incomplete = stop.reason
             for p in _alive(population):
@@ -108,7 +115,7 @@ class Tempered(Method):
         return population, tuple(used[1:]) or (1.0,)
 
     def _rise(
-        self, world: World, population: Population, betas: Sequence[float] | None, used: list[float]
+        self, world: World, population: Population, betas: Sequence[float] | None, used: list[float], pilot: bool
     ) -> Task[None]:
         """Go from degree to degree up to 1; they are added to ``used``."""
         while _alive(population):
@@ -123,6 +130,10 @@ class Tempered(Method):
                 break
             resample(world, population, self.resampling)
             yield from self._move(world, population, higher)
+            if pilot:
+                world.control.tick()
+            else:
+                show(world, population, going=True)
 
     def _move(self, world: World, population: Population, beta: float) -> Task[None]:
         """Move every particle, its weight untouched."""

@@ -49,8 +49,13 @@ class ParallelTempering(Chains):
             raise ValueError(f"kernel is a kernel such as SingleSite(); got {self.kernel!r}")
         refuse_whole_runs(self.kernel, "parallel tempering")
 
+    @property
+    def most(self) -> int:
+        return max(1, self.tries // (self.chains * len(self.betas)))  # each replica has a start of its own
+
     def start(self, world: World, key: Key) -> Task[Replicas | None]:
-        found = yield from gather(first_run(replace(world, key=derive(key, k))) for k in range(len(self.betas)))
+        keys = [derive(key, k) for k in range(len(self.betas))]
+        found = yield from gather(first_run(replace(world, key=each), self.most) for each in keys)
         return None if any(run is None for run in found) else tuple(run for run in found if run is not None)
 
     def step(self, setting: Setting, state: Replicas, key: Key) -> Task[Replicas]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..budget import Stopped
+from ..independent import independent
 from ..particle import Status
-from ..population import Population, World, advance, record, spawn
+from ..population import Population, World
 from ..scheduler import Task
 from .base import Method, at_least_one
 
@@ -20,7 +20,8 @@ class Voting(Method):
 
     Attributes:
         n: the number of runs.
-        wave: how many run side by side; after each wave a rule ``stop=`` may end it. ``None``: all at once.
+        wave: how many run side by side; after each wave a rule ``stop=`` may end it. ``None``: all at once, or 8 where
+            there is such a rule.
     """
 
     name = "voting"
@@ -37,16 +38,7 @@ class Voting(Method):
             raise ValueError(f"wave is how many run side by side, 1 or more, or None for all; got {self.wave!r}")
 
     def run(self, world: World) -> Task[Population]:
-        world = self._seen_by_runs(world)
-        population = spawn(world, self.n)
-        wave = self.wave or self.n
-        try:
-            for first in range(0, self.n, wave):
-                yield from advance(world, population, True, population.particles[first : first + wave])
-        except Stopped as stop:
-            population.incomplete = stop.reason
-        population.particles = [p for p in population.particles if not p.running]
-        record(population, None)
+        population = yield from independent(self._seen_by_runs(world), self.n, self.wave)
         self._weigh(population)
         return population
 

@@ -24,6 +24,8 @@ def make(
         Run(v, math.log(w) if w > 0 else -math.inf, traces[i] if traces else (Choice("x", v, -0.5),), -float(i))
         for i, (v, w) in enumerate(zip(values, weights, strict=True))
     ]
+    particles = more.pop("particles", len(values))
+    remedy = f"more particles (n={4 * particles})"
     return Posterior(
         Result(
             runs,
@@ -31,8 +33,9 @@ def make(
             guarantee,
             f"SMC(n={len(values)})",
             "solve",
-            more.pop("particles", len(values)),
+            particles,
             7,
+            remedy=remedy,
             **more,
         )
     )

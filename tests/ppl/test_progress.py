@@ -8,7 +8,21 @@ import time
 import pytest
 from rich.console import Console
 
-from ppl import SMC, Forward, condition, dist, infer, infer_many, program, sample, table_lm
+from ppl import (
+    MH,
+    SMC,
+    Enumerate,
+    Forward,
+    Method,
+    PGibbs,
+    condition,
+    dist,
+    infer,
+    infer_many,
+    program,
+    sample,
+    table_lm,
+)
 from ppl.progress import LiveProgress, _shares
 from ppl.runtime.population import Population
 
@@ -96,6 +110,14 @@ def test_methods_without_steps_or_evidence() -> None:
         assert "Forward(n=4)" in shown(live, console)
         infer(walk, 3, method="forward", n=4, progress=live.report)
         assert "log Z" not in shown(live, console)
+
+
+@pytest.mark.parametrize("method", [MH(steps=20), PGibbs(steps=10, n=3), Enumerate()], ids=repr)
+def test_all_problems_are_done_at_the_end(method: Method) -> None:
+    console = recorded()
+    with LiveProgress(3, method, console) as live:
+        infer_many(walk, [2, 3, 4], method=method, seed=1, progress=live.report)
+        assert "3 of 3 problems done" in shown(live, console)
 
 
 def test_an_exception_leaves_the_terminal_usable() -> None:
