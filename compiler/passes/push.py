@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from .. import ir, rewrite
 from ..facts import Facts
 from ..intrinsics import ask
-from ..purity import Touch
+from ..kinds import Touch
 from .base import Condition, Info, Level, Pass, Remark
 from .making import computed, value_of
 
