@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CompileError
 from .intrinsics import PURE
-from .kinds import ATOMIC, Kind, Touch, join, kind_of
+from .kinds import ATOMIC, FIXED, KNOWN, Kind, Touch, join, kind_of
 from .scan import bound_names, parameters
 from .source import MISSING, parse_function
 
@@ -57,11 +57,22 @@ TEXT_METHODS = _words(
     "removesuffix replace rfind rindex rjust rstrip startswith strip swapcase title translate upper zfill"
 )
 """Methods of a string that give an atom."""
+TELLING_METHODS = _words(
+    "casefold endswith isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+    "istitle isupper join lower lstrip removeprefix removesuffix replace rstrip startswith strip title upper"
+)
+"""Those that other known classes have no methods of the names of, but what is as fixed as a string."""
 TEXT_SPLITS = _words("partition rpartition rsplit split splitlines")
 """Methods of a string that give strings."""
+STRING_FIRST = _words(
+    "count endswith find index lstrip partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split "
+    "startswith strip"
+)
+"""Methods of a string whose first argument is a string, or they fail."""
 CONTAINER_METHODS = {
     **dict.fromkeys(_words("count index"), Kind.NUMBER),
-    **dict.fromkeys(_words("copy keys values"), Kind.BUILTIN),
+    **dict.fromkeys(_words("copy values"), Kind.KNOWN),
+    "keys": Kind.BUILTIN,
     "items": Kind.PAIRS,
     "get": Kind.OTHER,
 }
@@ -92,20 +103,32 @@ def _method(judge: Purity, func: ast.Attribute, node: ast.Call) -> Callee:
     owner, name = judge.kind(func.value), func.attr
     if owner is Kind.NEVER:
         return Callee(Touch.NONE, gives=Kind.NEVER)
-    if owner is Kind.MODEL and name in ("context", "encode", "decode"):
+    # Of the known classes only one has methods of these names.
+    if owner in (Kind.MODEL, Kind.KNOWN) and name in ("context", "encode", "decode"):
         gives = {"context": Kind.CONTEXT, "encode": Kind.ATOMS, "decode": Kind.TEXT}[name]
-        return Callee(_looked(judge, node), gives=gives)
-    if owner is Kind.CONTEXT and name in MODEL_METHODS:
+        return Callee(_looked(judge, node), gives=gives if owner is Kind.MODEL or name == "context" else Kind.KNOWN)
+    if owner in (Kind.CONTEXT, Kind.KNOWN) and name in MODEL_METHODS:
         return Callee(_looked(judge, node), f"model.{name}", Kind.TEXTS, _written(judge, name, node))
-    if owner in ATOMIC and name in TEXT_METHODS:
-        looked = _members(judge, node) if name == "join" else _looked(judge, node)
-        return Callee(looked, gives=Kind.ATOM)
-    if owner in ATOMIC and name in TEXT_SPLITS:
-        return Callee(_looked(judge, node), gives=Kind.ATOMS if "partition" in name else Kind.BUILTIN)
-    if owner is Kind.BUILTIN and name in CONTAINER_METHODS:
+    if name in (TEXT_METHODS if owner in ATOMIC else TELLING_METHODS if owner is Kind.KNOWN else ()):
+        return Callee(max(judge.inside(func.value), _text_touch(judge, name, node)), gives=Kind.ATOM)
+    if owner in (*ATOMIC, Kind.KNOWN) and name in TEXT_SPLITS:
+        gives = Kind.ATOMS if "partition" in name else Kind.BUILTIN
+        return Callee(max(judge.inside(func.value), _text_touch(judge, name, node)), gives=gives)
+    if owner in (Kind.BUILTIN, Kind.KNOWN) and name in CONTAINER_METHODS:
         asked = judge.looked(func.value) if name in ("count", "index") else Touch.READ
-        return Callee(max(asked, _looked(judge, node)), gives=CONTAINER_METHODS[name])
+        gives = CONTAINER_METHODS[name]
+        found = join([judge.members, *map(judge.kind, node.args), Kind.ATOM]) if name == "get" else gives
+        return Callee(max(asked, _looked(judge, node)), gives=found)
     return UNKNOWN
+
+
+def _text_touch(judge: Purity, name: str, node: ast.Call) -> Touch:
+    """What a method of a string does to its arguments; most take strings alone, and look at nothing else."""
+    if name == "join":
+        return _members(judge, node)
+    strings = 2 if name == "replace" else 1 if name in STRING_FIRST else 0
+    starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+    return max(map(judge.looked, _arguments(node)[0 if starred else strings :]), default=Touch.NONE)
 
 
 def _written(judge: Purity, name: str, node: ast.Call) -> Any:
@@ -209,10 +232,8 @@ def _iterating(judge: Purity, name: str, node: ast.Call) -> Callee:
         return Callee(touch, gives=Kind.NUMBER)
     if name in ("max", "min", "sum"):
         each = [judge.member(only)] if only is not None else [judge.kind(argument) for argument in node.args]
-        if name == "sum":
-            numbers = only is not None and each[0] in (Kind.NEVER, Kind.NUMBER)
-            return Callee(touch, gives=Kind.NUMBER if numbers else Kind.OTHER)
-        return Callee(touch, gives=join(each) if set(each) <= ATOMIC else Kind.OTHER)
+        gives = join([*each, Kind.NUMBER]) if name == "sum" else join(each)
+        return Callee(touch, gives=gives if gives in ATOMIC or not set(each) <= KNOWN else Kind.KNOWN)
     return Callee(touch, gives=Kind.BUILTIN)
 
 
@@ -250,8 +271,7 @@ def _given(judge: Purity, fn: types.FunctionType, node: ast.Call) -> dict[str, K
     count = code.co_argcount
     listed, alone = code.co_varnames[:count], code.co_varnames[count : count + code.co_kwonlyargcount]
     found = dict.fromkeys((*listed, *alone), Kind.OTHER)
-    plain = not any(isinstance(a, ast.Starred) for a in node.args) and all(k.arg for k in node.keywords)
-    if not plain:
+    if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
         return found
     defaults = fn.__defaults__ or ()
     found.update((word, kind_of(value)) for word, value in zip(listed[count - len(defaults) :], defaults, strict=True))
@@ -262,6 +282,7 @@ def _given(judge: Purity, fn: types.FunctionType, node: ast.Call) -> dict[str, K
 
 
 def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Callee:
+    from .contents import holds_plainly
     from .purity import Purity, walruses
 
     try:
@@ -279,15 +300,24 @@ def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Ca
         outside.names, variables.__contains__, lambda name: kinds.get(name, Kind.OTHER), members=judge.members
     )
     touch = max((inside.touch(statement) for statement in tree.body), default=Touch.NONE)
-    returned = [s.value for s in statements if isinstance(s, ast.Return) and s.value is not None]
+    holds = all(holds_plainly(inside, statement) for statement in tree.body)
+    returned: list[ast.expr] = [s.value or ast.Constant(None) for s in statements if isinstance(s, ast.Return)]
+    if _goes_on(tree.body):
+        returned.append(ast.Constant(None))
+    gives = join(map(inside.kind, returned))
     made = [inside.callee(v) if isinstance(v, ast.Call) else UNKNOWN for v in returned]
     if len({each.family for each in made}) == 1 and made[0].family is not None:
         written = made[0].written if len(made) == 1 else None
-        family = f"helper.{made[0].family.removeprefix('helper.')}"
-        return Callee(touch, family, join(each.gives for each in made), written)
-    return Callee(
-        touch, gives=join([*map(inside.kind, returned), Kind.ATOM] if not returned else map(inside.kind, returned))
-    )
+        return Callee(touch, f"helper.{made[0].family.removeprefix('helper.')}", gives, written)
+    return Callee(touch, gives=gives if holds or gives in FIXED else Kind.OTHER)
+
+
+def _goes_on(body: Sequence[ast.stmt]) -> bool:
+    """Whether control may come to the end of the statements."""
+    last = body[-1]
+    if isinstance(last, ast.If):
+        return not last.orelse or _goes_on(last.body) or _goes_on(last.orelse)
+    return not isinstance(last, ast.Return | ast.Raise)
 
 
 def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr | None]]:

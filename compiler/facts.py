@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from . import ir
+from .contents import holds_plainly
 from .kinds import ATOMIC, DRAWN, FIXED, Kind, Touch, inside, iterated, join, member
 from .liveness import Liveness, analyse
 from .names import Names
@@ -90,6 +91,7 @@ class Facts:
         self.names = names
         self.answers: defaultdict[Callable[..., Any], dict[Any, Any]] = defaultdict(dict)
         self.definer: dict[ir.Value, ir.Node] = {}
+        self.members = Kind.OTHER
         self.users: dict[ir.Value, list[ir.Node]] = {}
         self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}
         self._index(program.body, None)
@@ -123,10 +125,34 @@ class Facts:
 
     @cached_property
     def kinds(self) -> dict[ir.Value, Kind]:
-        """What every value surely is; parameters of the program may be anything.
+        """What every value surely is; parameters of the program may be anything."""
+        self.members = Kind.KNOWN  # believed, until something strange is put somewhere
+        found = self._kinds()
+        if not all(self._holds_plainly(node, found) for node in ir.walk(self.program.body)):
+            self.members = Kind.OTHER
+            found = self._kinds()
+        return found
 
-        The least fixed point: what a value is, it is whatever it comes from.
-        """
+    def _holds_plainly(self, node: ir.Node, kinds: dict[ir.Value, Kind]) -> bool:
+        """Whether a node puts nothing strange into any container, if there is nothing strange in any before."""
+        if isinstance(node, ir.Py):
+            return holds_plainly(self._purity(node, lambda value: kinds.get(value, Kind.OTHER)), node.code)
+        if isinstance(node, ir.Effect) and node.site.kind == "program":  # which may change what it is given
+            return all(self._is_handed_fixed(value, kinds) for word, value in node.args if word != "program")
+        return True
+
+    def _is_handed_fixed(self, value: ir.Value, kinds: dict[ir.Value, Kind]) -> bool:
+        if kinds.get(value) in FIXED:
+            return True
+        node, code = self.expression(value) or (None, None)
+        if node is None or not isinstance(code, ast.Tuple | ast.Dict):
+            return False
+        purity = self._purity(node, lambda value: kinds.get(value, Kind.OTHER))
+        parts = code.elts if isinstance(code, ast.Tuple) else [*filter(None, code.keys), *code.values]
+        return all(purity.kind(part) in FIXED for part in parts)
+
+    def _kinds(self) -> dict[ir.Value, Kind]:
+        """The least fixed point: what a value is, it is whatever it comes from."""
         sources = list(_sources(self.program.body))
         found = dict.fromkeys(self.program.body.params, Kind.OTHER)
         known = {value for value, _ in sources} | found.keys()
@@ -154,7 +180,7 @@ class Facts:
         if isinstance(source, ir.Value):
             return Kind.NEVER if source is ir.UNDEFINED else kind(source)
         if isinstance(source, ir.For):  # the item
-            return member(kind(source.iterable))
+            return member(kind(source.iterable), self.members)
         if isinstance(source, ir.Py):
             return self._assigned_kind(value, source, kind)
         if isinstance(source, ir.Effect) and not isinstance(source, ir.Each) and source.site.kind == "sample":
@@ -191,17 +217,20 @@ class Facts:
 
     def _purity(self, node: ir.Py, kind: Callable[[ir.Value], Kind] | None = None) -> Purity:
         reads, writes = dict(node.reads), dict(node.writes)
-        known = self.kind if kind is None else kind
+        known: Callable[[ir.Value], Kind] = self.kind if kind is None else kind
+        if kind is None:
+            _ = self.kinds  # and with them what is in containers
         found = Purity(
             self.names,
             lambda name: name in reads or name in writes or (name.startswith("·") and name[1:].isdigit()),
             lambda name: known(reads[name]) if name in reads else Kind.OTHER,
+            self.members,
         )
         walrus = self._walruses(node)
         if not walrus:
             return found
         bound = found.bound(walrus, {name: found.variable(name) for name, _ in walrus if name in reads})
-        return Purity(found.names, found.local, lambda name: bound.get(name) or found.variable(name))
+        return Purity(found.names, found.local, lambda name: bound.get(name) or found.variable(name), self.members)
 
     @remembered
     def expression(self, value: ir.Value) -> tuple[ir.Py, ast.expr] | None:

@@ -39,7 +39,7 @@ class Kind(IntEnum):
     BUILTIN = 5
     """A list, tuple, dictionary or set, of the builtin class itself: to look into it changes nothing."""
     PAIRS = 6
-    """An iterator of tuples over such: ``enumerate(xs)``, ``zip(xs, ys)``, ``d.items()``."""
+    """An iterator of tuples, or view of them: ``enumerate(xs)``, ``zip(xs, ys)``, ``d.items()``."""
     MODEL = 7
     CONTEXT = 8
     """A model's context."""
@@ -50,13 +50,17 @@ class Kind(IntEnum):
     TENSORS = 11
     """A distribution of torch's."""
     TENSOR = 12
-    OTHER = 13
+    KNOWN = 13
+    """One of these, but for ``PAIRS``; which, is not known."""
+    OTHER = 14
     """Anything: to look at it runs code of its class, and that may change what it likes."""
 
 
 ATOMIC = frozenset({Kind.NEVER, Kind.NUMBER, Kind.TEXT, Kind.ATOM})
 FIXED = frozenset({*ATOMIC, Kind.ATOMS, Kind.MODEL, Kind.CONTEXT})
 """What nobody can change, nor anything in it."""
+KNOWN = frozenset(Kind) - {Kind.PAIRS, Kind.OTHER}
+"""What may be in a container that holds nothing strange."""
 DRAWN = {Kind.TEXTS: Kind.TEXT, Kind.CHOICES: Kind.ATOM, Kind.TENSORS: Kind.TENSOR, Kind.NEVER: Kind.NEVER}
 """What a distribution gives."""
 
@@ -73,6 +77,8 @@ def join(kinds: Iterable[Kind]) -> Kind:
             found = Kind.ATOM
         elif {found, kind} == {Kind.ATOMS, Kind.BUILTIN}:
             found = Kind.BUILTIN
+        elif found in KNOWN and kind in KNOWN:
+            found = Kind.KNOWN
         else:
             return Kind.OTHER
     return found
@@ -87,7 +93,7 @@ def kind_of(found: Any) -> Kind:
         return Kind.TEXT
     if kind in (type(None), bytes, complex):
         return Kind.ATOM
-    if kind is range or (kind is tuple and all(kind_of(each) in ATOMIC for each in found)):
+    if kind is range or (kind is tuple and len(found) < 100 and all(kind_of(each) in ATOMIC for each in found)):
         return Kind.ATOMS
     if kind in (list, tuple, dict, set, frozenset, types.MappingProxyType):
         return Kind.BUILTIN
@@ -110,9 +116,11 @@ def looked(kind: Kind, members: Kind = Kind.OTHER) -> Touch:
 
     Args:
         kind: what is looked at.
-        members: what is in it, if it is a container.
+        members: what is in builtin containers.
     """
-    return max(inside(kind), looked(members)) if kind is Kind.BUILTIN else inside(kind)
+    if kind in (Kind.BUILTIN, Kind.KNOWN) and members is Kind.OTHER:
+        return Touch.WRITE
+    return inside(kind)
 
 
 def iterated(kind: Kind) -> Touch:
@@ -126,4 +134,20 @@ def member(kind: Kind, members: Kind = Kind.OTHER) -> Kind:
         return kind
     if kind in (Kind.ATOM, Kind.ATOMS):
         return Kind.ATOM
-    return {Kind.BUILTIN: members, Kind.PAIRS: Kind.BUILTIN}.get(kind, Kind.OTHER)
+    if kind in (Kind.NUMBER, Kind.MODEL, Kind.CONTEXT):
+        return Kind.NEVER  # an error
+    return {Kind.BUILTIN: members, Kind.KNOWN: members, Kind.PAIRS: Kind.BUILTIN}.get(kind, Kind.OTHER)
+
+
+def plain(found: Any, budget: int = 1000) -> bool:
+    """Whether a builtin container from outside, of no more than ``budget`` members, holds nothing strange."""
+    todo = [found]
+    for each in todo:
+        kind = kind_of(each)
+        if kind is Kind.OTHER or len(todo) > budget:
+            return False
+        if kind is Kind.BUILTIN:
+            if len(each) > budget:
+                return False
+            todo += [*each, *each.values()] if hasattr(each, "values") else each
+    return True

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .kinds import Kind, kind_of
+from .kinds import Kind, kind_of, plain
 from .source import MISSING, Resolver
 
 
@@ -26,6 +26,7 @@ class Names:
         self._resolver = Resolver(fn, set())
         self._seen: dict[tuple[str, ...], Any] = {}
         self._kinds: dict[tuple[str, ...], Kind | None] = {}
+        self._plain: dict[tuple[str, ...], bool] = {}
         self._helpers: dict[Any, Names] = {}
 
     def of(self, helper: types.FunctionType) -> Names:
@@ -60,6 +61,15 @@ class Names:
             self._kinds[path] = self._kind(self._resolver, path)
         return self._kinds[path]
 
+    def plain(self, node: ast.expr) -> bool:
+        """Whether a container that a name from outside stands for holds nothing strange."""
+        path = dotted(node)
+        if path is None:
+            return False
+        if path not in self._plain:
+            self._plain[path] = plain(self._resolver.follow(path))
+        return self._plain[path]
+
     @staticmethod
     def _kind(resolver: Resolver, path: tuple[str, ...]) -> Kind | None:
         found = resolver.follow(path)
@@ -71,6 +81,7 @@ class Names:
         resolver = Resolver(fn, set())
         mine = all(resolver.follow(path) is found for path, found in self._seen.items())
         mine = mine and all(self._kind(resolver, path) is kind for path, kind in self._kinds.items())
+        mine = mine and all(plain(resolver.follow(path)) is found for path, found in self._plain.items())
         return mine and all(names.hold_for(helper) for helper, names in self._helpers.items())
 
 

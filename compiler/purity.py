@@ -18,7 +18,7 @@ import ast
 from collections.abc import Callable, Iterable
 
 from .callees import UNKNOWN, Callee, called
-from .kinds import ATOMIC, FIXED, Kind, Touch, conflict, inside, iterated, join, looked, member
+from .kinds import ATOMIC, FIXED, KNOWN, Kind, Touch, conflict, inside, iterated, join, looked, member
 from .names import Names
 from .scan import Comprehension, Scope, bound_names, children, evaluated_outside, every
 from .source import MISSING
@@ -204,8 +204,9 @@ class Purity:
             return max(map(self.looked, (*filter(None, node.keys), *node.values)), default=Touch.NONE)
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return max(map(self.looked, node.elts), default=Touch.NONE)
-        kind = self.kind(node)
-        return max(inside(kind), self.members_looked(node)) if kind is Kind.BUILTIN else looked(kind)
+        if isinstance(node, Comprehension) and not isinstance(node, ast.DictComp | ast.GeneratorExp):
+            return max(Touch.READ, self.members_looked(node))
+        return looked(self.kind(node), self.members)
 
     def iterated(self, node: ast.expr) -> Touch:
         """To go through the value."""
@@ -279,24 +280,24 @@ class Purity:
             same = left is right and left is not Kind.ATOM
             texts = Kind.TEXT in (left, right) and isinstance(node.op, ast.Add | ast.Mult | ast.Mod)
             return left if same else Kind.TEXT if texts else Kind.ATOM
-        if left is Kind.CONTEXT and right in ATOMIC and isinstance(node.op, ast.Add):
+        if left is Kind.CONTEXT and right in (*ATOMIC, Kind.KNOWN) and isinstance(node.op, ast.Add):
             return Kind.CONTEXT
         if left is Kind.TEXT and isinstance(node.op, ast.Mod):
             return Kind.TEXT
         if Kind.TENSOR in (left, right) and {left, right} <= {Kind.TENSOR, *ATOMIC}:
             return Kind.TENSOR
         containers = {Kind.BUILTIN, Kind.ATOMS, *ATOMIC}
-        return Kind.BUILTIN if {left, right} <= containers else Kind.OTHER
+        if {left, right} <= containers:
+            return Kind.BUILTIN
+        return Kind.KNOWN if {left, right} <= KNOWN else Kind.OTHER
 
     def _item(self, node: ast.Subscript) -> Kind:
         of = self.kind(node.value)
         if isinstance(node.slice, ast.Slice):
-            return of if of in (*ATOMIC, Kind.ATOMS, Kind.BUILTIN, Kind.TENSOR) else Kind.OTHER
+            return of if of in (*ATOMIC, Kind.ATOMS, Kind.BUILTIN, Kind.TENSOR, Kind.KNOWN) else Kind.OTHER
         if isinstance(node.value, ast.Dict) and None not in node.value.keys:
             return join(map(self.kind, node.value.values))
-        if of in (Kind.ATOM, Kind.ATOMS, Kind.TEXT, Kind.TENSOR, Kind.BUILTIN, Kind.NEVER):
-            return self.member(node.value) if not isinstance(node.value, ast.Dict) else Kind.OTHER
-        return Kind.OTHER
+        return Kind.OTHER if isinstance(node.value, ast.Dict) or of is Kind.PAIRS else self.member(node.value)
 
     def bound(self, pairs: list[tuple[str, ast.expr | None]], start: dict[str, Kind]) -> dict[str, Kind]:
         """What variables surely are, whichever of the assignments ran last.
@@ -328,7 +329,9 @@ def walruses(node: ast.AST) -> list[tuple[str, ast.expr | None]]:
 
 
 def _computed(kind: Kind) -> Kind:
-    return kind if kind in (Kind.NEVER, Kind.NUMBER, Kind.ATOM, Kind.TENSOR) else Kind.OTHER
+    if kind in KNOWN:
+        return kind if kind in (Kind.NEVER, Kind.NUMBER, Kind.ATOM, Kind.TENSOR) else Kind.KNOWN
+    return Kind.OTHER
 
 
 _HARMLESS = (
