@@ -346,13 +346,15 @@ class Facts:
     def movable(self, node: ir.Node) -> bool:
         """Whether a node may be done earlier, past what does not conflict with it, if it can't fail.
 
-        What is not pure must give a value that every run can hold, since what it goes past may copy the run.
+        Besides what is pure, that is what looks at objects of unknown classes, and gives a value that every run can
+        hold, since what it goes past may copy the run.
         """
         if self.pure(node):
             return True
-        return not (isinstance(node, ir.Py) and node.tied) and (
-            _assigned(node) is not None and all(self.kind(value) is not Kind.OTHER for value in node.defines)
-        )
+        if not isinstance(node, ir.Py) or node.tied or _assigned(node) is None:
+            return False
+        looks = self._purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
+        return looks and all(self.kind(value) is not Kind.OTHER for value in node.defines)
 
     @remembered
     def total(self, node: ir.Node) -> bool:
