@@ -76,8 +76,7 @@ def _call(judge: Purity, node: ast.Call) -> bool:
         return False
     found = judge.callee(node)
     if found.touch is not Touch.WRITE:
-        made = found.gives in _MADE
-        return not made or all(kind in KNOWN and member(kind, judge.members) is not Kind.OTHER for kind in kinds)
+        return found.gives not in _MADE or all(member(kind, judge.members) is not Kind.OTHER for kind in kinds)
     if isinstance(node.func, ast.Attribute):
         owner = judge.kind(node.func.value)
         if owner in (Kind.BUILTIN, Kind.KNOWN):

@@ -136,9 +136,9 @@ LOOKS = [
 """An object, code that changes it by looking at it, and a number that tells."""
 
 
-def stateful(writer: PassWriter, loops: int, indent: str) -> list[str]:
+def looking(writer: PassWriter, loops: int, indent: str, looks: Sequence[tuple[str, str, str]]) -> list[str]:
     """A look at an object that changes by it, choices around that, and something that depends on how it is then."""
-    made, look, told = writer.draw(st.sampled_from(LOOKS))
+    made, look, told = writer.draw(st.sampled_from(looks))
     o, k = f"o{next(writer.fresh)}", f"k{next(writer.fresh)}"
     told = told.format(o=o)
     first = writer.sampled(f"sample({writer.model_call()})", loops, "")
@@ -147,6 +147,16 @@ def stateful(writer: PassWriter, loops: int, indent: str) -> list[str]:
     again = writer.pick([f"call({o}.plus, 1)", told]) if made == "Meter()" else told
     lines = [f"{o} = {made}", first, f"{k} = {look.format(o=o)}", writer.sampled("sample(dist.flip(0.25))", loops, "")]
     return [indent + line for line in (*lines, writer.pick(last), f"xs.append({again} + len(str({k})))")]
+
+
+def stateful(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Anything that changes when it is looked at."""
+    return looking(writer, loops, indent, LOOKS)
+
+
+def namesake(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Methods that change their object, and are called like those of a context."""
+    return looking(writer, loops, indent, [look for look in LOOKS if ".token" in look[1] or ".choice" in look[1]])
 
 
 def bound(writer: PassWriter, loops: int, indent: str) -> list[str]:
