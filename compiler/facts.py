@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
 import types
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from .contents import holds_plainly
 from .kinds import ATOMIC, DRAWN, FIXED, Kind, Touch, inside, iterated, join, member
 from .liveness import Liveness, analyse
 from .names import Names
+from .origins import sources_of
 from .purity import Callee, Purity, walruses
 from .source import MISSING
 
@@ -136,7 +136,7 @@ class Facts:
     def _holds_plainly(self, node: ir.Node, kinds: dict[ir.Value, Kind]) -> bool:
         """Whether a node puts nothing strange into any container, if there is nothing strange in any before."""
         if isinstance(node, ir.Py):
-            return holds_plainly(self._purity(node, lambda value: kinds.get(value, Kind.OTHER)), node.code)
+            return holds_plainly(self.purity(node, lambda value: kinds.get(value, Kind.OTHER)), node.code)
         if isinstance(node, ir.Effect) and node.site.kind == "program":  # which may change what it is given
             return all(self._is_handed_fixed(value, kinds) for word, value in node.args if word != "program")
         return True
@@ -147,13 +147,13 @@ class Facts:
         node, code = self.expression(value) or (None, None)
         if node is None or not isinstance(code, ast.Tuple | ast.Dict):
             return False
-        purity = self._purity(node, lambda value: kinds.get(value, Kind.OTHER))
+        purity = self.purity(node, lambda value: kinds.get(value, Kind.OTHER))
         parts = code.elts if isinstance(code, ast.Tuple) else [*filter(None, code.keys), *code.values]
         return all(purity.kind(part) in FIXED for part in parts)
 
     def _kinds(self) -> dict[ir.Value, Kind]:
         """The least fixed point: what a value is, it is whatever it comes from."""
-        sources = list(_sources(self.program.body))
+        sources = list(sources_of(self.program.body))
         found = dict.fromkeys(self.program.body.params, Kind.OTHER)
         known = {value for value, _ in sources} | found.keys()
         leaning: dict[ir.Value, list[tuple[ir.Value, ir.Node | ir.Value]]] = {}
@@ -188,7 +188,7 @@ class Facts:
         return Kind.OTHER
 
     def _assigned_kind(self, value: ir.Value, node: ir.Py, kind: Callable[[ir.Value], Kind]) -> Kind:
-        purity, code = self._purity(node, kind), node.code
+        purity, code = self.purity(node, kind), node.code
         names = [name for name, written in node.writes if written is value]
         if node.tied or len(names) != 1:
             plain = isinstance(code, ast.AugAssign) and isinstance(code.target, ast.Name) and len(node.writes) == 1
@@ -215,7 +215,8 @@ class Facts:
     def _walruses(self, node: ir.Py) -> list[tuple[str, ast.expr | None]]:
         return walruses(node.code)
 
-    def _purity(self, node: ir.Py, kind: Callable[[ir.Value], Kind] | None = None) -> Purity:
+    def purity(self, node: ir.Py, kind: Callable[[ir.Value], Kind] | None = None) -> Purity:
+        """What judges the Python of a statement, where values are what ``kind`` says."""
         reads, writes = dict(node.reads), dict(node.writes)
         known: Callable[[ir.Value], Kind] = self.kind if kind is None else kind
         if kind is None:
@@ -236,7 +237,7 @@ class Facts:
     def expression(self, value: ir.Value) -> tuple[ir.Py, ast.expr] | None:
         """The expression that a value is, and the statement that computes it; it sees through ``y = x``."""
         node = self.definer.get(value)
-        code = _assigned(node)
+        code = assigned(node)
         if code is None or not isinstance(node, ir.Py):
             return None
         if isinstance(code, ast.Name) and code.id in dict(node.reads):
@@ -254,7 +255,7 @@ class Facts:
 
     def callee(self, node: ir.Py, call: ast.Call) -> Callee:
         """What is known of the function that a statement calls."""
-        return self._purity(node).callee(call)
+        return self.purity(node).callee(call)
 
     def literals(self, node: ir.Py, code: ast.expr) -> list[Any] | None:
         """What an expression may be, where that is a short list of constants; a conditional has two."""
@@ -278,7 +279,7 @@ class Facts:
         if isinstance(node, ir.Py):
             if node.tied and not isinstance(node.code, ast.AugAssign):
                 return Touch.WRITE
-            return self._purity(node).touch(node.code)
+            return self.purity(node).touch(node.code)
         if isinstance(node, ir.Gather):
             return max(map(self.touch, node.effects))
         if isinstance(node, ir.Effect):
@@ -297,11 +298,11 @@ class Facts:
 
     def touches(self, node: ir.Py, code: ast.expr) -> Touch:
         """What evaluating a part of a statement may do to such objects."""
-        return self._purity(node).touch(code)
+        return self.purity(node).touch(code)
 
     def looked(self, node: ir.Py, code: ast.expr) -> Touch:
         """What computing with a part of a statement, such as hashing it, may do to such objects."""
-        return self._purity(node).looked(code)
+        return self.purity(node).looked(code)
 
     def _effect_touch(self, node: ir.Effect) -> Touch:
         """Effects look at what they are given, and distributions and functions at what they were made of."""
@@ -334,7 +335,7 @@ class Facts:
             return False
         if made.family.removeprefix("helper.") == "flip":
             return True
-        purity = self._purity(made.node)
+        purity = self.purity(made.node)
         return all(purity.atom(a) or self.literals(made.node, a) is not None for a in made.call.args)
 
     @remembered
@@ -351,116 +352,10 @@ class Facts:
         """
         if self.pure(node):
             return True
-        if not isinstance(node, ir.Py) or node.tied or _assigned(node) is None:
+        if not isinstance(node, ir.Py) or node.tied or assigned(node) is None:
             return False
-        looks = self._purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
+        looks = self.purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
         return looks and all(self.kind(value) is not Kind.OTHER for value in node.defines)
-
-    @remembered
-    def total(self, node: ir.Node) -> bool:
-        """Whether a node, and all inside it, surely can't fail."""
-        if isinstance(node, ir.Py):
-            code = _assigned(node)
-            return code is not None and self._total(node, code)
-        if isinstance(node, ir.Gather):
-            return all(map(self.total, node.effects))
-        if isinstance(node, ir.Effect):
-            return self._total_effect(node)
-        steered = not isinstance(node, ir.For | ir.While | ir.If) or self._steers_surely(node)
-        return steered and all(self.total(inner) for region in node.regions for inner in region.nodes)
-
-    def _steers_surely(self, node: ir.Node) -> bool:
-        if isinstance(node, ir.For):
-            return self.kind(node.iterable) in (Kind.ATOMS, Kind.BUILTIN) and not node.iterable.maybe_unbound
-        end = node.test if isinstance(node, ir.If) else None
-        if isinstance(node, ir.While) and isinstance(node.test.end, ir.Yield) and node.test.end.values:
-            end = node.test.end.values[0]
-        return isinstance(end, ir.Value) and self._surely(end, {*FIXED, Kind.BUILTIN})
-
-    def _surely(self, value: ir.Value, kinds: Collection[Kind]) -> bool:
-        """Whether a value is bound, and one of these kinds."""
-        return not value.maybe_unbound and self.kind(value) in kinds
-
-    def _total_effect(self, effect: ir.Effect) -> bool:
-        """Whether what an effect is given surely is what it can do with: a model's own failures are not meant."""
-        args = dict(effect.args)
-        if isinstance(effect, ir.Each) or effect.site.dynamic or "proposal" in args:
-            return False
-        if effect.site.kind == "barrier":
-            return True
-        if effect.site.kind == "condition":
-            return self._surely(args["holds"], {*FIXED, Kind.BUILTIN})
-        if effect.site.kind in ("factor", "twist"):
-            found = self.expression(args["log_weight"])
-            values = None if found is None else self.literals(*found)
-            return values is not None and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-        if effect.site.kind == "sample":
-            return self._surely(args["distribution"], DRAWN)
-        if effect.site.kind == "observe":
-            return self._surely(args["value"], ATOMIC) and self._takes(args["distribution"], args["value"])
-        return False
-
-    def _takes(self, distribution: ir.Value, value: ir.Value) -> bool:
-        """Whether a distribution surely has a density at an atom."""
-        if self._surely(distribution, {Kind.TEXTS}):
-            return self.kind(value) is Kind.TEXT
-        made = self.constructor(distribution)
-        finite = made is not None and made.family in ("flip", "categorical", "uniform", "delta")
-        return finite and not distribution.maybe_unbound
-
-    def surely_positive(self, effect: ir.Effect) -> bool:
-        """Whether an observation surely has mass: as far as the parameters of a coin or the options of a choice tell,
-        and a model can write every text that is written out in the program."""
-        if isinstance(effect, ir.Each):
-            return False
-        args = dict(effect.args)
-        made = self.constructor(args["distribution"])
-        if made is None:
-            return False
-        if made.family == "flip":
-            chances = self.literals(made.node, made.call.args[0]) if made.call.args else None
-            return chances is not None and all(isinstance(v, int | float) and 0 < v < 1 for v in chances)
-        written = self.callee(made.node, made.call).written
-        found = self.expression(args["value"])
-        values = None if found is None else self.literals(*found)
-        if written is None or values is None or not all(isinstance(v, str) for v in values):
-            return False
-        return written is ... or set(values) <= set(written)
-
-    def _total(self, node: ir.Py, code: ast.expr) -> bool:
-        purity = self._purity(node)
-        if isinstance(code, ast.Constant):
-            return True
-        if isinstance(code, ast.Name):
-            value = dict(node.reads).get(code.id)
-            return value is not None and not value.maybe_unbound
-        if isinstance(code, ast.Compare):
-            simple = all(isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq) for op in code.ops)
-            parts = [code.left, *code.comparators]
-            return simple and all(self._total(node, p) and purity.atom(p) for p in parts)
-        asked: list[ast.expr] = []  # of which it is asked whether they are true
-        parts = []
-        if isinstance(code, ast.UnaryOp) and isinstance(code.op, ast.Not):
-            asked, parts = [code.operand], [code.operand]
-        elif isinstance(code, ast.BoolOp):
-            asked, parts = code.values[:-1], code.values
-        elif isinstance(code, ast.IfExp):
-            asked, parts = [code.test], [code.test, code.body, code.orelse]
-        elif isinstance(code, ast.Tuple | ast.List) and not any(isinstance(e, ast.Starred) for e in code.elts):
-            return all(self._total(node, part) for part in code.elts)
-        if parts:
-            known = all(purity.kind(part) in (*FIXED, Kind.BUILTIN) for part in asked)
-            return known and all(self._total(node, part) for part in parts)
-        return isinstance(code, ast.Call) and self._total_constructor(node, code)
-
-    def _total_constructor(self, node: ir.Py, code: ast.Call) -> bool:
-        if self.callee(node, code).family != "flip" or len(code.args) + len(code.keywords) != 1:
-            return False
-        (p,) = (*code.args, *(k.value for k in code.keywords))
-        values = self.literals(node, p)
-        tests = [inner.test for inner in ast.walk(p) if isinstance(inner, ast.IfExp)]
-        sure = values is not None and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
-        return sure and all(self._total(node, test) for test in tests)
 
     # --- control ---
 
@@ -476,7 +371,7 @@ class Facts:
         return returns or bool(out)
 
 
-def _assigned(node: ir.Node | None) -> ast.expr | None:
+def assigned(node: ir.Node | None) -> ast.expr | None:
     """The expression of a statement ``name = expression``."""
     if isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and len(node.code.targets) == 1:
         return node.code.value if isinstance(node.code.targets[0], ast.Name) and len(node.writes) == 1 else None
@@ -487,37 +382,3 @@ def _sum(code: ast.AugAssign) -> ast.expr:
     """What ``x += y`` assigns."""
     assert isinstance(code.target, ast.Name)
     return ast.BinOp(ast.Name(code.target.id, ast.Load()), code.op, code.value)
-
-
-def _sources(region: ir.Region) -> Iterator[tuple[ir.Value, ir.Node | ir.Value]]:
-    """Every value below ``region`` with each thing that it may come from: a node, or another value."""
-    for node in ir.walk(region):
-        if isinstance(node, ir.Py | ir.Effect | ir.Gather):
-            members: Sequence[ir.Node] = node.effects if isinstance(node, ir.Gather) else (node,)
-            yield from ((value, member) for member in members for value in member.defines)
-        elif isinstance(node, ir.If):
-            yield from _from_ends(node.results, node.regions, ir.Yield)
-        elif isinstance(node, ir.Loop):
-            yield from _loop_sources(node)
-
-
-def _loop_sources(node: ir.Loop) -> Iterator[tuple[ir.Value, ir.Node | ir.Value]]:
-    head = node.test.params if isinstance(node, ir.While) else node.body.params[1:]
-    yield from zip(head, node.initial, strict=True)
-    yield from _from_ends(head, [node.body], ir.Continue)
-    if isinstance(node, ir.While):
-        for params in (node.body.params, node.orelse.params):
-            yield from zip(params, node.test.end.values[1:], strict=True)
-    else:
-        yield from zip(node.orelse.params, head, strict=True)
-        yield node.body.params[0], node
-    yield from _from_ends(node.results, [node.body], ir.Break)
-    yield from _from_ends(node.results, [node.orelse], ir.Yield)
-
-
-def _from_ends(
-    targets: Sequence[ir.Value], regions: Sequence[ir.Region], kind: type[ir.Terminator]
-) -> Iterator[tuple[ir.Value, ir.Value]]:
-    for region in regions:
-        for end in ir.ends(region, kind):
-            yield from zip(targets, end.values, strict=True)

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .kinds import Kind, kind_of, plain
+from .kinds import FIXED, Kind, kind_of, plain
 from .source import MISSING, Resolver
 
 
@@ -73,7 +73,11 @@ class Names:
     @staticmethod
     def _kind(resolver: Resolver, path: tuple[str, ...]) -> Kind | None:
         found = resolver.follow(path)
-        return None if found is MISSING else kind_of(found)
+        if found is MISSING:
+            return None
+        kind = kind_of(found)
+        # A container of an enclosing function may be a run's own, and hold by then what it does not hold now.
+        return kind if kind in FIXED or not resolver.encloses(path[0]) else Kind.OTHER
 
     def hold_for(self, fn: Callable[..., Any]) -> bool:
         """Whether in ``fn``, a function with the same code, every name still stands for what was made of it here."""

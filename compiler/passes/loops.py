@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .. import ir, rewrite
 from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts
+from ..failing import total
 from ..kinds import conflict
 from .base import Condition, Info, Level, Pass, Remark
 from .batch import waits
@@ -53,7 +54,7 @@ def rounds_fail_no_earlier(split: Split) -> str | None:
     """What may raise an exception in a later round does not come to run where an earlier one had ruled the run out."""
     if not any(guards(node, split.facts) for node in (split.effect, *split.after)):
         return None
-    unsafe = [node for node in (*split.before, split.effect) if not split.facts.total(node)]
+    unsafe = [node for node in (*split.before, split.effect) if not total(split.facts, node)]
     return f"a round may rule the run out, and line {unsafe[0].span.line} might then fail" if unsafe else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .. import ir, rewrite
 from ..facts import EVIDENCE, Constructor, Facts
+from ..failing import total
 from ..kinds import Touch, conflict
 from ..requests import Site
 from .base import Condition, Info, Level, Pass, Remark
@@ -121,7 +122,7 @@ def nothing_unguarded(use: Use) -> str | None:
     for node in use.nodes:
         if node in use.consumers:
             guarded = guarded or guards(node, use.facts)
-        elif guarded and not use.facts.total(node):
+        elif guarded and not total(use.facts, node):
             return f"line {node.span.line} may fail where a weight above it had ruled the run out"
     return None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .. import ir
 from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts, remembered
+from ..failing import surely_positive, total
 from ..kinds import Touch, conflict
 from .base import Condition
 
@@ -106,7 +107,7 @@ def objects_unchanged(step: Crossing) -> str | None:
     return "that may change an object which it looks at, or the other way round"
 
 
-@heeding(lambda facts, mover: 0 if facts.total(mover) else GUARDS)
+@heeding(lambda facts, mover: 0 if total(facts, mover) else GUARDS)
 def fails_no_earlier(step: Crossing) -> str | None:
     """What may raise an exception does not come to run where evidence had ruled the run out before: a statement, or an
     effect that may not be able to do with what it is given.
@@ -115,7 +116,7 @@ def fails_no_earlier(step: Crossing) -> str | None:
     """
     if not guards(step.node, step.facts):
         return None
-    unsafe = next((node for node in step.moving if not step.facts.total(node)), None)
+    unsafe = next((node for node in step.moving if not total(step.facts, node)), None)
     if unsafe is None:
         return None
     what = shown_code(step.facts, unsafe) if isinstance(unsafe, ir.Py) else described(step.effect)
@@ -147,7 +148,7 @@ def guards(node: ir.Node, facts: Facts) -> bool:
 @remembered
 def _guards(facts: Facts, effect: ir.Effect) -> bool:
     if effect.site.kind == "observe":
-        return not facts.surely_positive(effect)
+        return not surely_positive(facts, effect)
     return effect.site.kind in ("condition", "factor", "program")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from ppl.compiler import callees, purity
+from ppl.compiler import callees, failing, purity
 from ppl.compiler.facts import Facts
 from ppl.compiler.kinds import Kind, Touch
-from ppl.compiler.passes import Pass
+from ppl.compiler.passes import Pass, moving
 from ppl.compiler.passes.batch import BatchCalls
 from ppl.compiler.passes.hoist import HoistEvidence
 from ppl.compiler.passes.loops import BatchLoops
@@ -61,9 +61,9 @@ BELIEFS: dict[str, tuple[Any, str, Callable[..., Any], Pass, Shape]] = {
     ),
     "methods are what they are called like": (callees, "_method", by_name, BatchCalls(), namesake),
     "functions hold nothing": (Facts, "_is_plain_function", lambda self, value: True, BatchCalls(), bound),
-    "effects can't fail": (Facts, "_total_effect", lambda self, effect: True, HoistEvidence(), unfit),
-    "calls can't fail": (Facts, "_total_effect", lambda self, effect: True, BatchCalls(), unfit),
-    "models write everything": (Facts, "surely_positive", lambda self, effect: True, BatchCalls(), impossible),
+    "effects can't fail": (failing, "_total_effect", lambda facts, effect: True, HoistEvidence(), unfit),
+    "calls can't fail": (failing, "_total_effect", lambda facts, effect: True, BatchCalls(), unfit),
+    "models write everything": (moving, "surely_positive", lambda facts, effect: True, BatchCalls(), impossible),
 }
 
 
