@@ -210,7 +210,7 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
     def build(draw: Callable[[Any], Any]) -> str:
         writer = PassWriter(draw, choices)
         writer.shapes = shapes
-        body = ["xs = []", "ys = xs"]
+        body = ["n = int(n)", "xs = []", "ys = xs"]  # of a parameter, the compiler knows nothing
         for _ in range(draw(st.integers(2, 4))):
             body += writer.statement(1, 0)
         names = ", ".join(dict.fromkeys(writer.names))
