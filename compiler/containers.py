@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from . import ir
 from .facts import Facts, remembered
 from .intrinsics import OWN, TOLD
-from .purity import Touch, conflict
+from .kinds import Touch, conflict
 
 
 def may_swap(node: ir.Node, others: Iterable[ir.Node], facts: Facts) -> bool:
@@ -32,12 +32,14 @@ def outward(facts: Facts, node: ir.Node) -> tuple[Touch, set[ir.Value]]:
         container = filled_by(node, facts)
         if container is None:
             return facts.touch(node), set()
-        return max((facts.touches(node, part) for part in _added(node)), default=Touch.NONE), {container}
+        parts = [facts.touches(node, part) for part in _added(node)]
+        return max([*parts, *(facts.looked(node, part) for part in _hashed(node))], default=Touch.NONE), {container}
     if not node.regions:
         return facts.touch(node), set()
     inner = [outward(facts, each) for region in node.regions for each in region.nodes]
-    own = Touch.ITERATE if isinstance(node, ir.For) else Touch.NONE
-    return max([own, *(touch for touch, _ in inner)]), {value for _, values in inner for value in values}
+    return max([facts.steering(node), *(touch for touch, _ in inner)]), {
+        value for _, values in inner for value in values
+    }
 
 
 def filled_by(node: ir.Py, facts: Facts) -> ir.Value | None:
@@ -94,6 +96,12 @@ def _added(node: ir.Py) -> list[ast.expr]:
         return [node.code.targets[0].slice, node.code.value]
     call = node.code.value if isinstance(node.code, ast.Expr) else None
     return [*call.args, *(k.value for k in call.keywords)] if isinstance(call, ast.Call) else []
+
+
+def _hashed(node: ir.Py) -> list[ast.expr]:
+    """What the container may hash of that."""
+    method = node.code.value.func if isinstance(node.code, ast.Expr) and isinstance(node.code.value, ast.Call) else None
+    return [] if isinstance(method, ast.Attribute) and method.attr == "append" else _added(node)[:1]
 
 
 def _named(node: ir.Node) -> set[ir.Value]:

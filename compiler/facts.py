@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import ast
 import functools
+import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 from . import ir
+from .contents import holds_plainly
+from .kinds import ATOMIC, DRAWN, FIXED, Kind, Touch, inside, iterated, join, member
 from .liveness import Liveness, analyse
 from .names import Names
-from .purity import Callee, Purity, Touch
+from .origins import sources_of
+from .purity import Callee, Purity, walruses
+from .source import MISSING
 
 EVIDENCE = ("observe", "factor", "condition")
 
@@ -86,6 +91,7 @@ class Facts:
         self.names = names
         self.answers: defaultdict[Callable[..., Any], dict[Any, Any]] = defaultdict(dict)
         self.definer: dict[ir.Value, ir.Node] = {}
+        self.members = Kind.OTHER
         self.users: dict[ir.Value, list[ir.Node]] = {}
         self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}
         self._index(program.body, None)
@@ -118,67 +124,120 @@ class Facts:
     # --- values ---
 
     @cached_property
-    def atoms(self) -> frozenset[ir.Value]:
-        """The values that surely are numbers, strings, truth values or ``None``: nobody can change them.
+    def kinds(self) -> dict[ir.Value, Kind]:
+        """What every value surely is; parameters of the program may be anything."""
+        self.members = Kind.KNOWN  # believed, until something strange is put somewhere
+        found = self._kinds()
+        if not all(self._holds_plainly(node, found) for node in ir.walk(self.program.body)):
+            self.members = Kind.OTHER
+            found = self._kinds()
+        return found
 
-        The largest set such that every member comes from members alone.
-        """
-        sources = list(_sources(self.program.body))
-        found = {value for value, _ in sources}
+    def _holds_plainly(self, node: ir.Node, kinds: dict[ir.Value, Kind]) -> bool:
+        """Whether a node puts nothing strange into any container, if there is nothing strange in any before."""
+        if isinstance(node, ir.Py):
+            return holds_plainly(self.purity(node, lambda value: kinds.get(value, Kind.OTHER)), node.code)
+        if isinstance(node, ir.Effect) and node.site.kind == "program":  # which may change what it is given
+            return all(self._is_handed_fixed(value, kinds) for word, value in node.args if word != "program")
+        return True
+
+    def _is_handed_fixed(self, value: ir.Value, kinds: dict[ir.Value, Kind]) -> bool:
+        if kinds.get(value) in FIXED:
+            return True
+        node, code = self.expression(value) or (None, None)
+        if node is None or not isinstance(code, ast.Tuple | ast.Dict):
+            return False
+        purity = self.purity(node, lambda value: kinds.get(value, Kind.OTHER))
+        parts = code.elts if isinstance(code, ast.Tuple) else [*filter(None, code.keys), *code.values]
+        return all(purity.kind(part) in FIXED for part in parts)
+
+    def _kinds(self) -> dict[ir.Value, Kind]:
+        """The least fixed point: what a value is, it is whatever it comes from."""
+        sources = list(sources_of(self.program.body))
+        found = dict.fromkeys(self.program.body.params, Kind.OTHER)
+        known = {value for value, _ in sources} | found.keys()
         leaning: dict[ir.Value, list[tuple[ir.Value, ir.Node | ir.Value]]] = {}
-        for value, source in sources:
-            for used in (source,) if isinstance(source, ir.Value) else source.uses:
-                leaning.setdefault(used, []).append((value, source))
+        for pair in sources:
+            for used in (pair[1],) if isinstance(pair[1], ir.Value) else pair[1].uses:
+                leaning.setdefault(used, []).append(pair)
+
+        def kind(value: ir.Value) -> Kind:
+            return found.get(value, Kind.NEVER if value in known else Kind.OTHER)
+
         while sources:
-            gone = {value for value, source in sources if value in found and not self._is_atom(value, source, found)}
-            found -= gone
-            sources = [pair for value in gone for pair in leaning.get(value, ())]
-        return frozenset(found)
+            changed: dict[ir.Value, None] = {}
+            for value, source in sources:
+                before = kind(value)
+                after = join((before, self._from(value, source, kind))) if before is not Kind.OTHER else before
+                if after is not before:
+                    found[value] = after
+                    changed[value] = None
+            sources = [pair for value in changed for pair in leaning.get(value, ())]
+        return found
 
-    def _is_atom(self, value: ir.Value, source: ir.Node | ir.Value, atoms: set[ir.Value]) -> bool:
+    def _from(self, value: ir.Value, source: ir.Node | ir.Value, kind: Callable[[ir.Value], Kind]) -> Kind:
+        """What a value is that comes from ``source``."""
         if isinstance(source, ir.Value):
-            return source in atoms or source is ir.UNDEFINED
+            return Kind.NEVER if source is ir.UNDEFINED else kind(source)
         if isinstance(source, ir.For):  # the item
-            made = self.definer.get(source.iterable)
-            call = _assigned(made)
-            return isinstance(call, ast.Call) and self._resolves(made, call.func, range)
+            return member(kind(source.iterable), self.members)
         if isinstance(source, ir.Py):
-            code = _assigned(source)
-            aug = source.code if isinstance(source.code, ast.AugAssign) else None
-            if aug is not None and isinstance(aug.target, ast.Name):
-                code = ast.BinOp(ast.Name(aug.target.id, ast.Load()), aug.op, aug.value)
-            return code is not None and self._purity(source, atoms).atom(code)
+            return self._assigned_kind(value, source, kind)
         if isinstance(source, ir.Effect) and not isinstance(source, ir.Each) and source.site.kind == "sample":
-            dist = self.constructor(dict(source.args)["distribution"])
-            return dist is not None and (dist.family == "flip" or not dist.local or self._atomic_outcomes(dist))
-        return False
+            return DRAWN.get(kind(dict(source.args)["distribution"]), Kind.OTHER)
+        return Kind.OTHER
 
-    def _atomic_outcomes(self, made: Constructor) -> bool:
-        """Whether ``categorical`` or ``uniform`` chooses among outcomes that are written out, or numbers."""
-        listed = made.argument(0, "weights" if made.family == "categorical" else "outcomes")
-        if made.family == "categorical":
-            keys = listed.keys if isinstance(listed, ast.Dict) else []
-            return isinstance(listed, ast.List) or (bool(keys) and all(isinstance(k, ast.Constant) for k in keys))
-        elements = listed.elts if isinstance(listed, ast.List | ast.Tuple) else []
-        return made.family == "uniform" and bool(elements) and all(isinstance(e, ast.Constant) for e in elements)
+    def _assigned_kind(self, value: ir.Value, node: ir.Py, kind: Callable[[ir.Value], Kind]) -> Kind:
+        purity, code = self.purity(node, kind), node.code
+        names = [name for name, written in node.writes if written is value]
+        if node.tied or len(names) != 1:
+            plain = isinstance(code, ast.AugAssign) and isinstance(code.target, ast.Name) and len(node.writes) == 1
+            return purity.kind(_sum(code)) if plain and isinstance(code, ast.AugAssign) else Kind.OTHER
+        if names[0] in self._walruses(node):
+            return purity.variable(names[0])
+        if isinstance(code, ast.AugAssign):
+            return purity.kind(_sum(code))
+        if not isinstance(code, ast.Assign):
+            return Kind.OTHER
+        taken = {name: each for target in code.targets for name, each in purity.taken(target, code.value).items()}
+        return taken.get(names[0], Kind.OTHER)
 
-    def _resolves(self, node: ir.Node | None, code: ast.expr, what: Any) -> bool:
-        return isinstance(node, ir.Py) and self.names.resolve(code, dict(node.reads).__contains__) is what
+    @cached_property
+    def atoms(self) -> frozenset[ir.Value]:
+        """The values that surely are numbers, strings, truth values or ``None``: nobody can change them."""
+        return frozenset(value for value, kind in self.kinds.items() if kind in ATOMIC)
 
-    def _purity(self, node: ir.Py, atoms: set[ir.Value] | frozenset[ir.Value] | None = None) -> Purity:
+    def kind(self, value: ir.Value) -> Kind:
+        """What a value surely is."""
+        return self.kinds.get(value, Kind.OTHER)
+
+    @remembered
+    def _walruses(self, node: ir.Py) -> list[tuple[str, ast.expr | None]]:
+        return walruses(node.code)
+
+    def purity(self, node: ir.Py, kind: Callable[[ir.Value], Kind] | None = None) -> Purity:
+        """What judges the Python of a statement, where values are what ``kind`` says."""
         reads, writes = dict(node.reads), dict(node.writes)
-        known = self.atoms if atoms is None else atoms
-        return Purity(
+        known: Callable[[ir.Value], Kind] = self.kind if kind is None else kind
+        if kind is None:
+            _ = self.kinds  # and with them what is in containers
+        found = Purity(
             self.names,
             lambda name: name in reads or name in writes or (name.startswith("·") and name[1:].isdigit()),
-            lambda name: name in reads and reads[name] in known,
+            lambda name: known(reads[name]) if name in reads else Kind.OTHER,
+            self.members,
         )
+        walrus = self._walruses(node)
+        if not walrus:
+            return found
+        bound = found.bound(walrus, {name: found.variable(name) for name, _ in walrus if name in reads})
+        return Purity(found.names, found.local, lambda name: bound.get(name) or found.variable(name), self.members)
 
     @remembered
     def expression(self, value: ir.Value) -> tuple[ir.Py, ast.expr] | None:
         """The expression that a value is, and the statement that computes it; it sees through ``y = x``."""
         node = self.definer.get(value)
-        code = _assigned(node)
+        code = assigned(node)
         if code is None or not isinstance(node, ir.Py):
             return None
         if isinstance(code, ast.Name) and code.id in dict(node.reads):
@@ -196,8 +255,7 @@ class Facts:
 
     def callee(self, node: ir.Py, call: ast.Call) -> Callee:
         """What is known of the function that a statement calls."""
-        # Which function is called does not depend on which values are atoms; asking for those here would go round.
-        return self._purity(node, frozenset()).callee(call)
+        return self.purity(node).callee(call)
 
     def literals(self, node: ir.Py, code: ast.expr) -> list[Any] | None:
         """What an expression may be, where that is a short list of constants; a conditional has two."""
@@ -221,89 +279,83 @@ class Facts:
         if isinstance(node, ir.Py):
             if node.tied and not isinstance(node.code, ast.AugAssign):
                 return Touch.WRITE
-            return self._purity(node).touch(node.code)
+            return self.purity(node).touch(node.code)
         if isinstance(node, ir.Gather):
             return max(map(self.touch, node.effects))
         if isinstance(node, ir.Effect):
             return self._effect_touch(node)
         inner = [self.touch(n) for region in node.regions for n in region.nodes]
-        return max([*inner, Touch.ITERATE if isinstance(node, ir.For) else Touch.NONE])
+        return max([*inner, self.steering(node)])
+
+    def steering(self, node: ir.Node) -> Touch:
+        """What it does to go through what a loop is over, or to ask whether the test of a branch holds."""
+        if isinstance(node, ir.For):
+            return iterated(self.kind(node.iterable))
+        if isinstance(node, ir.While):
+            end = node.test.end
+            return inside(self.kind(end.values[0])) if isinstance(end, ir.Yield) and end.values else Touch.WRITE
+        return inside(self.kind(node.test)) if isinstance(node, ir.If) else Touch.NONE
 
     def touches(self, node: ir.Py, code: ast.expr) -> Touch:
         """What evaluating a part of a statement may do to such objects."""
-        return self._purity(node).touch(code)
+        return self.purity(node).touch(code)
+
+    def looked(self, node: ir.Py, code: ast.expr) -> Touch:
+        """What computing with a part of a statement, such as hashing it, may do to such objects."""
+        return self.purity(node).looked(code)
 
     def _effect_touch(self, node: ir.Effect) -> Touch:
-        kind = node.site.kind
-        if kind == "program":
+        """Effects look at what they are given, and distributions and functions at what they were made of."""
+        args = dict(node.args)
+        if node.site.kind == "program":
             return Touch.WRITE
+        if "function" in args and not self._is_plain_function(args["function"]):
+            return Touch.READ
+        makers = [value for word, value in node.args if word in ("distribution", "proposal")]
         held = [value for word, value in node.args if word not in ("distribution", "proposal", "function")]
-        if all(self._unchanging(value) for value in held):
-            makers = [value for word, value in node.args if word in ("distribution", "proposal")]
-            return Touch.NONE if all(map(self._is_settled, makers)) else Touch.READ
+        if node.site.kind == "observe" and self.kind(args["distribution"]) is Kind.TEXTS:
+            held.remove(args["value"])  # a text, or it is an error
+        if all(self.kind(value) in FIXED for value in held) and all(map(self._is_settled, makers)):
+            return Touch.NONE
         return Touch.READ
 
-    @remembered
-    def _unchanging(self, value: ir.Value) -> bool:
-        """An atom, or a tuple of atoms."""
-        if value in self.atoms:
-            return True
-        found = self.expression(value)
-        if found is None or not isinstance(found[1], ast.Tuple):
-            return False
-        purity = self._purity(found[0])
-        return all(purity.atom(element) for element in found[1].elts)
+    def _is_plain_function(self, value: ir.Value) -> bool:
+        """Whether it is a function from outside which holds nothing itself."""
+        node, code = self.expression(value) or (None, None)
+        found = MISSING if node is None or code is None else self.names.resolve(code, dict(node.reads).__contains__)
+        return isinstance(found, types.FunctionType) and not found.__closure__
 
     @remembered
     def _is_settled(self, value: ir.Value) -> bool:
         """Whether a distribution shares nothing that could be changed after it was made."""
+        if self.kind(value) is Kind.TEXTS:
+            return True
         made = self.constructor(value)
         if made is None:
             return False
-        if made.family.removeprefix("helper.").startswith(("model.", "flip")):
+        if made.family.removeprefix("helper.") == "flip":
             return True
-        purity = self._purity(made.node)
+        purity = self.purity(made.node)
         return all(purity.atom(a) or self.literals(made.node, a) is not None for a in made.call.args)
 
     @remembered
-    def movable(self, node: ir.Node) -> bool:
-        """Whether a node only computes: it may be done earlier, once more, or not at all, if it can't fail."""
+    def pure(self, node: ir.Node) -> bool:
+        """Whether a node only computes: it may be done once more, or not at all, if it can't fail."""
         return isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and self.touch(node) <= Touch.ITERATE
 
     @remembered
-    def total(self, node: ir.Node) -> bool:
-        """Whether a statement surely can't fail."""
-        code = _assigned(node)
-        return code is not None and isinstance(node, ir.Py) and self._total(node, code)
+    def movable(self, node: ir.Node) -> bool:
+        """Whether a node may be done earlier, past what does not conflict with it, if it can't fail.
 
-    def _total(self, node: ir.Py, code: ast.expr) -> bool:
-        if isinstance(code, ast.Constant):
+        Besides what is pure, that is what looks at objects of unknown classes, and gives a value that every run can
+        hold, since what it goes past may copy the run.
+        """
+        if self.pure(node):
             return True
-        if isinstance(code, ast.Name):
-            value = dict(node.reads).get(code.id)
-            return value is not None and not value.maybe_unbound
-        if isinstance(code, ast.Compare):
-            simple = all(isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq) for op in code.ops)
-            parts = [code.left, *code.comparators]
-            return simple and all(self._total(node, p) and self._purity(node).atom(p) for p in parts)
-        if isinstance(code, ast.UnaryOp):
-            return isinstance(code.op, ast.Not) and self._total(node, code.operand)
-        if isinstance(code, ast.BoolOp):
-            return all(self._total(node, part) for part in code.values)
-        if isinstance(code, ast.IfExp):
-            return all(self._total(node, part) for part in (code.test, code.body, code.orelse))
-        if isinstance(code, ast.Tuple | ast.List) and not any(isinstance(e, ast.Starred) for e in code.elts):
-            return all(self._total(node, part) for part in code.elts)
-        return isinstance(code, ast.Call) and self._total_constructor(node, code)
-
-    def _total_constructor(self, node: ir.Py, code: ast.Call) -> bool:
-        if self.callee(node, code).family != "flip" or len(code.args) + len(code.keywords) != 1:
+        if not isinstance(node, ir.Py) or node.tied or assigned(node) is None:
             return False
-        (p,) = (*code.args, *(k.value for k in code.keywords))
-        values = self.literals(node, p)
-        tests = [inner.test for inner in ast.walk(p) if isinstance(inner, ast.IfExp)]
-        sure = values is not None and all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
-        return sure and all(self._total(node, test) for test in tests)
+        looks = self.purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
+        return looks and all(self.kind(value) is not Kind.OTHER for value in node.defines)
 
     # --- control ---
 
@@ -319,42 +371,14 @@ class Facts:
         return returns or bool(out)
 
 
-def _assigned(node: ir.Node | None) -> ast.expr | None:
+def assigned(node: ir.Node | None) -> ast.expr | None:
     """The expression of a statement ``name = expression``."""
     if isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and len(node.code.targets) == 1:
         return node.code.value if isinstance(node.code.targets[0], ast.Name) and len(node.writes) == 1 else None
     return None
 
 
-def _sources(region: ir.Region) -> Iterator[tuple[ir.Value, ir.Node | ir.Value]]:
-    """Every value below ``region`` with each thing that it may come from: a node, or another value."""
-    for node in ir.walk(region):
-        if isinstance(node, ir.Py | ir.Effect | ir.Gather):
-            members: Sequence[ir.Node] = node.effects if isinstance(node, ir.Gather) else (node,)
-            yield from ((value, member) for member in members for value in member.defines)
-        elif isinstance(node, ir.If):
-            yield from _from_ends(node.results, node.regions, ir.Yield)
-        elif isinstance(node, ir.Loop):
-            yield from _loop_sources(node)
-
-
-def _loop_sources(node: ir.Loop) -> Iterator[tuple[ir.Value, ir.Node | ir.Value]]:
-    head = node.test.params if isinstance(node, ir.While) else node.body.params[1:]
-    yield from zip(head, node.initial, strict=True)
-    yield from _from_ends(head, [node.body], ir.Continue)
-    if isinstance(node, ir.While):
-        for params in (node.body.params, node.orelse.params):
-            yield from zip(params, node.test.end.values[1:], strict=True)
-    else:
-        yield from zip(node.orelse.params, head, strict=True)
-        yield node.body.params[0], node
-    yield from _from_ends(node.results, [node.body], ir.Break)
-    yield from _from_ends(node.results, [node.orelse], ir.Yield)
-
-
-def _from_ends(
-    targets: Sequence[ir.Value], regions: Sequence[ir.Region], kind: type[ir.Terminator]
-) -> Iterator[tuple[ir.Value, ir.Value]]:
-    for region in regions:
-        for end in ir.ends(region, kind):
-            yield from zip(targets, end.values, strict=True)
+def _sum(code: ast.AugAssign) -> ast.expr:
+    """What ``x += y`` assigns."""
+    assert isinstance(code.target, ast.Name)
+    return ast.BinOp(ast.Name(code.target.id, ast.Load()), code.op, code.value)

@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .kinds import FIXED, Kind, kind_of, plain
 from .source import MISSING, Resolver
 
 
@@ -24,6 +25,8 @@ class Names:
         self.judged: dict[Any, Any] = {} if judged is None else judged
         self._resolver = Resolver(fn, set())
         self._seen: dict[tuple[str, ...], Any] = {}
+        self._kinds: dict[tuple[str, ...], Kind | None] = {}
+        self._plain: dict[tuple[str, ...], bool] = {}
         self._helpers: dict[Any, Names] = {}
 
     def of(self, helper: types.FunctionType) -> Names:
@@ -46,11 +49,43 @@ class Names:
             self._seen[path] = self._resolver.follow(path)
         return self._seen[path]
 
+    def kind(self, node: ast.expr, local: Callable[[str], bool]) -> Kind | None:
+        """What the object surely is that ``name`` or ``module.name`` stands for; ``None`` where that is not known.
+
+        Only this is held to, not that it stays the same object: runs may have copies of their own.
+        """
+        path = dotted(node)
+        if path is None or local(path[0]):
+            return None
+        if path not in self._kinds:
+            self._kinds[path] = self._kind(self._resolver, path)
+        return self._kinds[path]
+
+    def plain(self, node: ast.expr) -> bool:
+        """Whether a container that a name from outside stands for holds nothing strange."""
+        path = dotted(node)
+        if path is None:
+            return False
+        if path not in self._plain:
+            self._plain[path] = plain(self._resolver.follow(path))
+        return self._plain[path]
+
+    @staticmethod
+    def _kind(resolver: Resolver, path: tuple[str, ...]) -> Kind | None:
+        found = resolver.follow(path)
+        if found is MISSING:
+            return None
+        kind = kind_of(found)
+        # A container of an enclosing function may be a run's own, and hold by then what it does not hold now.
+        return kind if kind in FIXED or not resolver.encloses(path[0]) else Kind.OTHER
+
     def hold_for(self, fn: Callable[..., Any]) -> bool:
-        """Whether in ``fn``, a function with the same code, every name now stands for what it stood for here."""
+        """Whether in ``fn``, a function with the same code, every name still stands for what was made of it here."""
         assert isinstance(fn, types.FunctionType)
         resolver = Resolver(fn, set())
         mine = all(resolver.follow(path) is found for path, found in self._seen.items())
+        mine = mine and all(self._kind(resolver, path) is kind for path, kind in self._kinds.items())
+        mine = mine and all(plain(resolver.follow(path)) is found for path, found in self._plain.items())
         return mine and all(names.hold_for(helper) for helper, names in self._helpers.items())
 
 

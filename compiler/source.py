@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import CompileError, Span
 from .requests import EffectSpec
+from .syntax import outer
 
 MISSING = object()
 
@@ -119,11 +120,15 @@ class Resolver:
         """The variables of enclosing functions that the function reads."""
         return tuple(sorted(self._cells))
 
+    def encloses(self, name: str) -> bool:
+        """Whether it is a variable of an enclosing function, also by what generated code calls it."""
+        return name in self._cells or name.removeprefix(outer("")) in self._cells
+
     def lookup(self, name: str) -> Any:
         """The object that a global or enclosing name stands for, or ``MISSING``."""
-        if name in self._cells:
+        if self.encloses(name):
             try:
-                return self._cells[name].cell_contents
+                return self._cells[name.removeprefix(outer(""))].cell_contents
             except ValueError:
                 return MISSING
         if name in self.fn.__globals__:

@@ -40,7 +40,17 @@ def restricted(distribution: Any, tests: Sequence[Test]) -> Any:
     if outcomes is None or len(outcomes) > MOST:
         return None
     kept = [(value, log_prob) for value, log_prob in outcomes if _passes(value, tests)]
+    if not all(_equals_itself(value) for value, _ in kept):
+        return None  # its density could not tell such an outcome from the others
     return Restricted(kept) if 0 < len(kept) < len(outcomes) else None
+
+
+def _equals_itself(value: Any) -> bool:
+    """Whether a value is found by ``==``: NaN is not."""
+    try:
+        return bool(value == value)
+    except (RuntimeError, TypeError, ValueError):
+        return False
 
 
 def _text(distribution: TextDistribution, tests: Sequence[Test]) -> TextDistribution | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .. import ir
 from ..facts import Facts
-from ..purity import Touch
+from ..kinds import Touch
 from .base import Condition
 from .moving import ANYTHING, DEFINES, HEEDS, Crossing, operands_defined, shown_code, traits
 

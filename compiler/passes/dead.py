@@ -60,4 +60,4 @@ class DeadSamples(Pass):
         body = rewrite.map_nodes(program.body, lambda node: [] if node in gone else [node])
         # A loop or branch may still hand the value on to where nobody reads it.
         body = rewrite.substitute_region(body, {value: ir.UNDEFINED for node in gone for value in node.defines})
-        return rewrite.with_body(program, rewrite.without_dead_code(body, info.facts.movable)), remarks
+        return rewrite.with_body(program, rewrite.without_dead_code(body, info.facts.pure)), remarks

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from .. import ir, rewrite
 from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts
-from ..purity import Touch, conflict
+from ..failing import total
+from ..kinds import conflict
 from .base import Condition, Info, Level, Pass, Remark
 from .batch import called_program, instead_of, needed_by, waits
 from .loop_split import Split, split_loop
@@ -42,7 +43,7 @@ def rounds_apart(split: Split) -> str | None:
     """What comes after the effect changes no object that an earlier part of a later round looks at, nor the other way
     round. A list that the loop only appends to is looked at by nobody."""
     facts, behind = split.facts, (split.effect, *split.after)
-    iterating = Touch.NONE if split.loop.iterable in facts.atoms else Touch.ITERATE
+    iterating = facts.steering(split.loop)
     apart = all(may_swap(node, behind, facts) for node in (*split.before, split.effect))
     if apart and not any(conflict(iterating, outward(facts, node)[0]) for node in behind):
         return None
@@ -53,7 +54,7 @@ def rounds_fail_no_earlier(split: Split) -> str | None:
     """What may raise an exception in a later round does not come to run where an earlier one had ruled the run out."""
     if not any(guards(node, split.facts) for node in (split.effect, *split.after)):
         return None
-    unsafe = [node for node in split.before if not split.facts.total(node)]
+    unsafe = [node for node in (*split.before, split.effect) if not total(split.facts, node)]
     return f"a round may rule the run out, and line {unsafe[0].span.line} might then fail" if unsafe else None
 
 

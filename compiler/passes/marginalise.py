@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from .. import ir, rewrite
 from ..containers import filled_by, outward
 from ..facts import EVIDENCE, Constructor, Facts
+from ..failing import total
 from ..intrinsics import OWN
-from ..purity import Touch, conflict
+from ..kinds import Touch, conflict
 from ..requests import Site
 from .base import Condition, Info, Level, Pass, Remark
 from .making import computed, method, value_of
@@ -134,7 +135,7 @@ def nothing_unguarded(use: Use) -> str | None:
     for node in use.nodes:
         if node in use.consumers:
             guarded = guarded or guards(node, use.facts)
-        elif guarded and not all(use.facts.total(inner) for inner in _statements(node)):
+        elif guarded and not total(use.facts, node):
             return f"line {node.span.line} may fail where a weight above it had ruled the run out"
     return None
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from .. import ir
 from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts, remembered
-from ..purity import Touch, conflict
+from ..failing import surely_positive, total
+from ..kinds import Touch, conflict
 from .base import Condition
 
 
@@ -106,19 +107,20 @@ def objects_unchanged(step: Crossing) -> str | None:
     return "that may change an object which it looks at, or the other way round"
 
 
-@heeding(lambda facts, mover: GUARDS if isinstance(mover, ir.Py) and not facts.total(mover) else 0)
+@heeding(lambda facts, mover: 0 if total(facts, mover) else GUARDS)
 def fails_no_earlier(step: Crossing) -> str | None:
-    """A statement that may raise an exception does not come to run where evidence had ruled the run out before.
+    """What may raise an exception does not come to run where evidence had ruled the run out before: a statement, or an
+    effect that may not be able to do with what it is given.
 
-    ``condition`` and ``factor`` may rule out, and so do nested programs and observations of distributions in this
-    process that may give no mass. The density of a model's text is not taken for a guard.
+    ``condition`` and ``factor`` may rule out, and so do nested programs and observations that may have no mass.
     """
     if not guards(step.node, step.facts):
         return None
-    unsafe = [node for node in step.moving if isinstance(node, ir.Py) and not step.facts.total(node)]
-    if not unsafe:
+    unsafe = next((node for node in step.moving if not total(step.facts, node)), None)
+    if unsafe is None:
         return None
-    return f"it may rule the run out, and {shown_code(step.facts, unsafe[0])} might then fail where it did not"
+    what = shown_code(step.facts, unsafe) if isinstance(unsafe, ir.Py) else described(step.effect)
+    return f"it may rule the run out, and {what} might then fail where it did not"
 
 
 @heeding(HINTS)
@@ -145,15 +147,9 @@ def guards(node: ir.Node, facts: Facts) -> bool:
 
 @remembered
 def _guards(facts: Facts, effect: ir.Effect) -> bool:
-    if effect.site.kind != "observe":
-        return effect.site.kind in ("condition", "factor", "program")
-    made = facts.constructor(dict(effect.args)["distribution"])
-    if made is None or not made.local or isinstance(effect, ir.Each):
-        return False
-    if made.family != "flip" or not made.call.args:
-        return True
-    values = facts.literals(made.node, made.call.args[0])
-    return values is None or not all(isinstance(v, int | float) and 0 < v < 1 for v in values)
+    if effect.site.kind == "observe":
+        return not surely_positive(facts, effect)
+    return effect.site.kind in ("condition", "factor", "program")
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

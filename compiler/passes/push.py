@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
 from ..intrinsics import ask
-from ..purity import Touch
+from ..kinds import Touch
 from .asked import Asked, NotAsked, asked, unknown
 from .base import Condition, Info, Level, Pass, Remark, several
 from .making import computed, value_of

@@ -28,9 +28,47 @@ MODEL_CALLS = [
     'judge("{c}", {t})',
 ]
 HEADER = """\
+from collections import defaultdict
+from random import Random
+
 from ppl import barrier, call, condition, dist, factor, observe, program, sample, table_lm, twist
 
 lm = table_lm(["a", "b", "<eos>"], eos="<eos>", seed=5)
+
+
+class Meter:  # counts how often it was looked at
+    def __init__(self):
+        self.seen = 0
+
+    @property
+    def tick(self):
+        self.seen += 1
+        return self.seen
+
+    def token(self):
+        return self.tick
+
+    def plus(self, xs):
+        return [x + self.seen for x in xs]
+
+    def __bool__(self):
+        return self.tick % 2 == 0
+
+    def __iter__(self):
+        return iter([self.tick])
+
+    def __str__(self):
+        return str(self.tick)
+
+
+def lookup(table, key):
+    return table[key]
+
+
+@program
+def child(holds):
+    condition(holds)
+    return 0
 
 
 def plus_one(xs):
@@ -84,6 +122,89 @@ class PassWriter(Writer):
         return f"{indent}{name} = {distribution}"
 
 
+# --- shapes that every pass which moves things has to get right -----------------------------------------------------
+
+LOOKS = [
+    ("defaultdict(int)", '{o}["k"]', "len({o})"),
+    ("defaultdict(int)", 'lookup({o}, "k")', "len({o})"),
+    ("defaultdict(int)", '{o}["k"] + {o}["l"]', "len({o})"),
+    ("Meter()", "{o}.tick", "{o}.seen"),
+    ("Meter()", "{o}.token()", "{o}.seen"),
+    ("Meter()", "list({o})[0]", "{o}.seen"),
+    ("Meter()", 'f"{{{o}}}"', "{o}.seen"),
+    ("Meter()", "not {o}", "{o}.seen"),
+    ("Random(7)", '{o}.choice("abc")', 'len({o}.choice(["", "a", "ab"]))'),
+]
+"""An object, code that changes it by looking at it, and a number that tells."""
+
+
+def looking(writer: PassWriter, loops: int, indent: str, looks: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A look at an object that changes by it, choices around that, and something that depends on how it is then."""
+    made, look, told = writer.draw(st.sampled_from(looks))
+    o, k = f"o{next(writer.fresh)}", f"k{next(writer.fresh)}"
+    told = told.format(o=o)
+    first = writer.sampled(f"sample({writer.model_call()})", loops, "")
+    call = writer.model_call(f"'a' * (1 + {told})")
+    last = [f"factor(0.3 * {told})", writer.sampled(f"sample({call})", loops, "")]
+    again = writer.pick([f"call({o}.plus, 1)", told]) if made == "Meter()" else told
+    lines = [f"{o} = {made}", first, f"{k} = {look.format(o=o)}", writer.sampled("sample(dist.flip(0.25))", loops, "")]
+    return [indent + line for line in (*lines, writer.pick(last), f"xs.append({again} + len(str({k})))")]
+
+
+def stateful(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Anything that changes when it is looked at."""
+    return looking(writer, loops, indent, LOOKS)
+
+
+def namesake(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Methods that change their object, and are called like those of a context."""
+    return looking(writer, loops, indent, [look for look in LOOKS if ".token" in look[1] or ".choice" in look[1]])
+
+
+def bound(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """A batched function that is a method, and a change of its object between two calls."""
+    o, f = f"o{next(writer.fresh)}", f"f{next(writer.fresh)}"
+    number = writer.number()
+    lines = [f"{o} = Meter()", f"{f} = {o}.plus", f"c1 = call({f}, {number})", f"{o}.seen += 5"]
+    return [indent + line for line in (*lines, f"c2 = call({f}, {number})", "xs.append(c1 + c2)")]
+
+
+def unfit(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """An effect that can't do with what it is given, but where evidence before it has ruled that out."""
+    x = f"u{next(writer.fresh)}"
+    writer.budget -= 2**loops
+    given, effect = writer.draw(
+        st.sampled_from(
+            [
+                ("0.5", "factor({w})"),
+                ("dist.flip(0.3)", "observe({w}, True)"),
+                ('"a"', 'observe(lm.context("a").token(), {w})'),
+                ("1", "call(plus_one, {w})"),
+            ]
+        )
+    )
+    guard = writer.pick([f"condition({x} and n is not None)", f"child({x})"])
+    asked = [f"c{x} = call(plus_one, 1)", writer.sampled("sample(dist.flip(0.25))", loops, "")]
+    lines = [f"{x} = sample(dist.flip(0.5))", f"w{x} = {given} if {x} else None", *asked, guard]
+    return [indent + line for line in (*lines, effect.format(w=f"w{x}"))]
+
+
+def impossible(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """An observation of a model that has no mass, and after it what fails where it has none."""
+    x = f"u{next(writer.fresh)}"
+    writer.budget -= 2**loops
+    guard = writer.pick(['choice(["a", "b"])', "token()", "text(max_tokens=1)"])
+    lines = [
+        f'{x} = sample(lm.context("a").choice(["a", "b", "ba"]))',
+        f'observe(lm.context("b").{guard}, {x})',
+        f'observe(lm.context("a" * {{"a": 1, "b": 2}}[{x}]).token(), "a")',
+    ]
+    return [indent + line for line in lines]
+
+
+HARD: list[Shape] = [stateful, bound, unfit, impossible]
+
+
 def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]:
     """Programs ``main(n)`` with about ``choices`` random choices, in which the shapes occur.
 
@@ -94,7 +215,7 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
     def build(draw: Callable[[Any], Any]) -> str:
         writer = PassWriter(draw, choices)
         writer.shapes = shapes
-        body = ["xs = []", "ys = xs"]
+        body = ["n = int(n)", "xs = []", "ys = xs"]  # of a parameter, the compiler knows nothing
         before, after = draw(st.integers(0, 1)), draw(st.integers(0, 1))
         sure = shapes[0](writer, 0, "")  # written first, as long as there are choices left to make
         for _ in range(before):
@@ -109,13 +230,15 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
     return build()
 
 
-def outcomes(programs: st.SearchStrategy[str], check: Callable[[str], bool | None]) -> Counter[bool | None]:
+def outcomes(
+    programs: st.SearchStrategy[str], check: Callable[[str], bool | None], examples: int = 500
+) -> Counter[bool | None]:
     """How often ``check`` of random programs returned what: True where a pass fired and kept its law, which is tried
     until it has been 300 times."""
     counts: Counter[bool | None] = Counter()
 
     @given(programs)
-    @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def each(source: str) -> None:
         if counts[True] < FIRED:
             counts[check(source)] += 1

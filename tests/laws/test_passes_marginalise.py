@@ -154,7 +154,7 @@ HANDWRITTEN = [
         "factor(0.5 * z)\nreturn 2",
         "a = sample(dist.flip(0.3))\nfactor(0.5 * a)\nb = sample(dist.flip(0.6))\nfactor(0.7 * b)\nreturn 1",
         'z = sample(lm.context("a").token())\nfactor(0.5 * len(z))\nreturn 2',
-        "it = iter([1, 2])\nz = sample(dist.categorical([0, 0.3, 0.7]))\nfactor(z * sum(it))\nreturn 2",
+        "it = enumerate([1, 2])\nz = sample(dist.categorical([0, 0.3, 0.7]))\nfactor(z * len(list(it)))\nreturn 2",
         "z = sample(dist.flip(0.3))\ny = sample(dist.categorical([0.4, 0.6]))\ncondition(y != 0 or z is None)\n"
         "q = 1 / y\nfactor(q * z)\nreturn y",
         "a = sample(dist.flip(0.3))\nb = sample(dist.flip(0.6))\nfactor(0.5 * a + 0.25 * b)\nfactor(0.5 * b)\nreturn 1",

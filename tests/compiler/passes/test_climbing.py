@@ -12,13 +12,21 @@ from ppl.compiler.names import Names
 from ppl.compiler.passes import climbing, make_pipeline
 from ppl.compiler.passes.moving import GUARDS, HEEDS, LEAVES, hints_respected, no_exit_crossed
 from ppl.compiler.printer import to_text
-from tests.laws.pass_programs import Shape, sources
+from tests.laws.pass_programs import PassWriter, Shape, sources
 from tests.laws.random_programs import compiled
 from tests.laws.test_passes_batch import SHAPES as BATCHED
 from tests.laws.test_passes_hoist import SHAPES as HOISTED
 
 PIPELINE = make_pipeline(["hoist", "batch"])
-SHAPES: list[Shape] = [*BATCHED, *HOISTED]
+
+
+def hinted(writer: PassWriter, loops: int, indent: str) -> list[str]:
+    """Evidence after a hint and a choice."""
+    line = writer.sampled("sample(dist.flip(0.25))", loops, indent)
+    return [line, indent + writer.pick(["twist(0.5)", "barrier()"]), f"{indent}factor(0.25)"]
+
+
+SHAPES: list[Shape] = [*BATCHED, *HOISTED, hinted]
 
 
 def rewritten(program: Program) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from ppl import Program, condition, dist, factor, observe, program, sample, tabl
 from ppl.compiler import ir
 from ppl.compiler.containers import filled_by, may_swap
 from ppl.compiler.facts import Facts
+from ppl.compiler.failing import total
 from ppl.compiler.names import Names
 from ppl.compiler.purity import Touch
 
@@ -76,7 +77,7 @@ def test_constructors_are_seen_through_names() -> None:
     assert x.local and facts.literals(x.node, x.call.args[0]) == [0.25]
     assert facts.literals(y.node, y.call.args[0]) == [0.5, 0.75]
     assert z.argument(0, "p") is not None and z.value(0, "p") is facts.program.body.params[0]
-    assert [facts.total(m.node) for m in (x, y, z)] == [True, True, False]
+    assert [total(facts, m.node) for m in (x, y, z)] == [True, True, False]
 
 
 @program

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +14,19 @@ import torch
 import torch.distributions as td
 
 from ppl import dist, table_lm
+from ppl.compiler.contents import holds_plainly
+from ppl.compiler.kinds import Kind, Touch, conflict
 from ppl.compiler.names import Names
-from ppl.compiler.purity import Purity, Touch, conflict
+from ppl.compiler.purity import Purity
 
 lm = table_lm(["a", "b"], seed=1)
 rng = random.Random(0)
 seen: list[int] = []
 tensor = torch.tensor
 LETTERS = re.compile("[a-z]+")
+OPTIONS = [["a"], ["b"]]
+seen_by = [rng]
+tallies: Any = defaultdict(int)
 
 
 def judge(text: str) -> Any:
@@ -81,6 +87,10 @@ def by_judge(text: str) -> Any:
     return made
 
 
+def finds(table: Any, key: str) -> Any:
+    return table[key]
+
+
 class Board:
     def choice(self) -> int:
         return 1
@@ -96,11 +106,19 @@ def here() -> None:
     pass
 
 
-LOCAL = {"x", "xs", "s", "ctx"}
+LOCAL = {
+    "x": Kind.OTHER,  # a parameter, say
+    "y": Kind.KNOWN,
+    "xs": Kind.BUILTIN,
+    "ps": Kind.PAIRS,
+    "s": Kind.TEXT,
+    "t": Kind.TENSOR,
+    "ctx": Kind.CONTEXT,
+}
 
 
-def purity(fn: Callable[..., Any] = here) -> Purity:
-    return Purity(Names(fn), LOCAL.__contains__, lambda name: name == "s")
+def purity(fn: Callable[..., Any] = here, members: Kind = Kind.KNOWN) -> Purity:
+    return Purity(Names(fn), LOCAL.__contains__, lambda name: LOCAL[name], members)
 
 
 @pytest.mark.parametrize(
@@ -109,35 +127,73 @@ def purity(fn: Callable[..., Any] = here) -> Purity:
         ("1 + 2", Touch.NONE),
         ("s + 'a'", Touch.NONE),
         ("x", Touch.NONE),
-        ("x + 1", Touch.READ),
-        ("x.y", Touch.READ),
+        ("x is None", Touch.NONE),
+        ("x + 1", Touch.WRITE),
+        ("y + 1", Touch.READ),
+        ("t + 1", Touch.READ),
+        ("x == 1", Touch.WRITE),
+        ("not x", Touch.WRITE),
+        ("not xs", Touch.READ),
+        ("1 if x else 2", Touch.WRITE),
+        ("x and s", Touch.WRITE),
+        ("s and x", Touch.NONE),
+        ("x.y", Touch.WRITE),
+        ("xs.y", Touch.READ),
+        ("x['k']", Touch.WRITE),
+        ("xs['k']", Touch.READ),
+        ("xs[x]", Touch.WRITE),
+        ("xs[:x]", Touch.WRITE),
+        ("{'a': 1}[s]", Touch.NONE),
         ("[x, 1]", Touch.NONE),
-        ("f'{x}'", Touch.READ),
-        ("x in xs", Touch.ITERATE),
-        ("[*xs]", Touch.ITERATE),
-        ("[y for y in xs]", Touch.ITERATE),
+        ("{x: 1}", Touch.WRITE),
+        ("f'{x}'", Touch.WRITE),
+        ("f'{s}'", Touch.NONE),
+        ("f'{xs}'", Touch.READ),
+        ("s in xs", Touch.READ),
+        ("x in xs", Touch.WRITE),
+        ("[*xs]", Touch.READ),
+        ("[*ps]", Touch.ITERATE),
+        ("[*x]", Touch.WRITE),
+        ("[y for y in xs]", Touch.READ),
+        ("[y for y in x]", Touch.WRITE),
+        ("[y for y in xs if x]", Touch.WRITE),
+        ("[a + b for a, b in ps]", Touch.ITERATE),
         ("[y.pop() for y in xs]", Touch.WRITE),
-        ("[(z := y) for y in xs]", Touch.ITERATE),
+        ("[(z := y) for y in xs]", Touch.READ),
         ("len(xs)", Touch.READ),
+        ("len(x)", Touch.WRITE),
         ("len(s)", Touch.NONE),
-        ("sum(xs)", Touch.ITERATE),
+        ("abs(s)", Touch.NONE),
+        ("sum(xs)", Touch.READ),
+        ("sum(ps)", Touch.ITERATE),
+        ("sum(x)", Touch.WRITE),
+        ("list(x)", Touch.WRITE),
         ("sorted(xs, key=x)", Touch.WRITE),
         ("max(xs, key=lambda v: xs.pop())", Touch.WRITE),
         ("next(x)", Touch.WRITE),
         ("xs.append(1)", Touch.WRITE),
         ("xs.pop", Touch.READ),
-        ("xs.count(1)", Touch.WRITE),
+        ("xs.count(1)", Touch.READ),
         ("s.count('a')", Touch.NONE),
-        ("s.join(xs)", Touch.ITERATE),
-        ("x.join()", Touch.WRITE),
-        ("x.strip()", Touch.READ),
-        ("x.replace(1, 2)", Touch.WRITE),
+        ("s.startswith(x)", Touch.NONE),
+        ("s.format(x)", Touch.WRITE),
+        ("s.join(xs)", Touch.READ),
+        ("s.join(x)", Touch.WRITE),
+        ("x.strip()", Touch.WRITE),
+        ("y.strip()", Touch.READ),
+        ("y.unknown()", Touch.WRITE),
         ("dist.flip(0.5)", Touch.NONE),
-        ("dist.flip(x)", Touch.READ),
-        ("td.Normal(x, 1.0)", Touch.READ),
-        ("lm.context(s).choice(['a'])", Touch.READ),
+        ("dist.flip(x)", Touch.WRITE),
+        ("dist.flip(y)", Touch.READ),
+        ("td.Normal(x, 1.0)", Touch.WRITE),
+        ("td.Normal(t, 1.0)", Touch.READ),
+        ("lm.context(s).choice(['a'])", Touch.NONE),
+        ("lm.context(s + x).choice(['a'])", Touch.WRITE),
+        ("x.choice(['a'])", Touch.WRITE),
+        ("y.choice(['a'])", Touch.NONE),
+        ("(ctx + s).line()", Touch.NONE),
         ("lm.unknown(s)", Touch.WRITE),
-        ("ctx.token(temperature=0.5)", Touch.READ),
+        ("ctx.token(temperature=0.5)", Touch.NONE),
         ("ctx.text(stop=xs.pop())", Touch.WRITE),
         ("board.choice()", Touch.WRITE),
         ("board.move()", Touch.WRITE),
@@ -145,7 +201,10 @@ def purity(fn: Callable[..., Any] = here) -> Purity:
         ("random.choice(xs)", Touch.WRITE),
         ("judge(s)", Touch.NONE),
         ("by_judge(s)", Touch.NONE),
-        ("by_judge(x)", Touch.READ),
+        ("by_judge(x)", Touch.WRITE),
+        ("by_judge(y)", Touch.READ),
+        ("finds(xs, s)", Touch.READ),
+        ("finds(x, s)", Touch.WRITE),
         ("judge(xs.pop())", Touch.WRITE),
         ("remembers(s)", Touch.WRITE),
         ("changes(xs)", Touch.WRITE),
@@ -181,15 +240,21 @@ def test_expressions(code: str, touch: Touch) -> None:
     ("code", "touch"),
     [
         ("x = 1", Touch.NONE),
-        ("x, s = xs", Touch.ITERATE),
+        ("x, s = xs", Touch.READ),
+        ("x, s = ps", Touch.ITERATE),
+        ("x, s = x", Touch.WRITE),
         ("xs[0] = 1", Touch.WRITE),
         ("x.y = 1", Touch.WRITE),
         ("s += 'a'", Touch.NONE),
+        ("s += x", Touch.WRITE),
+        ("ctx += s", Touch.NONE),
+        ("t += 1", Touch.WRITE),
         ("xs += [1]", Touch.WRITE),
         ("del xs[0]", Touch.WRITE),
         ("import os", Touch.WRITE),
         ("with x: pass", Touch.WRITE),
-        ("for x in xs: s = 1", Touch.ITERATE),
+        ("for x in xs: s = 1", Touch.READ),
+        ("for x in x: s = 1", Touch.WRITE),
         ("for x in xs: xs.pop()", Touch.WRITE),
     ],
 )
@@ -205,6 +270,7 @@ def test_statements(code: str, touch: Touch) -> None:
         ("td.Beta(1.0, 1.0)", "torch.Beta"),
         ("lm.context('a').text(stop='b')", "model.text"),
         ("ctx.line()", "model.line"),
+        ("x.line()", None),
         ("judge(s)", "helper.model.choice"),
         ("by_judge(s)", None),
         ("board.choice()", None),
@@ -215,6 +281,67 @@ def test_what_a_call_makes(code: str, family: str | None) -> None:
     node = ast.parse(code, mode="eval").body
     assert isinstance(node, ast.Call)
     assert purity().callee(node).family == family
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("abs(s)", Kind.TEXT),
+        ("abs(t)", Kind.TENSOR),
+        ("abs(x)", Kind.OTHER),
+        ("round(x, 1)", Kind.OTHER),
+        ("xs[0]", Kind.KNOWN),
+        ("{'a': 1}['a']", Kind.NUMBER),
+        ("ctx + s", Kind.CONTEXT),
+        ("ctx + x", Kind.OTHER),
+        ("s if x else ctx", Kind.KNOWN),
+        ("judge(s)", Kind.TEXTS),
+        ("finds(xs, s)", Kind.KNOWN),
+        ("(s, 1)", Kind.ATOMS),
+        ("tallies", Kind.OTHER),
+        ("OPTIONS", Kind.BUILTIN),
+        ("enumerate(xs)", Kind.PAIRS),
+        ("enumerate(x)", Kind.OTHER),
+        ("[x]", Kind.BUILTIN),
+    ],
+)
+def test_what_an_expression_gives(code: str, kind: Kind) -> None:
+    assert purity().kind(ast.parse(code, mode="eval").body) is kind
+
+
+@pytest.mark.parametrize("code", ["xs[0] + 1", "f'{xs}'", "sum(xs)", "s in xs", "[y.a for y in xs]"])
+def test_what_a_container_holds_may_be_anything(code: str) -> None:
+    assert purity(members=Kind.OTHER).touch(ast.parse(code, mode="eval").body) is Touch.WRITE
+
+
+@pytest.mark.parametrize(
+    ("code", "plain"),
+    [
+        ("[s, 1, [t]]", True),
+        ("[x]", False),
+        ("{s: x}", False),
+        ("[x for x in x]", False),
+        ("[y for y in xs]", True),
+        ("xs.append(s)", True),
+        ("xs.append(x)", False),
+        ("x.append(xs)", False),
+        ("unknown(xs)", False),
+        ("unknown(s)", True),
+        ("list(x)", False),
+        ("list(zip(xs, xs, strict=True))", True),
+        ("len([lambda: xs])", False),
+        ("xs[0] = y", True),
+        ("xs[0] = x", False),
+        ("x[0] = xs", False),
+        ("x.a = xs", False),
+        ("xs += x", False),
+        ("s = x", True),
+        ("s = OPTIONS[0]", True),
+        ("s = seen_by[0]", False),
+    ],
+)
+def test_what_is_put_into_containers(code: str, plain: bool) -> None:
+    assert holds_plainly(purity(), ast.parse(code).body[0]) is plain
 
 
 def test_conflicts() -> None:
