@@ -115,7 +115,7 @@ def outcomes(programs: st.SearchStrategy[str], check: Callable[[str], bool | Non
     counts: Counter[bool | None] = Counter()
 
     @given(programs)
-    @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=700, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def each(source: str) -> None:
         if counts[True] < FIRED:
             counts[check(source)] += 1
