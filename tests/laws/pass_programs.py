@@ -231,7 +231,7 @@ def sources(shapes: Sequence[Shape], choices: int = 3) -> st.SearchStrategy[str]
 
 
 def outcomes(
-    programs: st.SearchStrategy[str], check: Callable[[str], bool | None], examples: int = 500
+    programs: st.SearchStrategy[str], check: Callable[[str], bool | None], examples: int = 700
 ) -> Counter[bool | None]:
     """How often ``check`` of random programs returned what: True where a pass fired and kept its law, which is tried
     until it has been 300 times."""

@@ -73,6 +73,9 @@ class Observing(Writer):
         if self.draw(st.booleans()):
             lines.append("q = sample(Normal(t(0.0), t(1.0)))")
         lines.append("other = p")
+        if self.pick(["observe", "observe", "anything"]) == "observe":
+            likelihood, value = self.pick(PRIORS[prior]).format(p=self.pick(["p", "other"])).split("|")
+            lines.append(f"observe({likelihood}, {value})")
         for _ in range(self.draw(st.integers(1, 4))):
             lines += self.step(prior, 2, ("q" if len(lines) > 1 and "q" in lines[1] else None), False)
         return lines
