@@ -57,6 +57,7 @@ def test_a_choice_is_sifted_by_any_pattern() -> None:
     assert validate(sifted, pipeline=["push"])
 
 
+FIRST = 0
 WORD, LETTERS = re.compile("[ab]+"), re.compile("[AB]+", re.IGNORECASE)
 
 
@@ -67,7 +68,7 @@ def polite(text: str) -> bool:
 @program
 def asks_much(n: int) -> str:
     x = sample(lm.context("a").text(max_tokens=3))
-    condition(x.startswith(f"{'ab'[n]}"))
+    condition(x.startswith(f"{'ab'[FIRST]}"))
     condition(WORD.fullmatch(x))
     condition(LETTERS.fullmatch(x))
     condition(x.endswith("a"))
