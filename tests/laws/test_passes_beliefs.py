@@ -34,9 +34,9 @@ PASSES: list[Pass] = [HoistEvidence(), BatchLoops(), BatchCalls()]
 
 
 def test_random_programs() -> None:
-    """They keep their law, and the passes change a third of them."""
+    """They keep their law; most are such that the passes must leave them alone."""
     counts = outcomes(sources(HARD), lambda source: check(source, PASSES), examples=40)
-    assert counts[True] > counts.total() / 3 > 10, counts
+    assert counts[True] > 2 and counts[False] > 2, counts
 
 
 @pytest.mark.slow
