@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import ir, rewrite
+from ..failing import total
 from ..intrinsics import ask
 from ..kinds import Touch
 from .asked import Asked, NotAsked, asked, unknown
@@ -40,7 +41,7 @@ def operand_repeatable(asked: Asked) -> str | None:
 
 def operand_fails_no_earlier(asked: Asked) -> str | None:
     """To compute the operand before the draw can't fail where evidence had ruled the run out by then."""
-    if asked.early is None or asked.facts.total(asked.early):
+    if asked.early is None or total(asked.facts, asked.early):
         return None
     guard = next((node for node in asked.between or () if guards(node, asked.facts)), None)
     if guard is None and asked.first:
