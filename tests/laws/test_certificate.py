@@ -213,7 +213,7 @@ class WithoutSteps(MH):
         starts = []
         for i in range(self.chains):
             starts.append((yield from self.start(world, derive(world.key, i))))
-        return Population(starts, 0.0, chains=self.chains)
+        return Population(starts, 0.0, chains=(1,) * self.chains)
 
 
 def test_a_chain_goes_by_its_steps_and_estimates_no_evidence() -> None:

@@ -143,7 +143,7 @@ def runs_until_refused(computation: Callable[[Source], int], limit: int, look: L
         return computation(source)
 
     try:
-        for _ in explore_merged(counted, look, limit, Ahead(computation, look, limit)):
+        for _ in explore_merged(counted, look, limit, ahead=Ahead(computation, look, limit)):
             pass
     except TooMany:
         return runs
