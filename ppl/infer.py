@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .compiler.scan import parameters
@@ -231,6 +232,8 @@ def _checked(problems: Problems) -> Problems:
     if problems.on_error not in ("raise", "kill"):
         raise ValueError(f"on_error is 'raise' or 'kill'; got {problems.on_error!r}")
     stop = problems.limits[1]
+    if isinstance(stop, FunctionType) and stop.__module__ == f"{__package__}.stopping":
+        raise TypeError(f"stop={stop.__name__} makes rules and is none: write stop=ppl.stopping.{stop.__name__}()")
     if stop is not None and not callable(stop):
         raise TypeError(f"stop is called with the population after each step; got {stop!r}. See ppl.stopping")
     check_proposals(problems.program, problems.proposals)

@@ -17,6 +17,7 @@ from .runtime.budget import Budget, Control, controlled
 from .runtime.engines.model import Usage
 from .runtime.guide import GuidedMachine
 from .runtime.journal import Journal
+from .runtime.kernels.addresses import matches, patterns_of
 from .runtime.machine import Machine, Tally
 from .runtime.methods import Method
 from .runtime.operands import Proposal
@@ -111,6 +112,7 @@ def stream(
         cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
         if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
             _warn_of_unused(program, machine)
+            _warn_of_patterns(program, method, population)
         yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
 
 
@@ -195,4 +197,20 @@ def _warn_of_unused(program: Program, machine: Machine) -> None:
         warn_user(
             f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
             f"infer({program.name}, ..., method='forward').addresses() lists the addresses"
+        )
+
+
+def _warn_of_patterns(program: Program, method: Method, population: Population) -> None:
+    """A pattern that no run has an address for is most likely misspelt too: a kernel would leave all as it is."""
+    asked = patterns_of(method)
+    if not asked:
+        return
+    addresses = {choice.address for run in population.runs() for choice in run.trace}
+    unused = [pattern for pattern in asked if not any(matches(pattern, address) for address in addresses)]
+    if unused and addresses:
+        known = sorted(addresses)
+        shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
+        warn_user(
+            f"{', '.join(map(repr, unused))} in {method.describe()} matches no address of {program.name}, so it had no "
+            f"effect; there are {shown}"
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from typing import Any
 
 _COUNTERS = re.compile(r"\[\d+\]")
 
@@ -24,6 +26,27 @@ def matches(pattern: str, address: str) -> bool:
 def any_matches(patterns: Iterable[str] | None, address: str) -> bool:
     """Whether one of the patterns matches; ``None`` matches everything."""
     return patterns is None or any(matches(pattern, address) for pattern in patterns)
+
+
+def patterns_of(options: Any) -> tuple[str, ...]:
+    """The patterns among the options of a kernel or a method, with those of what it is made of.
+
+    Args:
+        options: a dataclass; its ``sites`` and ``parameters`` hold patterns, and ``proposals`` has them as keys.
+    """
+    found: list[str] = []
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.name in ("sites", "parameters"):
+            found += [value] if isinstance(value, str) else value or ()
+        elif each.name == "proposals":
+            found += value
+        else:
+            parts = value if isinstance(value, tuple) else (value,)
+            for part in parts:
+                if is_dataclass(part) and not isinstance(part, type):
+                    found += patterns_of(part)
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=256)

@@ -6,13 +6,14 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from ..budget import Stopped
 from ..particle import Status
 from ..population import Population, World, advance, spawn
 from ..result import Generation, effective_sample_size, log_sum_exp
 from ..scheduler import Task
-from .base import Method, at_least_one
+from .base import Method, at_least_one, whole
 from .beam import Candidate
 
 
@@ -54,10 +55,10 @@ class AStar(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
-        if self.answers < 1 or self.max_expansions < 1:
-            raise ValueError(
-                f"answers and max_expansions are numbers over 0; got {self.answers!r} and {self.max_expansions!r}"
-            )
+        whole("answers", self.answers, "how many answers to look for")
+        whole("max_expansions", self.max_expansions, "how many runs to go on from")
+        if not callable(self.log_ahead) and not isinstance(self.log_ahead, Real):
+            raise ValueError(f"log_ahead is a number, or a function of the steps taken; got {self.log_ahead!r}")
 
     @property
     def remedy(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from ...compiler.requests import Site
@@ -90,8 +90,23 @@ def at_least_one(n: int) -> None:
     """Raises:
     ValueError: ``n`` is no positive number of particles.
     """
-    if not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"n is the number of particles, 1 or more; got {n!r}")
+    whole("n", n, "the number of particles")
+
+
+def whole(option: str, value: object, meaning: str, least: int = 1) -> None:
+    """Raises:
+    ValueError: ``value`` is no whole number from ``least`` on.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{option} is {meaning}, {least} or more; got {value!r}")
+
+
+def share(option: str, value: object) -> None:
+    """Raises:
+    ValueError: ``value`` is no share of n, from 0 to 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{option} is a fraction of n, from 0 to 1; got {value!r}")
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from ..result import log_sum_exp
 from ..rollouts import Rollouts, check_rollouts, rollouts
 from ..scheduler import Task
 from ..source import derive
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, one_of, whole
 
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda steps: steps[-1],
@@ -99,11 +99,9 @@ class Beam(Method):
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("aggregate", self.aggregate, ("weight", *AGGREGATES))
-        if self.m < 1:
-            raise ValueError(f"m is how many runs go on from one, 1 or more; got {self.m!r}")
+        whole("m", self.m, "how many runs go on from one")
         check_rollouts("rollouts", self.rollouts, 0)
-        if self.depth < 1:
-            raise ValueError(f"depth is how many steps each trial takes, 1 or more; got {self.depth!r}")
+        whole("depth", self.depth, "how many steps each trial takes")
 
     def run(self, world: World) -> Task[Population]:
         population = spawn(world, self.n)

@@ -12,7 +12,7 @@ from ..replay import recording
 from ..resampling import SCHEMES, normalise
 from ..result import effective_sample_size
 from ..scheduler import Task
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, one_of, share
 
 Schedule = Callable[[float, float, float], float]
 
@@ -84,6 +84,7 @@ class Entropic(Method):
         at_least_one(self.n)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("resampling", self.resampling, SCHEMES)
+        share("ess_threshold", self.ess_threshold)
         if self.move is not None:
             as_kernel(self.move)
 

@@ -12,7 +12,7 @@ from ..resampling import SCHEMES
 from ..result import effective_sample_size, log_sum_exp
 from ..rollouts import Rollouts, check_rollouts, rollouts
 from ..scheduler import Task
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, one_of, share
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class LookAhead(Method):
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("resampling", self.resampling, SCHEMES)
+        share("ess_threshold", self.ess_threshold)
         check_rollouts("pilots", self.pilots, 1)
         if not 0.0 < self.defensive <= 1.0:
             raise ValueError(

@@ -13,7 +13,7 @@ from ..population import Population, World, advance, record, resample, run_parti
 from ..replay import Stage, recording
 from ..resampling import SCHEMES
 from ..scheduler import Task
-from .base import Method, at_least_one
+from .base import Method, at_least_one, share
 
 _EVIDENCE = ("observe", "factor", "condition", "twist", "barrier")
 
@@ -61,8 +61,7 @@ class SMC(Method):
         at_least_one(self.n)
         if self.resampling not in SCHEMES:
             raise ValueError(f"resampling is one of {', '.join(SCHEMES)}; got {self.resampling!r}")
-        if not 0.0 <= self.ess_threshold <= 1.0:
-            raise ValueError(f"ess_threshold is a fraction of n, from 0 to 1; got {self.ess_threshold!r}")
+        share("ess_threshold", self.ess_threshold)
         if self.move is not None:
             as_kernel(self.move)
 

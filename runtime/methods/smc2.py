@@ -17,7 +17,7 @@ from ..resampling import SCHEMES, normalise
 from ..result import effective_sample_size, log_sum_exp
 from ..scheduler import Task
 from ..source import Key, derive
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, one_of, share, whole
 from .pmmh import PMMH, as_drawn, given
 
 
@@ -119,10 +119,11 @@ class SMC2(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
-        at_least_one(self.inner)
+        whole("inner", self.inner, "the number of particles of each filter, not a method")
+        share("ess_threshold", self.ess_threshold)
         one_of("resampling", self.resampling, SCHEMES)
-        if self.move_every is not None and self.move_every < 1:
-            raise ValueError(f"move_every is a number of steps, 1 or more, or None; got {self.move_every!r}")
+        if self.move_every is not None:
+            whole("move_every", self.move_every, "a number of steps, or None")
 
     def run(self, world: World) -> Task[Population]:
         outer = Filters([], -math.log(self.n))

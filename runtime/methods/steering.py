@@ -11,7 +11,7 @@ from ..population import Population, World, advance, fork, record, resample, spa
 from ..replay import recording
 from ..scheduler import Task
 from ..source import derive
-from .base import Method, at_least_one
+from .base import Method, at_least_one, whole
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Steering(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
-        if self.factor < 1:
-            raise ValueError(f"factor is in how many ways each particle goes on, 1 or more; got {self.factor!r}")
+        whole("factor", self.factor, "in how many ways each particle goes on")
         if self.move is not None:
             as_kernel(self.move)
 

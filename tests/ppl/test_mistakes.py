@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +14,17 @@ from torch.distributions import Beta, Exponential, Gamma, Normal, Uniform
 
 import ppl
 from ppl import (
+    MH,
+    PMMH,
     SMC,
+    SMC2,
+    AStar,
+    Beam,
+    Entropic,
+    LookAhead,
+    Method,
     ProgramError,
+    Steering,
     WeightError,
     call,
     dist,
@@ -27,6 +38,8 @@ from ppl import (
     twist,
     validate,
 )
+from ppl.kernels import Block, Cycle, Repeat, SingleSite
+from ppl.stopping import settled
 
 from .small_programs import chain, flip, hinted, net, outer
 
@@ -315,3 +328,51 @@ def test_effects_outside_programs_refuse() -> None:
         ppl.effects.EffectOutsideProgram, match=r"outside a @program \(.*test_mistakes.py:\d+, in test_"
     ):
         sample(flip())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        MH(steps=20, chains=1, kernel=SingleSite("cion")),
+        MH(steps=20, chains=1, kernel=Cycle((SingleSite("coin"), Block(("cion",))))),
+        MH(steps=20, chains=1, kernel=SingleSite(proposals={"cion": lambda site: flip(0.3)})),
+        SMC(n=4, move=SingleSite("cion")),
+        PMMH(steps=10, chains=1, inner=SMC(n=2), parameters="cion"),
+        SMC2(n=2, inner=2, parameters=("coin", "cion")),
+    ],
+    ids=repr,
+)
+def test_a_pattern_that_no_address_matches_is_told(method: Method) -> None:
+    @program
+    def tossed() -> bool:
+        coin = sample(flip(0.5))
+        observe(flip(0.8 if coin else 0.3), True)
+        return coin
+
+    with pytest.warns(UserWarning, match=r"'cion' in .* matches no address of tossed, .*; there are coin"):
+        infer(tossed, method=method, seed=0)
+
+
+def test_a_maker_of_rules_is_no_rule() -> None:
+    with pytest.raises(TypeError, match=r"write stop=ppl.stopping.settled\(\)"):
+        infer(hinted, stop=ANY(settled))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Beam(m=ANY(2.5)), "m is how many runs go on from one, 1 or more; got 2.5"),
+        (lambda: Steering(factor=ANY(1.5)), "factor is in how many ways"),
+        (lambda: AStar(log_ahead=ANY("x")), "log_ahead is a number, or a function"),
+        (lambda: SMC2(inner=ANY(SMC())), "inner is the number of particles of each filter, not a method"),
+        (lambda: Entropic(ess_threshold=2), "ess_threshold is a fraction of n, from 0 to 1; got 2"),
+        (lambda: LookAhead(ess_threshold=-1), "ess_threshold is a fraction of n"),
+        (lambda: SMC(n=True), "n is the number of particles, 1 or more; got True"),
+        (lambda: MH(power=-1), "power is the exponent"),
+        (lambda: Repeat(ANY("x"), -1), "Repeat takes a tuple of kernels"),
+        (lambda: Cycle(ANY(SingleSite())), "Cycle takes a tuple of kernels"),
+    ],
+)
+def test_options_say_what_they_are(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        make()
