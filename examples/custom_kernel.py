@@ -85,7 +85,7 @@ def main() -> None:
         print(f"{way:15} {found.stationarity:13.1e} {left:11.5f} {half_life:10.3g}", end=" ")
         print(f"{posterior.probability(positive):9.3f} {crossings(posterior):10d}")
     certificate = validate(product, method=MH(kernel=KERNELS["and the mirror"]))
-    print(f"\nWith the mirror: {certificate.law}: {'holds' if certificate else 'does not hold'}")
+    print(f"\nWith the mirror {'holds' if certificate else 'does not hold'}: {certificate.law}")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def _check_shape(program: Program, call: Call, method: Chains, law: _Steps, limi
                 f"not call {'step' if law.started else 'start'}()"
             )
         runs = population.runs()
-        if len(runs) != due or population.chains != method.chains:
+        if len(runs) != due or population.chains != (len(kept),) * method.chains:
             return Finding(math.inf, leaves, _miscounted(method, population, len(runs), due))
         weights = [math.exp(min(run.log_weight, 700.0)) for run in runs]
         unequal = max(unequal, *(abs(weight * due - 1.0) for weight in weights))
@@ -155,10 +155,11 @@ def _check_shape(program: Program, call: Call, method: Chains, law: _Steps, limi
 
 
 def _miscounted(method: Chains, population: Population, found: int, due: int) -> str:
+    told = ", ".join(map(str, population.chains or ())) or "none"
     return (
-        f"{type(method).__name__}.run() returns {found} states of positive weight, and says that they are of "
-        f"{population.chains} chains, where {due} of {method.chains} are due: steps={method.steps}, "
-        f"burn_in={method.burn_in}, thin={method.thin}"
+        f"{type(method).__name__}.run() returns {found} states of positive weight, and says that its chains have {told} "
+        f"of them, where {due} of {method.chains} chains are due: steps={method.steps}, burn_in={method.burn_in}, "
+        f"thin={method.thin}"
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ppl import MH
 from ppl.law_programs import soft_and_hard
 from ppl.runtime.kernels import Power, Setting, Target
-from ppl.runtime.particle import Particle
+from ppl.runtime.looks import Looks
+from ppl.runtime.methods.chains import Chain
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
-from ppl.runtime.source import Key, derive
+from ppl.runtime.source import derive
 
 from .planted import PlantedBug
 from .planted_bugs import law_on
@@ -19,36 +18,34 @@ from .planted_bugs import law_on
 class KeepsAccepted(MH):
     """A state that rejects a proposal is not counted again."""
 
-    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+    def _go(self, setting: Setting, chain: Chain, chains: list[Chain], looks: Looks) -> Task[None]:
         for i in range(self.steps):
-            new = yield from self.step(setting, state, derive(key, "step", i))
-            if new is not state:
-                kept.append(self.run_of(new))
-            state = new
-        if not kept:
-            kept.append(self.run_of(state))
+            new = yield from self.step(setting, chain.state, derive(chain.key, "step", i))
+            if new is not chain.state:
+                chain.kept.append((i, self.run_of(new)))
+            chain.state = new
 
 
 class KeepsBefore(MH):
     """The state before each step is kept, so the start is one of them and the last state is none."""
 
-    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+    def _go(self, setting: Setting, chain: Chain, chains: list[Chain], looks: Looks) -> Task[None]:
         burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
         for i in range(self.steps):
             if i >= burn_in and (i - burn_in) % self.thin == 0:
-                kept.append(self.run_of(state))
-            state = yield from self.step(setting, state, derive(key, "step", i))
+                chain.kept.append((i, self.run_of(chain.state)))
+            chain.state = yield from self.step(setting, chain.state, derive(chain.key, "step", i))
 
 
 class NoThinning(MH):
     """Every state after burn-in is kept."""
 
-    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
+    def _go(self, setting: Setting, chain: Chain, chains: list[Chain], looks: Looks) -> Task[None]:
         burn_in = self.steps // 2 if self.burn_in is None else self.burn_in
         for i in range(self.steps):
-            state = yield from self.step(setting, state, derive(key, "step", i))
+            chain.state = yield from self.step(setting, chain.state, derive(chain.key, "step", i))
             if i >= burn_in:
-                kept.append(self.run_of(state))
+                chain.kept.append((i, self.run_of(chain.state)))
 
 
 class WeighsStates(MH):

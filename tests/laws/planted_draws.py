@@ -12,7 +12,8 @@ from ppl import MH, SMC, Enumerate, Importance, Method, factor, program, sample,
 from ppl.kernels import SingleSite
 from ppl.law_programs import ends_early, soft_and_hard
 from ppl.runtime.kernels import Setting
-from ppl.runtime.particle import Particle
+from ppl.runtime.looks import Looks
+from ppl.runtime.methods.chains import Chain
 from ppl.runtime.population import Population, World
 from ppl.runtime.result import log_sum_exp
 from ppl.runtime.scheduler import Task
@@ -70,10 +71,11 @@ class OneKeyPerStep(SingleSite):
 class OneKeyPerChain(MH):
     """Every step has the key of the first."""
 
-    def _chain(self, setting: Setting, key: Key, state: Any, kept: list[Particle]) -> Task[None]:
-        for _ in range(self.steps):
-            state = yield from self.step(setting, state, derive(key, "step", 0))
-            kept.append(self.run_of(state))
+    def _go(self, setting: Setting, chain: Chain, chains: list[Chain], looks: Looks) -> Task[None]:
+        for i in range(self.steps):
+            chain.state = yield from self.step(setting, chain.state, derive(chain.key, "step"))
+            if i >= self.steps // 2:
+                chain.kept.append((i, self.run_of(chain.state)))
 
 
 class NoSeed(Changed):
