@@ -14,6 +14,7 @@ from ppl.law_programs import ends_early, soft_and_hard
 from ppl.runtime.kernels import Setting
 from ppl.runtime.looks import Looks
 from ppl.runtime.methods.chains import Chain
+from ppl.runtime.particle import Particle
 from ppl.runtime.population import Population, World
 from ppl.runtime.result import log_sum_exp
 from ppl.runtime.scheduler import Task
