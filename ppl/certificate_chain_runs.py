@@ -157,8 +157,8 @@ def _check_shape(program: Program, call: Call, method: Chains, law: _Steps, limi
 def _miscounted(method: Chains, population: Population, found: int, due: int) -> str:
     told = ", ".join(map(str, population.chains or ())) or "none"
     return (
-        f"{type(method).__name__}.run() returns {found} states of positive weight, and says that its chains have {told}, "
-        f"where {due} of {method.chains} chains are due: steps={method.steps}, burn_in={method.burn_in}, "
+        f"{type(method).__name__}.run() returns {found} states of positive weight, and says that its chains have "
+        f"{told}, where {due} of {method.chains} chains are due: steps={method.steps}, burn_in={method.burn_in}, "
         f"thin={method.thin}"
     )
 
