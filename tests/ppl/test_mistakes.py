@@ -340,7 +340,6 @@ def test_effects_outside_programs_refuse() -> None:
         PMMH(steps=10, chains=1, inner=SMC(n=2), parameters="cion"),
         SMC2(n=2, inner=2, parameters=("coin", "cion")),
     ],
-    ids=repr,
 )
 def test_a_pattern_that_no_address_matches_is_told(method: Method) -> None:
     @program
