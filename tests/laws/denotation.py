@@ -171,6 +171,7 @@ class Meaning:
             Program=Program,
             nested=lambda program, *args, **kwargs: program,  # it means what the program means
             Importance=lambda **kwargs: None,
+            StartsWith=lambda prefixes: None,  # a proposal means nothing
             Text=str,
             table_lm=self._table,
             dist=DIST,

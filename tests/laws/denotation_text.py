@@ -102,6 +102,10 @@ class Written:
         self.context, self.stops, self.max_tokens = context, stops, max_tokens
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
+    def restricted(self, constraint: Any) -> Written:
+        """Something to draw from instead; what is meant stays the same."""
+        return self
+
     @property
     def law(self) -> list[tuple[Any, float]]:
         """Every text that can be written."""
