@@ -231,7 +231,7 @@ def show_table(limit: int = LIMIT, markdown: Path | None = None) -> list[Row]:
     # Few laws and many rows: in a terminal they are told below.
     laws = {law: str(number) for number, law in enumerate(dict.fromkeys(row.law for row in rows), 1)}
     console = Console()
-    for section in sections:
+    for section in (each for each in sections if each.rows):
         lines = [
             (row.name, *(laws[row.law] if heading == "law" else row.cells[heading] for heading in section.headings))
             for row in section.rows

@@ -55,6 +55,7 @@ CHAINS = {
     "chains": "they are independent",
     "burn_in": "picks among states of one law",
     "thin": "picks among states of one law",
+    "tries": "where to begin: tests/runtime/test_methods_stopped.py",
 }
 BOUNDS = {
     "max_runs": "what goes past it is an error",
