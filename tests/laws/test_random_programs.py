@@ -228,7 +228,7 @@ def test_every_proper_method_with_every_scheme(half: int, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(smc, "resample", noted)
     methods, tally = proper_methods(2), Tally()
-    for seed in range(half * 125, (half + 1) * 125):
+    for seed in range(half * 136, (half + 1) * 136):
         before = len(resampled)
         source, most = sized(seed)
         chosen = methods[seed // 5 % 3 :: 3] if seed % 5 == 4 else methods
