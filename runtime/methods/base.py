@@ -105,7 +105,7 @@ def share(option: str, value: object) -> None:
     """Raises:
     ValueError: ``value`` is no share of n, from 0 to 1.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"{option} is a fraction of n, from 0 to 1; got {value!r}")
 
 

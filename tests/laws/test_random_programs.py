@@ -265,7 +265,7 @@ def stationary(case: Case, method: Method, limit: int) -> bool:
     """Whether a chain leaves the program's measure invariant, and is reversible where it says so."""
     assert isinstance(method, Chains)
     if reaches_all(method):
-        return CHECKS["stationary"](case.program, CALL, [method], limit).error < TOLERANCE
+        return CHECKS["stationary"](case.program, CALL, [method], limit)[0].error < TOLERANCE
     found = method_transitions(case.program, CALL, method, limit)
     errors = [found.stationarity, found.row_sums, found.outside, found.margin]
     return max([*errors, *([found.balance] if method.reversible else [])]) < TOLERANCE
@@ -307,7 +307,7 @@ def test_exact_methods() -> None:
     for seed in range(400, 440):
         case = Case(random_source(seed, 12))
         for method in methods:
-            found = CHECKS["exact"](case.program, CALL, [method], 1_000)
+            (found,) = CHECKS["exact"](case.program, CALL, [method], 1_000)
             assert found.error < TOLERANCE, f"{method.describe()} is wrong on\n{case.source}"
 
 
