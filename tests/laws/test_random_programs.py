@@ -186,7 +186,8 @@ class Tally:
         for name in (method.describe() for method in methods):
             assert self.checked[name] >= wanted, (name, self.checked[name])
             self.assert_shares(name, SHARES, part)
-        self.assert_shares(EVERY, MODEL_SHARES, part)
+        if self.checked[EVERY] >= 100:  # of fewer, some kind of step may be missing
+            self.assert_shares(EVERY, MODEL_SHARES, part)
 
     def assert_shares(self, name: str, shares: Mapping[str, float], part: float) -> None:
         found = {feature: self.features[name][feature] / self.checked[name] for feature in shares}
