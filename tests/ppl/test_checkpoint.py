@@ -98,7 +98,11 @@ def test_wherever_the_journal_breaks_off_the_posterior_is_the_same(tmp_path: Pat
         journal(tmp_path).write_bytes(whole[:cut])
         found = run(tmp_path, **options)
         assert _outcome_or_less(found) == undisturbed, f"cut after {cut} bytes"
-        assert journal(tmp_path).read_bytes() == whole
+        if method == "mh":  # chains take turns, and what is known already makes theirs others: answers in other groups
+            again = run(tmp_path, **options)
+            assert _outcome_or_less(again) == undisturbed and again.cost.forwards == 0
+        else:
+            assert journal(tmp_path).read_bytes() == whole
         assert cut == len(whole) or found.cost.forwards + found.cost.calls > 0
 
 
