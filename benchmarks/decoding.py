@@ -60,6 +60,27 @@ class Unread(TransformersModel):
         return chr(0x4E00 + token).encode()
 
 
+def prompt_of(length: int) -> list[int]:
+    """A prompt of so many tokens."""
+    return [(37 * i + 11) % VOCABULARY for i in range(length)]
+
+
+def generate(model: LlamaForCausalLM, prompt: list[int], particles: int, tokens: int) -> None:
+    """``generate`` of transformers for so many texts of one length."""
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        model.set_attn_implementation("sdpa")
+        model.generate(  # type: ignore[misc]
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            top_k=0,
+            num_return_sequences=particles,
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+        )
+
+
 def lm_over(model: LlamaForCausalLM) -> LM:
     over: LogitModel = Unread(model)
     return load_lm(over)
@@ -106,7 +127,7 @@ def masked_steps(lm: LM, prompt: list[int]) -> Program:
 
 def masks(model: LlamaForCausalLM, repeats: int) -> tuple[float, float]:
     """Seconds without a mask and with one at each step."""
-    prompt = [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
+    prompt = prompt_of(PROMPT)
     lm = lm_over(model)
     runs = []
     for write in (steps(lm, prompt), masked_steps(lm, prompt)):
@@ -122,35 +143,24 @@ def masks(model: LlamaForCausalLM, repeats: int) -> tuple[float, float]:
 
 def decoding(model: LlamaForCausalLM, repeats: int) -> tuple[float, float, int, int]:
     """Seconds of ours and of generate's, and positions computed by each."""
-    prompt = [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
+    prompt = prompt_of(PROMPT)
     lm = lm_over(model)
     write = steps(lm, prompt)
-    ids = torch.tensor([prompt])
 
     def ours() -> None:
         lm.model.clear_cache()  # type: ignore[attr-defined]
         infer(write, TOKENS, method="smc", n=PARTICLES, seed=0)
 
     def theirs() -> None:
-        with torch.inference_mode():
-            model.set_attn_implementation("sdpa")
-            model.generate(  # type: ignore[misc]
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                top_k=0,
-                num_return_sequences=PARTICLES,
-                max_new_tokens=TOKENS,
-                min_new_tokens=TOKENS,
-            )
+        generate(model, prompt, PARTICLES, TOKENS)
 
     ours()
     theirs()
     before = lm.model.usage.positions
     ours()
     positions = lm.model.usage.positions - before
-    mine, generate = paired(ours, theirs, repeats)
-    return mine, generate, positions, PARTICLES * (PROMPT + TOKENS - 1)
+    mine, other = paired(ours, theirs, repeats)
+    return mine, other, positions, PARTICLES * (PROMPT + TOKENS - 1)
 
 
 def long_prompts(model: LlamaForCausalLM) -> tuple[float, float]:
@@ -158,7 +168,7 @@ def long_prompts(model: LlamaForCausalLM) -> tuple[float, float]:
     times: list[Callable[[], float]] = []
     for length in (SHORT, LONG):
         lm = lm_over(model)
-        write = steps(lm, [(37 * i + 11) % VOCABULARY for i in range(length)])
+        write = steps(lm, prompt_of(length))
         infer(write, TOKENS, n=MANY, seed=0)
         times.append(lambda write=write: once(lambda: infer(write, TOKENS, n=MANY, seed=1)))  # type: ignore[misc]
     rounds = [(times[0](), times[1]()) for _ in range(4)]
@@ -173,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = random_llama()
-    mine, generate, positions, theirs = decoding(model, options.repeats)
+    mine, other, positions, theirs = decoding(model, options.repeats)
     free, masked = masks(model, options.repeats)
     short, long = long_prompts(model)
     text = "\n\n".join(
@@ -183,8 +193,8 @@ def main() -> None:
             table(
                 (f"{PARTICLES} particles of {TOKENS} tokens", "seconds", "ratio", "positions"),
                 (
-                    ("`generate` of transformers", f"{generate:.2f}", "1", f"{theirs:,}"),
-                    ("SMC with a factor at each token", f"{mine:.2f}", f"{mine / generate:.2f}", f"{positions:,}"),
+                    ("`generate` of transformers", f"{other:.2f}", "1", f"{theirs:,}"),
+                    ("SMC with a factor at each token", f"{mine:.2f}", f"{mine / other:.2f}", f"{positions:,}"),
                 ),
             ),
             table(

@@ -17,12 +17,12 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from decoding import PROMPT, VOCABULARY, lm_over, random_llama, steps
+from decoding import PROMPT, generate, lm_over, prompt_of, random_llama, steps
 from results import best, command, machine, table
-from transformers import LlamaForCausalLM
 
 from ppl import SMC, Program, infer
 from ppl.lm import LM
@@ -34,35 +34,12 @@ RUNS = (2, 10, 20, 40)
 N, TOKENS = 32, 64
 
 
-def prompt() -> list[int]:
-    return [(37 * i + 11) % VOCABULARY for i in range(PROMPT)]
-
-
 def fresh(lm: LM, write: Program, tokens: int, n: int, threshold: float = 0.5) -> Callable[[], None]:
     """A run that begins with nothing cached."""
 
     def run() -> None:
         lm.model.clear_cache()  # type: ignore[attr-defined]
         infer(write, tokens, method=SMC(n=n, ess_threshold=threshold), seed=0)
-
-    return run
-
-
-def generated(model: LlamaForCausalLM, tokens: int) -> Callable[[], None]:
-    """``generate`` for as many texts."""
-    ids = torch.tensor([prompt()])
-
-    def run() -> None:
-        with torch.inference_mode():
-            model.generate(  # type: ignore[misc]
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                top_k=0,
-                num_return_sequences=N,
-                max_new_tokens=tokens,
-                min_new_tokens=tokens,
-            )
 
     return run
 
@@ -92,12 +69,12 @@ def report() -> str:
     torch.set_num_threads(1)
     model, theirs = random_llama(), random_llama()
     lm = lm_over(model)
-    write = steps(lm, prompt())
+    write = steps(lm, prompt_of(PROMPT))
     fresh(lm, write, TOKENS, N)()
-    lengths = [
-        (tokens, each(fresh(lm, write, tokens, N), tokens * N), each(generated(theirs, tokens), tokens * N))
-        for tokens in LENGTHS
-    ]
+    lengths = []
+    for tokens in LENGTHS:
+        count, other = tokens * N, partial(generate, theirs, prompt_of(PROMPT), N, tokens)
+        lengths.append((tokens, each(fresh(lm, write, tokens, N), count), each(other, count)))
     memory = []
     done = 0
     for runs in RUNS:
