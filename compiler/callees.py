@@ -96,9 +96,11 @@ def called(judge: Purity, node: ast.Call) -> Callee:
     if isinstance(func, ast.Name) and func.id in ("·enumerate", "·zip"):
         return _paired(judge, node)
     if isinstance(func, ast.Name) and func.id in PURE:
-        return Callee(Touch.READ)
+        summed = func.id == "·marginal" and all(judge.kind(part) is Kind.CHOICES for part in node.args)
+        return Callee(Touch.READ, gives=Kind.ATOMS if summed else Kind.OTHER)
     if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == OWN:
-        return Callee(Touch.WRITE if func.attr in TOLD else Touch.READ, OWN)
+        gives = Kind.NUMBER if func.attr in (*TOLD, "total") else Kind.OTHER
+        return Callee(Touch.WRITE if func.attr in TOLD else Touch.READ, OWN, gives)
     return _method(judge, func, node) if isinstance(func, ast.Attribute) else UNKNOWN
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 
+from .intrinsics import OWN
 from .kinds import FIXED, KNOWN, Kind, Touch, member
 from .purity import Purity
 from .scan import Comprehension, Scope, children
@@ -75,6 +76,8 @@ def _call(judge: Purity, node: ast.Call) -> bool:
     if any(isinstance(part, ast.Starred) for part in given):
         return False
     found = judge.callee(node)
+    if found.family == OWN:
+        return True  # a sum keeps numbers
     if found.touch is not Touch.WRITE:
         return found.gives not in _MADE or all(member(kind, judge.members) is not Kind.OTHER for kind in kinds)
     if isinstance(node.func, ast.Attribute):

@@ -35,7 +35,7 @@ class Kind(IntEnum):
     ATOM = 3
     """A number, string, truth value or ``None``: nobody can change it."""
     ATOMS = 4
-    """A tuple of atoms, or a range."""
+    """A tuple of atoms, a range, or the outcomes that a pass's own sum goes through."""
     BUILTIN = 5
     """A list, tuple, dictionary or set, of the builtin class itself: to look into it changes nothing."""
     PAIRS = 6

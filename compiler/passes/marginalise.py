@@ -218,6 +218,8 @@ def _more_than_weight(node: ir.Node, facts: Facts, in_sum: bool = False) -> str 
         made = facts.constructor(dict(node.args)["distribution"]) if node.site.kind == "observe" else None
         known = node.site.kind != "observe" or (made is not None and made.local)
         return None if known else "in an observation whose density a model may compute"
+    if isinstance(node, ir.If) and facts.steering(node) is Touch.WRITE:
+        return "and to ask whether it is true may do more than compute"
     in_sum = in_sum or _summed(node, facts) is not None
     if in_sum or (isinstance(node, ir.If) and not facts.leaves(node)):
         inner = (_more_than_weight(n, facts, in_sum) for region in node.regions for n in region.nodes)

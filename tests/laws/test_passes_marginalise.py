@@ -167,6 +167,7 @@ HANDWRITTEN = [
         "x = sample(dist.flip(0.7 if y else 0.2))\nfactor(0.3 * z)\nif z:\n    condition(x)\n"
         "observe(dist.flip(0.8 if x else 0.3), True)\nreturn n",
         "z = sample(dist.flip(0.3))\ny = sample(dist.flip(0.6))\nfactor(z * y)\nfactor(0.5 * z)\nreturn n",
+        "m = Meter()\nz = sample(dist.uniform([m, None]))\nif z:\n    factor(0.5)\nreturn m.seen",
         "z = sample(dist.flip(0.3))\nfor i in range(2):\n    y = sample(dist.flip(0.9 if z else 0.1))\n"
         "    factor(0.5 * y)\nreturn n",
     )

@@ -101,6 +101,8 @@ HANDWRITTEN = [
         "x = sample(dist.categorical([0.5, 0.2, 0.3]))\ny = sample(dist.categorical([0.5, 0.2, 0.3]))\n"
         "condition(x == y + 1)\nreturn x, y",
         "it = iter([0, 1])\nx = sample(dist.categorical([0.5, 0.2, 0.3]))\ncondition(x in [k for k in it])\nreturn x",
+        "it = enumerate([5, 6])\nx = sample(dist.categorical([0.5, 0.2, 0.3]))\n"
+        "condition(x in [k for k, _ in it])\nreturn x",
         "y = sample(dist.categorical([0.5, 0.5]))\nx = sample(dist.categorical([0.5, 0.2, 0.3]))\n"
         "condition(y)\ncondition(x == 1 // y)\nreturn x",
         "y = sample(dist.categorical([0.5, 0.5]))\nx = sample(dist.categorical([0.5, 0.2, 0.3]))\n"
