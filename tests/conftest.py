@@ -1,4 +1,5 @@
-"""What holds for every test: one thread a process, and no module left behind by a file that a test wrote.
+"""What holds for every test: one thread a process, and nothing left behind, neither a module of a file that a test
+wrote nor a method that it registered.
 
 The tests' models are tiny, and threads would only wait for each other.
 """
@@ -30,3 +31,14 @@ def forget_written_modules(request: pytest.FixtureRequest) -> Iterator[None]:
     for name, module in list(sys.modules.items()):
         if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
             del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def forget_registered_methods() -> Iterator[None]:
+    """Tests and examples may register methods."""
+    yield
+    methods = sys.modules.get("ppl.runtime.methods")
+    if methods is not None:
+        for name, method in list(methods.METHODS.items()):
+            if not method.__module__.startswith("ppl."):
+                del methods.METHODS[name]

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ppl.runtime.methods import METHODS
-
 
 @pytest.fixture(autouse=True)
 def _torch_as_it_was() -> Iterator[None]:
@@ -18,12 +16,3 @@ def _torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
-
-
-@pytest.fixture(autouse=True)
-def _methods_as_they_were() -> Iterator[None]:
-    """Examples may register methods."""
-    known = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(known)
