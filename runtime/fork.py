@@ -6,6 +6,7 @@ import copy
 import copyreg
 import functools
 import operator
+import re
 import sys
 import types
 import weakref
@@ -23,7 +24,7 @@ Memo = dict[int, Any]
 
 _SHARED: set[type] = {  # grows by the types that turn out to be such
     *(int, float, complex, str, bytes, bool, range, slice, type(None), type(...), type(NotImplemented)),
-    *(types.ModuleType, types.CodeType, property, weakref.ref),
+    *(types.ModuleType, types.CodeType, property, weakref.ref, re.Pattern, re.Match),
 }
 
 _NUMBERS = ("fractions.Fraction", "decimal.Decimal")

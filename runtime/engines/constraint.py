@@ -61,6 +61,7 @@ class Constraint(ABC):
         start: the state before any character.
     """
 
+    __ppl_immutable__ = True  # shared by all particles
     start: State
 
     @abstractmethod

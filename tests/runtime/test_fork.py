@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 import pickle
+import re
 import timeit
 import weakref
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 import ppl
 from ppl.compiler.support import Cursor
+from ppl.constraints import Both, Matches, OneOf, StartsWith
 from ppl.runtime.fork import CannotFork, fork, fork_values, own
 from ppl.runtime.particle import Particle, Scope
 from ppl.runtime.shared import MARKED, shared
@@ -150,6 +152,13 @@ def test_tensors_and_objects() -> None:
 def test_models_are_shared() -> None:
     lm = ppl.table_lm(["a", "b"], seed=0)
     for value in (lm, lm.model, lm.engine, lm.context("a"), lm.context("a").token()):
+        assert fork(value, {}) is value
+
+
+def test_patterns_and_constraints_are_shared() -> None:
+    pattern = re.compile("a+")
+    word = Matches("(ab|c)+")
+    for value in (pattern, word, StartsWith(("a", "b")), Both(word, OneOf(["ab"])), pattern.match("aa")):
         assert fork(value, {}) is value
 
 
