@@ -84,17 +84,23 @@ class Facts:
     Args:
         program: verified IR.
         names: what its outside names stand for.
+        observed: names of the samples that are given from outside: they are observations then.
     """
 
-    def __init__(self, program: ir.Program, names: Names) -> None:
+    def __init__(self, program: ir.Program, names: Names, observed: frozenset[str] = frozenset()) -> None:
         self.program = program
         self.names = names
+        self.observed = observed
         self.answers: defaultdict[Callable[..., Any], dict[Any, Any]] = defaultdict(dict)
         self.definer: dict[ir.Value, ir.Node] = {}
         self.members = Kind.OTHER
         self.users: dict[ir.Value, list[ir.Node]] = {}
         self._home: dict[ir.Node, tuple[ir.Node | None, ir.Region, int]] = {}
         self._index(program.body, None)
+
+    def renewed(self, program: ir.Program) -> Facts:
+        """Facts about what the program was rewritten to."""
+        return Facts(program, self.names, self.observed)
 
     def _index(self, region: ir.Region, parent: ir.Node | None) -> None:
         for place, node in enumerate((*region.nodes, region.end)):
@@ -336,23 +342,26 @@ class Facts:
         if made.family.removeprefix("helper.") == "flip":
             return True
         purity = self.purity(made.node)
-        return all(purity.atom(a) or self.literals(made.node, a) is not None for a in made.call.args)
+        given = [*made.call.args, *(keyword.value for keyword in made.call.keywords)]
+        return all(purity.atom(a) or self.literals(made.node, a) is not None for a in given)
 
     @remembered
     def pure(self, node: ir.Node) -> bool:
         """Whether a node only computes: it may be done once more, or not at all, if it can't fail."""
-        return isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and self.touch(node) <= Touch.ITERATE
+        return isinstance(node, ir.Py) and isinstance(node.code, ast.Assign) and self.touch(node) <= Touch.READ
 
     @remembered
     def movable(self, node: ir.Node) -> bool:
         """Whether a node may be done earlier, past what does not conflict with it, if it can't fail.
 
-        Besides what is pure, that is what looks at objects of unknown classes, and gives a value that every run can
-        hold, since what it goes past may copy the run.
+        Besides what is pure, that is what may use an iterator up, and what looks at objects of unknown classes, and
+        gives a value that every run can hold, since what it goes past may copy the run.
         """
-        if self.pure(node):
+        if not isinstance(node, ir.Py) or not isinstance(node.code, ast.Assign):
+            return False
+        if self.touch(node) <= Touch.ITERATE:
             return True
-        if not isinstance(node, ir.Py) or node.tied or assigned(node) is None:
+        if node.tied or assigned(node) is None:
             return False
         looks = self.purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
         return looks and all(self.kind(value) is not Kind.OTHER for value in node.defines)

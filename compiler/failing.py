@@ -69,8 +69,8 @@ def _takes(facts: Facts, distribution: ir.Value, value: ir.Value) -> bool:
 
 
 def surely_positive(facts: Facts, effect: ir.Effect) -> bool:
-    """Whether an observation surely has mass: as far as the parameters of a coin or the options of a choice tell,
-    and a model can write every text that is written out in the program."""
+    """Whether an observation surely has mass: as far as the parameters of a coin that is seen to be true or false, or
+    the options of a choice tell, and a model can write every text that is written out in the program."""
     if isinstance(effect, ir.Each):
         return False
     args = dict(effect.args)
@@ -79,13 +79,47 @@ def surely_positive(facts: Facts, effect: ir.Effect) -> bool:
         return False
     if made.family == "flip":
         chances = facts.literals(made.node, made.call.args[0]) if made.call.args else None
-        return chances is not None and all(isinstance(v, int | float) and 0 < v < 1 for v in chances)
+        sure = chances is not None and all(isinstance(v, int | float) and 0 < v < 1 for v in chances)
+        return sure and _is_truth(facts, args["value"])
     written = facts.callee(made.node, made.call).written
     found = facts.expression(args["value"])
     values = None if found is None else facts.literals(*found)
     if written is None or values is None or not all(isinstance(v, str) for v in values):
         return False
     return written is ... or set(values) <= set(written)
+
+
+def given(facts: Facts, sample: ir.Effect) -> bool:
+    """Whether a sample may be given from outside a value that it can't have; a model can write what is given."""
+    asked = sample.site.name in facts.observed or (sample.site.dynamic and bool(facts.observed))
+    return asked and facts.kind(dict(sample.args)["distribution"]) is not Kind.TEXTS
+
+
+def _is_truth(facts: Facts, value: ir.Value) -> bool:
+    """Whether a value surely is true or false: what a coin gave, or a test."""
+    drawn = facts.definer.get(value)
+    if isinstance(drawn, ir.Effect) and not isinstance(drawn, ir.Each) and drawn.site.kind == "sample":
+        made = facts.constructor(dict(drawn.args)["distribution"])
+        return made is not None and made.family.removeprefix("helper.") == "flip"
+    found = facts.expression(value)
+    return found is not None and _gives_truth(facts, *found)
+
+
+def _gives_truth(facts: Facts, node: ir.Py, code: ast.expr) -> bool:
+    if isinstance(code, ast.Name):
+        value = dict(node.reads).get(code.id)
+        return value is not None and _is_truth(facts, value)
+    if isinstance(code, ast.Constant):
+        return code.value in (True, False)
+    if isinstance(code, ast.UnaryOp):
+        return isinstance(code.op, ast.Not)
+    if isinstance(code, ast.Compare):
+        return facts.purity(node).kind(code) is Kind.NUMBER
+    if isinstance(code, ast.BoolOp | ast.IfExp):
+        parts = code.values if isinstance(code, ast.BoolOp) else [code.body, code.orelse]
+        return all(_gives_truth(facts, node, part) for part in parts)
+    called = code.func if isinstance(code, ast.Call) else None
+    return called is not None and facts.names.resolve(called, dict(node.reads).__contains__) is bool
 
 
 def _total(facts: Facts, node: ir.Py, code: ast.expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Ca
     from .contents import holds_plainly
     from .purity import Purity, walruses
 
+    if fn.__code__.co_flags & inspect.CO_GENERATOR:
+        return UNKNOWN  # it runs when what it gives is gone through, wherever that is
     try:
         tree, _ = parse_function(fn)
     except (CompileError, TypeError, SyntaxError, OSError):

@@ -120,7 +120,7 @@ def looked(kind: Kind, members: Kind = Kind.OTHER) -> Touch:
     """
     if kind in (Kind.BUILTIN, Kind.KNOWN) and members is Kind.OTHER:
         return Touch.WRITE
-    return inside(kind)
+    return Touch.ITERATE if kind is Kind.PAIRS else inside(kind)
 
 
 def iterated(kind: Kind) -> Touch:

@@ -113,13 +113,18 @@ class Program:
 
     def prepared(self, pipeline: Pipeline) -> Prepared:
         """Itself, and every program that it calls, under a pipeline: what makes their first blocks."""
-        return Prepared(pipeline.keeping(self._fixed))
+        return Prepared(self._left(pipeline))
 
     def entry_under(self, pipeline: Pipeline) -> Block:
         """:attr:`entry`, under a pipeline."""
         from .compiler.passes import optimise
 
-        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed))[0].entry
+        return optimise(self._function, self._compiled, self._left(pipeline))[0].entry
+
+    def _left(self, pipeline: Pipeline) -> Pipeline:
+        """A pipeline that leaves what is fixed here, and knows what is observed."""
+        observed = [address for address, fixed in self._fixed.items() if fixed.observed]
+        return pipeline.keeping(self._fixed).observing(observed)
 
     # --- what users use ---
 
@@ -214,7 +219,7 @@ class Program:
         from .compiler.passes import make_pipeline, optimise
 
         pipeline = self.pipeline if passes is None and self.pipeline is not None else make_pipeline(passes, keep)
-        return optimise(self._function, self._compiled, pipeline.keeping(self._fixed), debug)[1]
+        return optimise(self._function, self._compiled, self._left(pipeline), debug)[1]
 
     def _with(self, observed: bool, listed: Mapping[str, Any] | None, named: Mapping[str, Any]) -> Program:
         if listed is not None and not isinstance(listed, Mapping):

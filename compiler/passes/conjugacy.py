@@ -145,7 +145,7 @@ class Conjugacy(Pass):
     def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
         plain = rewrite.with_body(program, _without_other_names(program.body, info.facts))
         if plain is not program:
-            info = Info(Facts(plain, info.facts.names), info.keep)
+            info = Info(info.facts.renewed(plain), info.keep)
         remarks: list[Remark] = []
         body = rewrite.map_regions(plain.body, lambda region: self._region(region, info, remarks))
         if not any(remark.kind == "applied" for remark in remarks):

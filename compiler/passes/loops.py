@@ -106,7 +106,7 @@ class BatchLoops(Pass):
             body = _replaced(program.body, found.loop, self.split(found))
             body = rewrite.substitute_region(body, dict.fromkeys(found.unneeded, ir.UNDEFINED))
             program = rewrite.with_body(program, body)
-            facts = Facts(program, info.facts.names)
+            facts = facts.renewed(program)
 
     def split(self, found: Split) -> list[ir.Node]:
         """What stands in the loop's place."""

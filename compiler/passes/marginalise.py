@@ -273,7 +273,7 @@ class Marginalise(Pass):
             done.append(self.applied(use.sample.span, what))
             change = rewrite.map_regions(program.body, lambda region, use=use: self._without(region, use))  # type: ignore[misc]
             program = rewrite.with_body(program, change)
-            info = Info(Facts(program, info.facts.names), info.keep)
+            info = Info(info.facts.renewed(program), info.keep)
 
     def _next(self, region: ir.Region, info: Info, missed: list[Remark]) -> Use | None:
         """The first sample at or below ``region`` that can be summed out; remarks for those that can't."""

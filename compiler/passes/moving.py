@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import ir
 from ..containers import may_swap, outward
 from ..facts import EVIDENCE, Facts, remembered
-from ..failing import surely_positive, total
+from ..failing import given, surely_positive, total
 from ..kinds import Touch, conflict
 from .base import Condition
 
@@ -112,7 +112,8 @@ def fails_no_earlier(step: Crossing) -> str | None:
     """What may raise an exception does not come to run where evidence had ruled the run out before: a statement, or an
     effect that may not be able to do with what it is given.
 
-    ``condition`` and ``factor`` may rule out, and so do nested programs and observations that may have no mass.
+    ``condition`` and ``factor`` may rule out, and so do nested programs and observations that may have no mass, samples
+    that are given among them.
     """
     if not guards(step.node, step.facts):
         return None
@@ -149,6 +150,8 @@ def guards(node: ir.Node, facts: Facts) -> bool:
 def _guards(facts: Facts, effect: ir.Effect) -> bool:
     if effect.site.kind == "observe":
         return not surely_positive(facts, effect)
+    if effect.site.kind == "sample":
+        return given(facts, effect)
     return effect.site.kind in ("condition", "factor", "program")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import ir
@@ -27,10 +27,12 @@ class Pipeline:
         passes: the passes.
         keep: the addresses that users ask for, or ``*`` for all. Only passes below JOINT look at it. They keep a site
             if its name turns up in any of the addresses, whatever the loops and programs around it.
+        observed: the names of the samples that are given from outside, and so may rule runs out.
     """
 
     passes: tuple[Pass, ...] = ()
     keep: frozenset[str] = frozenset()
+    observed: frozenset[str] = frozenset()
 
     @property
     def level(self) -> Level:
@@ -40,11 +42,15 @@ class Pipeline:
     @property
     def kept_names(self) -> frozenset[str]:
         """The names in ``keep``, without counters."""
-        return frozenset(re.sub(r"(\[\d+\])*$", "", part) for address in self.keep for part in address.split("/"))
+        return _names(self.keep)
 
     def keeping(self, addresses: Iterable[str]) -> Pipeline:
         """The pipeline that leaves more addresses."""
-        return Pipeline(self.passes, self.keep | frozenset(addresses)) if self.level > Level.JOINT else self
+        return replace(self, keep=self.keep | frozenset(addresses)) if self.level > Level.JOINT else self
+
+    def observing(self, addresses: Iterable[str]) -> Pipeline:
+        """The pipeline for programs in which more samples are given."""
+        return replace(self, observed=self.observed | _names(addresses)) if self.passes else self
 
     def run(self, program: ir.Program, names: Names, debug: bool | None = None) -> Optimised:
         """Run the passes.
@@ -62,10 +68,10 @@ class Pipeline:
             verify(program)
         steps = []
         kept = self.kept_names
-        facts = Facts(program, names)
+        facts = Facts(program, names, self.observed)
         for each in self.passes:
             if facts.program is not program:
-                facts = Facts(program, names)
+                facts = facts.renewed(program)
             new, remarks = each.run(program, Info(facts, kept))
             if new is not program and debug:
                 verify(new)
@@ -74,6 +80,11 @@ class Pipeline:
         if not debug and any(step.before is not step.after for step in steps):
             verify(program)
         return Optimised(program, tuple(steps), names)
+
+
+def _names(addresses: Iterable[str]) -> frozenset[str]:
+    """The names in addresses, without counters."""
+    return frozenset(re.sub(r"(\[\d+\])*$", "", part) for address in addresses for part in address.split("/"))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ HANDWRITTEN = [
         "kept = sample(dist.flip(0.3))\nfactor(0.5)\nreturn 1",
         "kept = sample(dist.flip(0.3), proposal=dist.flip(0.6))\nx = sample(dist.flip(0.3))\nreturn kept",
         "for i in range(2):\n    x = sample(dist.flip(0.3))\nreturn n",
+        "p = enumerate('ab')\nx = sample(dist.uniform(list(p)))\nreturn len(list(p))",
     )
 ]
 

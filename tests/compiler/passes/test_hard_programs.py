@@ -5,6 +5,7 @@ Each is compared by enumeration with itself as written; ``FIRES`` says on which 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from random import Random
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributions import Normal
 
 from ppl import Program, call, condition, dist, factor, observe, program, sample, table_lm
 from ppl.certificate_passes import validate_passes
@@ -355,11 +357,77 @@ def observes_the_impossible() -> Any:
     return x
 
 
-PROGRAMS = {name: value for name, value in list(globals().items()) if isinstance(value, Program)}
+def draining(xs: list[int]) -> Iterator[int]:
+    while xs:
+        yield xs.pop()
+
+
+@program
+def generator_of_a_helper() -> Any:
+    xs = [1, 2, 3]
+    left = draining(xs)
+    a = call(up, 1)
+    total = sum(left)
+    b = call(up, len(xs))
+    factor(0.1 * len(xs))
+    return a, b, total
+
+
+@program
+def iterator_of_outcomes() -> Any:
+    pairs = enumerate("ab")
+    a = sample(dist.flip(0.5))
+    b = sample(dist.uniform(pairs))  # type: ignore[arg-type]
+    n = len(list(pairs))
+    c = sample(dist.flip(0.5))
+    factor(0.1 * n)
+    return a, b, c
+
+
+@program
+def settled_by_keywords() -> Any:
+    t = torch.zeros(1)
+    d = Normal(loc=t, scale=torch.ones(1))
+    a = call(up, 1)
+    t += 1.0
+    observe(d, 0.5)
+    return a
+
+
+@program
+def no_truth_value() -> Any:
+    n = sample(dist.uniform([0, 1, 2]))
+    a = sample(dist.flip(0.3))
+    observe(dist.flip(0.5 if a else 0.2), n)  # 2 is neither true nor false
+    factor(1.0 / (2 - n))
+    return n, a
+
+
+@program
+def depends_on_what_is_given() -> Any:
+    n = sample(dist.uniform([0, 1, 2]))
+    sample(dist.flip(n / 2), name="seen")
+    factor(math.log(n))
+    return n
+
+
+PROGRAMS = {
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, Program) and value is not depends_on_what_is_given
+}
 FIRES = {
     *("aliased", "mutable_outcomes", "boxed", "nested_lists", "walrus", "loops_after", "callee", "two_effects"),
     *("zipped", "while_", "growing2", "inserts_on_reading", "counts_votes", "changed_tensor"),
+    *("generator_of_a_helper", "iterator_of_outcomes"),
 }
+
+
+def test_a_sample_that_is_given_may_rule_runs_out() -> None:
+    """So what would fail where it does must not come before it, as it may where the sample is drawn."""
+    assert validate_passes(depends_on_what_is_given.given(seen=True), passes="default")
+    assert "moved the factor" in depends_on_what_is_given.explain()
+    assert "moved the factor" not in depends_on_what_is_given.given(seen=True).explain()
 
 
 @program
