@@ -403,6 +403,36 @@ def no_truth_value() -> Any:
     return n, a
 
 
+box = 1  # not the variable of that name in a comprehension
+
+
+def last_of(boxes: list[Any]) -> str:
+    _ = [(last := box) for box in boxes]
+    return f"{last}"
+
+
+@program
+def walrus_of_a_namesake() -> Any:
+    lexer = Lexer("abba")
+    longer = lexer.longer
+    a = call(longer, 1)
+    text = last_of([lexer])
+    b = call(longer, 1)
+    return a, b, text
+
+
+@program
+def stored_by_a_comprehension(rows: Any) -> Any:
+    xs: list[Any] = [0]
+    assert len([0 for xs[0] in rows]) == 1
+    longer = rows[0].longer
+    a = call(longer, 1)
+    text = f"{xs[0]}"
+    b = call(longer, 1)
+    factor(0.1 * a + 0.01 * b)
+    return text
+
+
 @program
 def depends_on_what_is_given() -> Any:
     n = sample(dist.uniform([0, 1, 2]))
@@ -421,6 +451,51 @@ FIRES = {
     *("zipped", "while_", "growing2", "inserts_on_reading", "counts_votes", "changed_tensor"),
     *("generator_of_a_helper", "iterator_of_outcomes"),
 }
+
+
+def prompt(case: Any, answer: str) -> str:
+    return f"{case.following}{answer}"
+
+
+@program
+def judged_by_fields(case: Any) -> Any:
+    a = sample(lm.context(f"{case.following}").choice(["a", "b"]))
+    b = sample(lm.context(f"{case.following}b").choice(["a", "b"]))
+    return a, b, case.place
+
+
+@program
+def judged_by_helper(case: Any) -> Any:
+    a = sample(lm.context(prompt(case, "a")).choice(["a", "b"]))
+    b = sample(lm.context(prompt(case, "b")).choice(["a", "b"]))
+    return a, b, case.place
+
+
+@program
+def judged_whole(case: Any) -> Any:
+    a = sample(lm.context("a" + str(case)).choice(["a", "b"]))
+    observe(lm.context(f"{case}{a}").choice(["a", "b"]), "a")
+    observe(lm.context(f"b{case}{a}").choice(["a", "b"]), "b")
+    return a, case.place
+
+
+@program
+def judged_into_a_dictionary(case: Any) -> Any:
+    said = {}
+    for word in CRITERIA:
+        said[word] = sample(lm.context(f"{case}{word}").choice(["a", "b"]))
+    return said, f"{case}"
+
+
+CRITERIA = ["a", "b"]
+
+
+@pytest.mark.parametrize("prog", [judged_by_fields, judged_by_helper, judged_whole, judged_into_a_dictionary])
+def test_what_is_asked_about_an_argument_is_asked_for_at_once(prog: Program) -> None:
+    """Also where its class is not known, and keeps its law where to look at it changes it."""
+    text = prog.explain()
+    assert "is asked for together" in text or "is asked for at once" in text
+    assert validate_passes(prog, Lexer("abbaab"), passes="default")
 
 
 def test_a_sample_that_is_given_may_rule_runs_out() -> None:
@@ -449,7 +524,7 @@ def test_what_stands_between_weights_can_fail() -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_default_passes_keep_the_measure(name: str) -> None:
     prog = PROGRAMS[name]
-    args = (True,) if prog is child else ()
+    args = {child: (True,), stored_by_a_comprehension: ([Lexer("abba")],)}.get(prog, ())
     assert validate_passes(prog, *args, passes="default")
     changed = optimise(prog._function, prog.compiled, make_pipeline("default"))[1].changed
     assert changed is (name in FIRES)
