@@ -14,7 +14,7 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .budget import Control
 from .dialogue import Dialogue, converse
-from .distributions import Deferred, Distribution, NotFound, as_distribution, is_local
+from .distributions import Deferred, Distribution, NotFound, is_local
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
@@ -25,10 +25,10 @@ from .operands import (
     at_once,
     check_cover,
     density,
+    given_distribution,
     number,
     proposed,
     scoring,
-    short,
     truth,
     variables,
     where,
@@ -36,7 +36,7 @@ from .operands import (
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
 from .result import Choice
 from .source import Source, derive
-from .together import Together, in_turn, one_by_one
+from .together import Together, in_turn, one_by_one, side_by_side
 from .waiting import Act, CallRequest, Entry, Tally, Wait
 
 
@@ -103,7 +103,7 @@ class Machine:
             if type(ask) is Invoke:
                 block, live = self._invoke(particle, ask, block, live)
                 continue
-            if type(ask) is Gather and not self._side_by_side(ask):
+            if type(ask) is Gather and (self.branch or type(self) is not Machine or not side_by_side(ask)):
                 ask, block, live = one_by_one(ask, block, live)
                 if ask is None:
                     continue
@@ -123,12 +123,6 @@ class Machine:
                 block, live = particle.block, particle.live
                 continue
             return None
-
-    def _side_by_side(self, ask: Gather) -> bool:
-        """Whether requests can be made at once. Where each answer decides how to go on, it is one after the other."""
-        if not ask.asks or self.branch or type(self) is not Machine:
-            return False
-        return all(a.name is None and not isinstance(getattr(a, "distribution", None), Deferred) for a in ask.asks)
 
     # --- effects ---
 
@@ -378,19 +372,7 @@ class Machine:
             return value
         if isinstance(value, Deferred) and value.law is None and type(self) is Machine:
             raise NotFound(value)  # other machines follow a run that is there already, and can't begin to answer twice
-        found = as_distribution(value)
-        if found is None:
-            remedy = "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)"
-            other = getattr(ask, "proposal", getattr(ask, "value", None))
-            if isinstance(other, ModelDistribution) or as_distribution(other) is not None:
-                remedy = "the distribution comes first: " + (
-                    f"sample(distribution, name={value!r})" if type(ask) is Sample else "observe(distribution, value)"
-                )
-            raise ProgramError(
-                f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {short(value)}; {remedy}",
-                ask.site.span,
-            )
-        return found
+        return given_distribution(ask, value)
 
     def _fixed(self, particle: Particle, ask: Ask) -> Fixed | None:
         """What was fixed from outside at a sample site; at an ``observe``, data in place of its own."""

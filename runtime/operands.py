@@ -120,6 +120,26 @@ def _components(proposal: Any) -> list[Any]:
     return [proposal] if parts is None else [component for part in parts for component in _components(part)]
 
 
+def given_distribution(ask: Ask, value: Any) -> Distribution:
+    """``value`` as a distribution of this process.
+
+    Raises:
+        ProgramError: it is none, with what to write instead.
+    """
+    found = as_distribution(value)
+    if found is not None:
+        return found
+    remedy = "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)"
+    other = getattr(ask, "proposal", getattr(ask, "value", None))
+    if isinstance(other, ModelDistribution) or as_distribution(other) is not None:
+        remedy = "the distribution comes first: " + (
+            f"sample(distribution, name={value!r})" if type(ask) is Sample else "observe(distribution, value)"
+        )
+    raise ProgramError(
+        f"{ask.site.kind}() needs a distribution, got {type(value).__name__} {short(value)}; {remedy}", ask.site.span
+    )
+
+
 def scoring(distribution: ModelDistribution, value: Any, ask: Ask) -> Request:
     try:
         return distribution.score(value)
