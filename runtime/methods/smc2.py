@@ -131,6 +131,8 @@ class SMC2(Method):
         try:
             yield from self._filter_all(recording(world), outer)
         except Stopped as stop:
+            if world.control.inner:
+                raise
             incomplete = stop.reason
         population = outer.together()
         population.incomplete = incomplete
