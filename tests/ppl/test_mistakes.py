@@ -375,3 +375,12 @@ def test_a_maker_of_rules_is_no_rule() -> None:
 def test_options_say_what_they_are(make: Callable[[], object], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         make()
+
+
+def test_the_mean_of_what_is_no_number_says_what_to_ask_for() -> None:
+    @program
+    def answers() -> str:
+        return sample(dist.uniform(["yes", "no"]))
+
+    with pytest.raises(TypeError, match=r"answers returned '(yes|no)', which is no number.*posterior.expectation\(len"):
+        infer(answers, n=4, seed=0).expectation()
