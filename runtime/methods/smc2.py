@@ -149,6 +149,7 @@ class SMC2(Method):
         while True:
             steps += 1
             yield from gather(self._advance(each) for each in outer.filters)
+            marginal.check_order(outer.filters[0].population.particles[:1])
             if not outer.running:
                 return
             weights = [each.log_mass for each in outer.filters]
