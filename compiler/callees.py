@@ -28,18 +28,15 @@ class Callee:
         family: the distribution that it makes: ``flip``, ``torch.Normal``, ``model.choice``; ``None`` if it makes none.
         gives: what its result surely is.
         written: of a distribution over text, the texts that surely have mass; ``...`` if all have that can be written.
-        fills: what is known of what it puts into containers that it can reach, see ``contents.py``: ``False`` for
-            nothing strange, ``None`` for nothing at all; what it gives is another matter.
     """
 
     touch: Touch
     family: str | None = None
     gives: Kind = Kind.OTHER
     written: Any = None
-    fills: bool | None = None
 
 
-UNKNOWN = Callee(Touch.WRITE, fills=True)
+UNKNOWN = Callee(Touch.WRITE)
 
 
 def _words(text: str) -> frozenset[str]:

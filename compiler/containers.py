@@ -33,7 +33,7 @@ def outward(facts: Facts, node: ir.Node) -> tuple[Touch, set[ir.Value]]:
         if container is None:
             return facts.touch(node), set()
         parts = [facts.touches(node, part) for part in _added(node)]
-        return max([*parts, *(facts.hashed(node, part) for part in _hashed(node))], default=Touch.NONE), {container}
+        return max([*parts, *(facts.looked(node, part) for part in _hashed(node))], default=Touch.NONE), {container}
     if not node.regions:
         return facts.touch(node), set()
     inner = [outward(facts, each) for region in node.regions for each in region.nodes]

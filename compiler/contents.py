@@ -44,19 +44,9 @@ def holds_plainly(judge: Purity, node: ast.AST) -> bool:
         return all(_is_plain(judge, part) for part in (*filter(None, node.keys), *node.values))
     if isinstance(node, ast.Call):
         return _call(judge, node)
-    if isinstance(node, ast.For | ast.withitem):
-        return all(isinstance(part, ast.Name | ast.Tuple | ast.List) for part in _targets(node))
     if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and node.value is not None:
         return _assignment(judge, node)
     return True
-
-
-def _targets(node: ast.For | ast.withitem) -> list[ast.expr]:
-    """What a loop or a ``with`` assigns to, and the parts of that."""
-    found = [node.target] if isinstance(node, ast.For) else [node.optional_vars] if node.optional_vars else []
-    for target in found:
-        found += target.elts if isinstance(target, ast.Tuple | ast.List) else []
-    return found
 
 
 def _is_target(node: ast.List | ast.Tuple | ast.Set) -> bool:
@@ -73,8 +63,6 @@ def _comprehension(judge: Purity, node: ast.AST) -> bool:
     for generator in node.generators:
         if not holds_plainly(scope, generator.iter):
             return False
-        if any(isinstance(part, ast.Subscript | ast.Attribute) for part in ast.walk(generator.target)):
-            return False
         scope = scope.binding(generator.target, scope.member(generator.iter))
         if not all(holds_plainly(scope, test) for test in generator.ifs):
             return False
@@ -90,9 +78,7 @@ def _call(judge: Purity, node: ast.Call) -> bool:
     found = judge.callee(node)
     if found.family == OWN:
         return True  # a sum keeps numbers
-    if found.fills is False:
-        return True
-    if found.touch is not Touch.WRITE or found.fills is None:
+    if found.touch is not Touch.WRITE:
         return found.gives not in _MADE or all(member(kind, judge.members) is not Kind.OTHER for kind in kinds)
     if isinstance(node.func, ast.Attribute):
         owner = judge.kind(node.func.value)

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from . import ir
 from .contents import holds_plainly
-from .kinds import ATOMIC, DRAWN, FIXED, Kind, Touch, hashed, inside, iterated, join, member
+from .kinds import ATOMIC, DRAWN, FIXED, Kind, Touch, inside, iterated, join, member
 from .liveness import Liveness, analyse
 from .names import Names
 from .origins import sources_of
-from .purity import Callee, Purity, Trusting, walruses
+from .purity import Callee, Purity, walruses
 from .source import MISSING
 
 EVIDENCE = ("observe", "factor", "condition")
@@ -193,7 +193,7 @@ class Facts:
         if node.tied or len(names) != 1:
             plain = isinstance(code, ast.AugAssign) and isinstance(code.target, ast.Name) and len(node.writes) == 1
             return purity.kind(_sum(code)) if plain and isinstance(code, ast.AugAssign) else Kind.OTHER
-        if names[0] in dict(self._walruses(node)):
+        if names[0] in self._walruses(node):
             return purity.variable(names[0])
         if isinstance(code, ast.AugAssign):
             return purity.kind(_sum(code))
@@ -300,10 +300,9 @@ class Facts:
         """What evaluating a part of a statement may do to such objects."""
         return self.purity(node).touch(code)
 
-    def hashed(self, node: ir.Py, code: ast.expr) -> Touch:
-        """What making a part of a statement the key of a container may do to such objects."""
-        purity = self.purity(node)
-        return hashed(purity.kind(code), purity.members)
+    def looked(self, node: ir.Py, code: ast.expr) -> Touch:
+        """What computing with a part of a statement, such as hashing it, may do to such objects."""
+        return self.purity(node).looked(code)
 
     def _effect_touch(self, node: ir.Effect) -> Touch:
         """Effects look at what they are given, and distributions and functions at what they were made of."""
@@ -355,11 +354,7 @@ class Facts:
             return True
         if not isinstance(node, ir.Py) or node.tied or assigned(node) is None:
             return False
-        purity = self.purity(node)
-        trusting = Trusting(
-            purity.names, purity.local, lambda name: min(purity.variable(name), Kind.KNOWN), members=Kind.KNOWN
-        )
-        looks = trusting.touch(node.code) < Touch.WRITE
+        looks = self.purity(node, lambda value: min(self.kind(value), Kind.KNOWN)).touch(node.code) < Touch.WRITE
         return looks and all(self.kind(value) is not Kind.OTHER for value in node.defines)
 
     # --- control ---

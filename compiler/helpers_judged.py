@@ -22,7 +22,7 @@ def helper(judge: Purity, fn: types.FunctionType, node: ast.Call) -> Callee:
     from .callees import UNKNOWN
 
     given = _given(judge, fn, node)
-    key = (type(judge), fn, tuple(given.values()), judge.members)
+    key = (fn, tuple(given.values()), judge.members)
     judged: dict[Any, Callee] = judge.names.judged
     if key not in judged:
         judged[key] = UNKNOWN  # what it is for calls of itself
@@ -49,7 +49,7 @@ def _given(judge: Purity, fn: types.FunctionType, node: ast.Call) -> dict[str, K
 def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Callee:
     from .callees import UNKNOWN, Callee
     from .contents import holds_plainly
-    from .purity import walruses
+    from .purity import Purity, walruses
 
     try:
         tree, _ = parse_function(fn)
@@ -59,10 +59,10 @@ def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Ca
     if any(not isinstance(statement, _IN_HELPERS) for statement in statements):
         return UNKNOWN
     variables = {*parameters(tree.args), *bound_names(tree.body)}
-    outside = type(judge)(judge.names.of(fn), variables.__contains__, members=judge.members)
+    outside = Purity(judge.names.of(fn), variables.__contains__, members=judge.members)
     pairs = [pair for statement in statements for pair in (*_assignments(statement), *walruses(statement))]
     kinds = outside.bound(pairs, given)
-    inside = type(judge)(
+    inside = Purity(
         outside.names, variables.__contains__, lambda name: kinds.get(name, Kind.OTHER), members=judge.members
     )
     touch = max((inside.touch(statement) for statement in tree.body), default=Touch.NONE)
@@ -74,8 +74,8 @@ def _judged(judge: Purity, fn: types.FunctionType, given: dict[str, Kind]) -> Ca
     made = [inside.callee(v) if isinstance(v, ast.Call) else UNKNOWN for v in returned]
     if len({each.family for each in made}) == 1 and made[0].family is not None:
         written = made[0].written if len(made) == 1 else None
-        return Callee(touch, f"helper.{made[0].family.removeprefix('helper.')}", gives, written, not holds)
-    return Callee(touch, gives=gives if holds or gives in FIXED else Kind.OTHER, fills=not holds)
+        return Callee(touch, f"helper.{made[0].family.removeprefix('helper.')}", gives, written)
+    return Callee(touch, gives=gives if holds or gives in FIXED else Kind.OTHER)
 
 
 def _goes_on(body: Sequence[ast.stmt]) -> bool:

@@ -123,11 +123,6 @@ def looked(kind: Kind, members: Kind = Kind.OTHER) -> Touch:
     return inside(kind)
 
 
-def hashed(kind: Kind, members: Kind = Kind.OTHER) -> Touch:
-    """To make it the key of a container: of the known classes, what changes can't be one."""
-    return Touch.NONE if kind in KNOWN and looked(kind, members) is not Touch.WRITE else Touch.WRITE
-
-
 def iterated(kind: Kind) -> Touch:
     """To go through it."""
     return Touch.ITERATE if kind is Kind.PAIRS else inside(kind)

@@ -23,7 +23,7 @@ from .names import Names
 from .scan import Comprehension, Scope, bound_names, children, evaluated_outside, every
 from .source import MISSING
 
-__all__ = ["UNKNOWN", "Callee", "Kind", "Purity", "Touch", "Trusting", "conflict"]
+__all__ = ["UNKNOWN", "Callee", "Kind", "Purity", "Touch", "conflict"]
 
 
 def _other(name: str) -> Kind:
@@ -169,7 +169,7 @@ class Purity:
                 todo += [(each, member(kind, self.members)) for each in part.elts]
             elif isinstance(part, ast.Starred):
                 todo.append((part.value, Kind.BUILTIN))
-        return type(self)(
+        return Purity(
             self.names,
             lambda name: name in bound or self.local(name),
             lambda name: bound[name] if name in bound else self.variable(name),
@@ -307,7 +307,7 @@ class Purity:
             start: what the names may be before.
         """
         found = {**{name: Kind.NEVER for name, _ in pairs}, **start}
-        inner = type(self)(
+        inner = Purity(
             self.names,
             lambda name: name in found or self.local(name),
             lambda name: found[name] if name in found else self.variable(name),
@@ -323,19 +323,9 @@ class Purity:
         return found
 
 
-class Trusting(Purity):
-    """Takes what is of unknown class for one of the known ones: what does code do itself, if what it looks at does
-    nothing by that?"""
-
-    def kind(self, node: ast.expr) -> Kind:
-        return min(super().kind(node), Kind.KNOWN)
-
-
 def walruses(node: ast.AST) -> list[tuple[str, ast.expr | None]]:
-    """The assignments inside an expression; what a comprehension assigns it may compute of its own variables."""
-    own = {inner for part in every(node) if isinstance(part, Comprehension) for inner in every(part)}
-    found = [inner for inner in every(node) if isinstance(inner, ast.NamedExpr)]
-    return [(inner.target.id, None if inner in own else inner.value) for inner in found]
+    """The assignments inside an expression."""
+    return [(inner.target.id, inner.value) for inner in every(node) if isinstance(inner, ast.NamedExpr)]
 
 
 def _computed(kind: Kind) -> Kind:
