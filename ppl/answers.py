@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .equality import Same, exact
+from .equality import Same, exact, numeric
 from .posterior import EmptyPosterior, Posterior
 from .posterior_values import freeze
 from .runtime.result import Run, log_sum_exp
@@ -65,12 +65,13 @@ def answers(posterior: Posterior, same: Same = exact) -> list[Answer]:
 
     Raises:
         EmptyPosterior: there is no mass.
-        TypeError: ``posterior`` is none, or ``same`` is no function.
+        TypeError: ``posterior`` is none, or ``same`` is no function of two answers.
     """
     _check(posterior)
-    if not callable(same):
+    if not callable(same) or same is numeric:
+        shown = "numeric, which makes one" if same is numeric else repr(same)
         raise TypeError(
-            f"same is a function of two answers, such as ppl.equality.numeric() or ppl.equality.symbolic; got {same!r}"
+            f"same is a function of two answers, such as ppl.equality.numeric() or ppl.equality.symbolic; got {shown}"
         )
     groups: list[tuple[Any, list[Run], list[float]]] = []
     known: dict[Any, int] = {}  # values that are equal need no comparison
@@ -137,6 +138,8 @@ def best_of_majority(
     """
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is the least share of runs that an answer needs, from 0 to 1; got {alpha!r}")
+    if k < 1:
+        raise ValueError(f"k is how many answers to give, 1 or more; got {k!r}")
     found = answers(posterior, same)
     frequent = [a for a in found if len(a.runs) >= alpha * len(posterior.runs)]
     frequent = frequent or [max(found, key=lambda a: len(a.runs))]
@@ -185,7 +188,15 @@ def multi_temperature(posteriors: Sequence[Posterior], same: Same = exact) -> An
 
     Raises:
         EmptyPosterior: none has mass.
+        TypeError: they are no posteriors.
     """
+    wrong = (
+        posteriors
+        if isinstance(posteriors, Posterior)
+        else next((each for each in posteriors if not isinstance(each, Posterior)), None)
+    )
+    if wrong is not None:
+        raise TypeError(f"multi_temperature() takes a list of posteriors, as infer_many() returns; got {wrong!r}")
     votes: list[list[Any]] = []
     for posterior in posteriors:
         for answer in [] if posterior.empty else answers(posterior, same):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .mixtures import defensive, mixture, tempered
-from .runtime.distributions import Distribution
+from .runtime.distributions import Distribution, log_prob_among
 from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
 
 __all__ = ["Finite", "categorical", "defensive", "delta", "flip", "mixture", "tempered", "uniform"]
@@ -26,10 +26,7 @@ class Finite(Distribution):
         return self.outcomes[chosen], self.log_probs[chosen]
 
     def log_prob(self, value: Any) -> float:
-        for outcome, log_prob in zip(self.outcomes, self.log_probs, strict=True):
-            if outcome == value:
-                return log_prob
-        return -math.inf
+        return log_prob_among(zip(self.outcomes, self.log_probs, strict=True), value)
 
     def support(self) -> Sequence[tuple[Any, float]]:
         pairs = zip(self.outcomes, self.log_probs, strict=True)

@@ -114,7 +114,7 @@ def _read(text: str) -> _Expression | None:
 def number_in(value: Any) -> float | None:
     """The number that a value is or says: ``3``, ``"1,200"``, ``"$5"``, ``"50%"``; ``None`` if it is none."""
     if isinstance(value, str):
-        text = value.strip()
+        text = value.strip().replace("−", "-")  # the sign that models write in mathematics
         if not _NUMBER.fullmatch(text):
             return None
         number = float(re.sub(r"[$€£,%\s]", "", text)) / (100 if text.endswith("%") else 1)

@@ -204,7 +204,7 @@ def under(program: Program, passes: Passes, keep: Iterable[str], proposals: Prop
         passes = []
     if passes is None and program.pipeline is not None:
         passes = program.pipeline
-    proposed = ("*",) if isinstance(proposals, Program) else tuple(proposals or ())
+    proposed = ("*",) if isinstance(proposals, Program) else tuple(proposals if isinstance(proposals, Mapping) else ())
     return program.with_passes(passes, (*addresses, *proposed))
 
 

@@ -23,7 +23,7 @@ from .program import Program
 from .runtime.distributions import Deferred
 from .runtime.machine import Machine, Wait
 from .runtime.methods import Method, make_method
-from .runtime.nested import Finding, entry
+from .runtime.nested import Finding, entry, unfinished
 from .runtime.particle import Fixed, Particle
 from .runtime.population import Population
 from .runtime.result import log_sum_exp
@@ -133,12 +133,14 @@ class PosteriorOf(Deferred):
         """The law; found now, in batches of its own that no budget counts, if it is not known.
 
         Raises:
-            ValueError: the program has no mass.
+            ValueError: the program has no mass, or the method left some of it out.
         """
         if self.law is None:
             from .infer import infer
 
             found = infer(self.program, *self.args, method=self.method, kwargs=self.kwargs)
+            if found.incomplete is not None:
+                raise ValueError(f"{self!r}: {unfinished(found.incomplete)}")
             missing = self._take([(run.value, run.log_weight) for run in found.runs])
             if missing is not None:
                 raise ValueError(missing)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .posterior_distribution import Distribution
 from .posterior_record import NoEvidence, Record
+from .posterior_values import show
 from .runtime.result import Run
 
 if TYPE_CHECKING:
@@ -84,10 +85,22 @@ class Posterior(Record):
 
         Raises:
             EmptyPosterior: there is no mass.
+            TypeError: what the program returned is no number, and no ``f`` was given.
         """
         self._need_mass()
+        if f is float:
+            f = self._number
         terms = [w * float(f(run.value)) for run, w in zip(self.runs, self._scaled, strict=True) if w > 0.0]
         return math.fsum(terms) / math.fsum(self._scaled)
+
+    def _number(self, value: Any) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{self.program} returned {show(value)}, which is no number to average: give a function of it, as in "
+                f"posterior.expectation(len), or ask for posterior.probability({show(value)})"
+            ) from None
 
     def mode(self) -> Any:
         """The most probable value; among equals the first that appeared.

@@ -142,7 +142,8 @@ class Record:
 
         Under 0.5 weights are tame; over 0.7 a few runs decide, the numbers and their errors mean little, and it warns.
         It is made for independent runs, so for ``method="importance"``; after resampling it says less. NaN with fewer
-        than 25 particles, too few to see a tail; 0 where all weights are equal. Needs arviz.
+        than 25 particles, too few to see a tail; 0 where all weights are equal, or so many the largest that the tail
+        is flat. Needs arviz.
         """
         from .posterior_tail import pareto_k
 

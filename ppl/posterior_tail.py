@@ -39,7 +39,10 @@ def tail(posterior: Record) -> float:
     logs = [run.log_weight for run in posterior.runs]
     if posterior.n < _FEWEST or not logs:
         return math.nan
-    if max(logs) - min(logs) < 1e-9:
+    top = max(logs)
+    largest = sum(top - log < 1e-9 for log in logs)
+    # As many as are fitted (Vehtari et al., 2024) have the largest weight: the tail is flat, and has no shape to fit.
+    if largest == len(logs) or largest > min(0.2 * posterior.n, 3.0 * math.sqrt(posterior.n)):
         return 0.0
     import numpy as np
 
@@ -48,4 +51,4 @@ def tail(posterior: Record) -> float:
         from arviz import psislw
     # Particles that were ruled out have no run, but they are draws like the others.
     padded = np.array(logs + [min(logs) - 700.0] * max(posterior.n - len(logs), 0))
-    return float(psislw(padded - padded.max())[1])
+    return float(psislw(padded - top)[1])

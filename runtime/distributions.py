@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .source import Key, Source
@@ -89,13 +89,22 @@ class Restricted(Distribution):
         return self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
 
     def log_prob(self, value: Any) -> float:
-        return next((log_prob for outcome, log_prob in self.outcomes if outcome == value), -math.inf)
+        return log_prob_among(self.outcomes, value)
 
     def support(self) -> Sequence[tuple[Any, float]]:
         return self.outcomes
 
     def __repr__(self) -> str:
         return f"Restricted({list(self.outcomes)!r})"
+
+
+def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
+    """The log-probability of a value among listed outcomes. NaN is what it was drawn as, though it equals nothing."""
+    is_nan = value != value
+    for outcome, log_prob in outcomes:
+        if outcome == value or (is_nan and outcome != outcome):
+            return log_prob
+    return -math.inf
 
 
 _local: dict[type, bool] = {}

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.requests import Ask, Block, Live, Site
-from .budget import Stopped
 from .engines.base import Completion
 from .errors import ProgramError
 from .fork import own
@@ -67,6 +66,14 @@ def returned(answer: Any) -> tuple[Any, None, Live]:
     return answer, None, ()
 
 
+def unfinished(why: str) -> str:
+    """That an inner method did not come to its end, so that there is nothing to go on with."""
+    return (
+        f"the inference inside ended early ({why}), and what was finished by then is no estimate to go on with; let it "
+        "come to its end, or use another method"
+    )
+
+
 def entry(site: Site, program: Runnable, method: Method) -> Block:
     """The first block of a program that is run by a method of its own."""
 
@@ -101,14 +108,16 @@ class Errand(ABC):
     """An inner population under way, on behalf of a particle.
 
     Attributes:
+        ask: what the particle asked for.
         task: what runs it.
     """
 
     task: Task[Population]
 
-    def __init__(self, machine: Machine, particle: Particle) -> None:
+    def __init__(self, machine: Machine, particle: Particle, ask: Ask) -> None:
         self.machine = machine
         self.particle = particle
+        self.ask = ask
 
     def inner(self) -> Machine:
         """The machine as an inner population uses it: they share the tally and the budget."""
@@ -123,13 +132,24 @@ class Errand(ABC):
         try:
             asked = next(self.task) if answered is None else self.task.send(answered)
         except StopIteration as end:
-            return self.ended(end.value)
+            return self.ended(self._whole(end.value))
         self.particle.status = Status.WAITING
         waits = [self._for(wait) for wait in asked]
         if not waits:
             return None
         waits[0].others = tuple(waits[1:])
         return waits[0]
+
+    def _whole(self, population: Population) -> Population:
+        """An inner population that came to its end.
+
+        Raises:
+            ProgramError: its method left some of it out, by a bound of its own; a budget ends the whole run instead.
+        """
+        if population.incomplete is None:
+            return population
+        site = self.ask.site
+        raise ProgramError(f"{site.kind} {site.name!r}: {unfinished(population.incomplete)}", site.span)
 
     def _for(self, wait: Wait) -> Wait:
         """A wait of an inner particle, as a wait of the caller."""
@@ -144,8 +164,7 @@ class _Inside(Errand):
     """A nested program: the caller takes over one of its runs."""
 
     def __init__(self, machine: Machine, particle: Particle, ask: Nested) -> None:
-        super().__init__(machine, particle)
-        self.ask = ask
+        super().__init__(machine, particle, ask)
         self.key = derive(particle.key, particle.scope.prefix, "nested")
         world = World(ask.program, ask.args, ask.kwargs, self.inner(), self.key, scope=particle.scope)
         self.task = ask.method.run(world)
@@ -185,8 +204,7 @@ class Finding(Errand):
         call: tuple[Runnable, tuple[Any, ...], Mapping[str, Any], Method],
         take: Callable[[Population], str | None],
     ) -> None:
-        super().__init__(machine, particle)
-        self.ask = ask
+        super().__init__(machine, particle, ask)
         self.take = take
         program, args, kwargs, method = call
         inner = replace(self.inner(), proposals={}, branch=False, ignore_evidence=False)  # of another program
@@ -194,8 +212,6 @@ class Finding(Errand):
 
     def ended(self, population: Population) -> Wait | None:
         """Let the particle be answered now that the law is known."""
-        if population.incomplete is not None:
-            raise Stopped(population.incomplete)
         missing = self.take(population)
         if missing is not None:
             error = ProgramError(f"{self.ask.site.kind} {self.ask.local_address!r}: {missing}", self.ask.site.span)

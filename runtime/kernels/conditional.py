@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 from ..follow import KEEP, STOP, Decision, Follow, Step, steps_of
 from ..particle import Particle, Status
@@ -43,6 +43,8 @@ class ParticleGibbs(Kernel):
     def __post_init__(self) -> None:
         if not isinstance(self.n, Integral) or self.n < 2:
             raise ValueError(f"n is the number of particles, the present run and at least one more; got {self.n!r}")
+        if not isinstance(self.ess_threshold, Real) or not 0.0 <= self.ess_threshold <= 1.0:
+            raise ValueError(f"ess_threshold is a fraction of n, from 0 to 1; got {self.ess_threshold!r}")
 
     @property
     def reversible(self) -> bool:

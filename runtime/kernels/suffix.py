@@ -46,7 +46,10 @@ class Regenerate(Kernel):
         address, count = there[setting.choose(len(there), derive(key, "cut"))]
 
         def kept(site: MoveSite) -> Any:
-            return site.drawn_from.continued(site.value, count)
+            proposal = site.drawn_from
+            cuts = proposal.cuts(site.value, self.unit) if isinstance(proposal, ModelDistribution) else ()
+            # A proposal that can't go on from there, a mixture say, leaves that to the site's own distribution.
+            return (proposal if count in cuts else site.distribution).continued(site.value, count)
 
         def policy(at: str, follow: Follow) -> Decision:
             if at == address and count:

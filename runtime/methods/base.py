@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -107,6 +108,13 @@ def share(option: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"{option} is a fraction of n, from 0 to 1; got {value!r}")
+
+
+def rising(betas: object, least: int) -> bool:
+    """Whether these are degrees of evidence: at least so many numbers that rise from over 0 to 1."""
+    if not isinstance(betas, Sequence) or len(betas) < least or not all(isinstance(beta, Real) for beta in betas):
+        return False
+    return all(a < b for a, b in pairwise((0.0, *betas))) and betas[-1] == 1.0
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:

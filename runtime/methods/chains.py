@@ -57,11 +57,11 @@ class Chains(Method):
     def __post_init__(self) -> None:
         for option in ("steps", "chains", "thin", "tries"):
             value = getattr(self, option)
-            if not isinstance(value, Integral) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{option} is a number of 1 or more; got {value!r}")
-        if self.burn_in is not None and not 0 <= self.burn_in < self.steps:
+        if self.burn_in is not None and not (isinstance(self.burn_in, Integral) and 0 <= self.burn_in < self.steps):
             raise ValueError(
-                f"burn_in is a number of steps, from 0 to steps - 1 = {self.steps - 1}; got {self.burn_in}"
+                f"burn_in is a number of steps, from 0 to steps - 1 = {self.steps - 1}; got {self.burn_in!r}"
             )
 
     # --- what each method says ---

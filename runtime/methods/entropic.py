@@ -12,7 +12,7 @@ from ..replay import recording
 from ..resampling import SCHEMES, normalise
 from ..result import effective_sample_size
 from ..scheduler import Task
-from .base import Method, at_least_one, one_of, share
+from .base import Method, at_least_one, one_of, share, whole
 
 Schedule = Callable[[float, float, float], float]
 
@@ -83,6 +83,7 @@ class Entropic(Method):
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("schedule", self.schedule, SCHEDULES)
+        whole("steps", self.steps, "how many steps a run takes, about")
         one_of("resampling", self.resampling, SCHEMES)
         share("ess_threshold", self.ess_threshold)
         if self.move is not None:

@@ -7,7 +7,7 @@ estimates it anew for its present parameters has another, unknown, invariant law
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -130,11 +130,20 @@ class PMMH(Chains):
         for step, parameter in zip(choices, found, strict=False):
             if step is not parameter:
                 raise ProgramError(
-                    f"PMMH: the parameter {parameter.address!r} is drawn after {step.address!r}, which is none; draw "
+                    f"the parameter {parameter.address!r} is drawn after {step.address!r}, which is none; draw "
                     "the parameters first, or make that one a parameter too",
                     parameter.site.span,
                 )
         return found
+
+    def check_order(self, runs: Iterable[Particle]) -> None:
+        """Refuse parameters that are drawn after something else.
+
+        Raises:
+            ProgramError: naming one, in one of these runs.
+        """
+        for run in runs:
+            self._parameters(run)
 
     def _decide(self, address: str, follow: Follow) -> Decision:
         if not self._is_parameter(address):

@@ -131,6 +131,8 @@ class SMC2(Method):
         try:
             yield from self._filter_all(recording(world), outer)
         except Stopped as stop:
+            if world.control.inner:
+                raise
             incomplete = stop.reason
         population = outer.together()
         population.incomplete = incomplete
@@ -147,6 +149,7 @@ class SMC2(Method):
         while True:
             steps += 1
             yield from gather(self._advance(each) for each in outer.filters)
+            marginal.check_order(outer.filters[0].population.particles[:1])
             if not outer.running:
                 return
             weights = [each.log_mass for each in outer.filters]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from numbers import Real
 
 from ..budget import Stopped
 from ..gather import gather
@@ -17,7 +17,7 @@ from ..resampling import SCHEMES
 from ..result import log_sum_exp
 from ..scheduler import Task
 from ..source import derive
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, one_of, rising, whole
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,14 @@ class Tempered(Method):
     def __post_init__(self) -> None:
         at_least_one(self.n)
         one_of("resampling", self.resampling, SCHEMES)
-        if not 0.0 < self.cess < 1.0:
+        if not isinstance(self.cess, Real) or not 0.0 < self.cess < 1.0:
             raise ValueError(f"cess is a share of n, between 0 and 1; got {self.cess!r}")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps is the most degrees, 1 or more; got {self.max_steps!r}")
-        rising = self.betas is None or all(a < b for a, b in pairwise((0.0, *self.betas)))
-        if not rising or (self.betas is not None and self.betas[-1:] != (1.0,)):
+        whole("max_steps", self.max_steps, "the most degrees")
+        if self.betas is not None and not rising(self.betas, 1):
             raise ValueError(f"betas rise from over 0 to 1.0, such as (0.1, 0.4, 1.0); got {self.betas!r}")
         if self.move is not None:
             as_kernel(self.move)
-        if self.moves < 1:
-            raise ValueError(f"moves is how many times to move, 1 or more; got {self.moves!r}")
+        whole("moves", self.moves, "how many times to move")
 
     def run(self, world: World) -> Task[Population]:
         if self.move is None or self.betas is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from ..follow import choices_of
 from ..gather import gather
@@ -13,6 +12,7 @@ from ..particle import Particle, Status
 from ..population import World, begin, run_particles
 from ..scheduler import Task
 from ..source import Key, derive
+from .base import rising
 from .chains import Chains, first_run
 from .tempered import Partly
 
@@ -42,8 +42,7 @@ class ParallelTempering(Chains):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rising = all(a < b for a, b in pairwise((0.0, *self.betas)))
-        if len(self.betas) < 2 or not rising or self.betas[-1] != 1.0:
+        if not rising(self.betas, 2):
             raise ValueError(f"betas are two or more degrees that rise from over 0 to 1.0; got {self.betas!r}")
         if not isinstance(self.kernel, Kernel):
             raise ValueError(f"kernel is a kernel such as SingleSite(); got {self.kernel!r}")

@@ -11,7 +11,7 @@ from ..independent import independent
 from ..particle import Status
 from ..population import Population, World
 from ..scheduler import Task
-from .base import Method, at_least_one
+from .base import Method, at_least_one, whole
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Voting(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
-        if self.wave is not None and self.wave < 1:
-            raise ValueError(f"wave is how many run side by side, 1 or more, or None for all; got {self.wave!r}")
+        if self.wave is not None:
+            whole("wave", self.wave, "how many run side by side, or None for all")
 
     def run(self, world: World) -> Task[Population]:
         population = yield from independent(self._seen_by_runs(world), self.n, self.wave)

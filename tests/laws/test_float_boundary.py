@@ -12,7 +12,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from ppl import SMC, Enumerate, Importance, Method, condition, dist, factor, infer, observe, program, sample, twist
+from ppl import (
+    SMC,
+    Enumerate,
+    Importance,
+    Method,
+    condition,
+    dist,
+    factor,
+    infer,
+    observe,
+    program,
+    sample,
+    twist,
+    validate,
+)
 from ppl.expectation import Expected
 from ppl.runtime.errors import WeightError
 from ppl.runtime.exact import ExactSource, explore
@@ -307,6 +321,21 @@ def test_an_observation_without_density_kills_and_does_not_raise() -> None:
 
     posterior = infer(unseen, method="smc", n=50, seed=0, ess_threshold=1.0)
     assert posterior.mode() is True and posterior.probability(lambda x: x) == 1.0
+
+
+def test_an_outcome_that_is_no_number_has_the_density_that_it_is_drawn_with() -> None:
+    """NaN equals nothing, but counts as one value; runs that had it could not be kept, or moved to."""
+
+    @program
+    def unread() -> float:
+        x: float = sample(dist.uniform([1.0, math.nan]))
+        factor(0.5 if math.isnan(x) else 0.0)
+        sample(dist.flip(0.5))
+        return x
+
+    for method in (MH(), PGibbs(n=2, ess_threshold=1.0, ancestor_sampling=True), SMC2(n=1, inner=1, parameters="x")):
+        certificate = validate(unread, method=method)
+        assert certificate, str(certificate)
 
 
 def test_a_certificate_takes_no_number_for_an_error() -> None:

@@ -116,6 +116,20 @@ def test_texts_are_regenerated_from_a_token_or_a_line_also_where_a_stop_string_s
         assert transitions(written, kernel=Regenerate(unit), target=Power(2.0)).error < TOLERANCE
 
 
+def test_texts_are_regenerated_also_where_a_mixture_proposes_them() -> None:
+    """It can't go on from the middle of a text."""
+    whole = table_lm(["a", "b", "."], eos=None, seed=3).context("a").text(stop=".", max_tokens=2)
+
+    @program
+    def written() -> str:
+        text = sample(whole, proposal=dist.tempered(whole, [0.6, 1.5]))
+        factor(0.5 * len(text))
+        return str(text)
+
+    for unit in ("line", "token"):
+        assert transitions(written, kernel=Regenerate(unit)).error < TOLERANCE
+
+
 def test_a_chain_that_can_not_reach_every_run_gets_no_certificate() -> None:
     @program
     def tied() -> tuple[bool, bool]:

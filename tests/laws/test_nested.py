@@ -10,6 +10,7 @@ import pytest
 
 from ppl import (
     SMC,
+    BestFirst,
     Enumerate,
     Forward,
     Importance,
@@ -230,6 +231,33 @@ def test_a_budget_bounds_what_inner_runs_use() -> None:
     found = infer(asks, method="importance", n=64, seed=0, budget={"tokens": 300})
     assert found.incomplete
     assert 0 < found.cost.tokens <= 300
+
+
+def test_a_budget_that_ends_an_inner_population_ends_the_run() -> None:
+    """What is unfinished is no estimate for the caller to go on with: with it the evidence came out as a half."""
+    weigh = weigher(nested(judge, SMC2(n=4, inner=2)))
+    whole = infer(weigh, n=2, seed=0)
+    for particles in range(3, 40, 4):
+        found = infer(weigh, n=2, seed=0, budget={"particles": particles})
+        assert found.incomplete is not None or found.log_evidence == whole.log_evidence
+
+
+def test_what_an_inner_method_left_out_by_itself_is_no_estimate() -> None:
+    few = BestFirst(max_open=1, batch=1)
+
+    @program
+    def samples() -> bool:
+        return sample(posterior_of(judge, True, method=few))
+
+    for wrong in (weigher(nested(judge, few)), samples):
+        with pytest.raises(ProgramError, match=r"(?s)1 branches were opened.*no estimate to go on with.*\.py:\d+"):
+            infer(wrong, n=8, seed=0)
+    for found_on_the_spot in (
+        lambda: infer(samples, method="mh", steps=2),
+        lambda: posterior_of(judge, True, method=few).log_evidence,
+    ):
+        with pytest.raises(ValueError, match=r"posterior_of\(judge\).*no estimate to go on with"):
+            found_on_the_spot()
 
 
 def test_the_same_seed_gives_the_same_runs_by_itself_and_beside_others() -> None:

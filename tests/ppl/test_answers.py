@@ -84,6 +84,13 @@ def test_what_is_no_posterior_or_no_equality_is_told() -> None:
             wrong()
     with pytest.raises(TypeError, match=r"such as ppl.equality.numeric\(\).*got 'numeric'"):
         majority(MADE, "numeric")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"such as ppl.equality.numeric\(\).*got numeric, which makes one"):
+        majority(MADE, numeric)  # type: ignore[arg-type]
+    for wrong_list in (MADE, [MADE, "7"]):
+        with pytest.raises(TypeError, match="takes a list of posteriors"):
+            multi_temperature(wrong_list)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="k is how many answers"):
+        best_of_majority(MADE, k=-1)
     with pytest.raises(ValueError, match="alpha is the least share"):
         best_of_majority(MADE, alpha=5)
 
@@ -214,6 +221,7 @@ def test_the_largest_that_is_read_is_still_quick() -> None:
 def test_numbers() -> None:
     same = numeric(1e-3)
     assert same("1,000", 1000.4) and same("50%", 0.5) and same("$3", "3.0") and same(" yes", "yes")
+    assert same("−5", -5) and symbolic("−5", "-5")
     assert not same("1,00", 100) and not same("3", "three") and not same("1", "1.01")
     assert number_in("1e400") is None and same("1e999", "1e999") and not same("1e999", "1e998")
     assert number_in(None) is None and number_in(True) == 1.0

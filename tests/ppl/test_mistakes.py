@@ -132,6 +132,19 @@ def test_a_program_called_where_it_can_not_be_cut_says_so() -> None:
         (lambda: infer(net, resampling="fair"), "one of multinomial"),
         (lambda: infer(net, ess_threshold=2), "fraction of n"),
         (lambda: infer(net, method=SMC(), n=3), r"method=SMC\(n=3\)"),
+        (
+            lambda: infer(net, method="mh", steps=9, burn_in=1.5),
+            r"burn_in is a number of steps.* = 8; got 1.5",
+        ),
+        (lambda: infer(net, method="mh", steps=9, burn_in="5"), "burn_in is a number of steps.*got '5'"),
+        (lambda: infer(net, method="mh", steps=True), "steps is a number of 1 or more; got True"),
+        (lambda: infer(net, method="pgibbs", ess_threshold=5), "ess_threshold is a fraction of n, from 0 to 1; got 5"),
+        (lambda: infer(net, method="tempered", betas=0.5), "betas rise from over 0 to 1.0.*got 0.5"),
+        (lambda: infer(net, method="tempered", cess="a"), "cess is a share of n.*got 'a'"),
+        (lambda: infer(net, method="tempered", max_steps=1.5), "max_steps is the most degrees.*got 1.5"),
+        (lambda: infer(net, method="parallel-tempering", betas=1.0), "betas are two or more degrees.*got 1.0"),
+        (lambda: infer(net, method="entropic", steps=0), "steps is how many steps a run takes.*got 0"),
+        (lambda: infer(net, method="best-of-n", wave=2.5), "wave is how many run side by side.*got 2.5"),
         (lambda: infer(net, on_error="ignore"), "'raise' or 'kill'"),
         (lambda: infer_many(net, [(), ()], seed=[1]), "1 seeds for 2 inputs"),
     ],
@@ -375,3 +388,24 @@ def test_a_maker_of_rules_is_no_rule() -> None:
 def test_options_say_what_they_are(make: Callable[[], object], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         make()
+
+
+def test_the_mean_of_what_is_no_number_says_what_to_ask_for() -> None:
+    @program
+    def answers() -> str:
+        return sample(dist.uniform(["yes", "no"]))
+
+    with pytest.raises(TypeError, match=r"answers returned '(yes|no)', which is no number.*posterior.expectation\(len"):
+        infer(answers, n=4, seed=0).expectation()
+
+
+def test_proposals_that_are_one_function_say_what_to_write() -> None:
+    with pytest.raises(TypeError, match="proposals maps site names to functions of a ProposalSite"):
+        infer(net, proposals=ANY(lambda site: flip()))
+
+
+@pytest.mark.parametrize("method", [PMMH(steps=2, parameters="wet"), SMC2(n=2, inner=2, parameters="wet")])
+def test_parameters_that_are_drawn_too_late_are_told(method: Method) -> None:
+    """SMC² had no parameters then, and said nothing."""
+    with pytest.raises(ProgramError, match="the parameter 'wet' is drawn after 'rain', which is none"):
+        infer(net, method=method, seed=0)

@@ -115,6 +115,27 @@ def test_pareto_k() -> None:
         assert bad.pareto_k > 0.7
 
 
+def test_a_tail_of_equal_weights_is_flat() -> None:
+    """There is no shape to fit, and nothing heavier to be missed; it came out as infinite."""
+
+    @program
+    def likely() -> bool:
+        x = sample(dist.flip(0.7))
+        factor(0.5 if x else 0.0)
+        return x
+
+    posterior = infer(likely, method="importance", n=50, seed=1)
+    assert posterior.pareto_k == 0.0 and "few runs decide" not in posterior.summary()
+
+    @program
+    def rare() -> bool:
+        x = sample(dist.flip(0.05))
+        factor(9.0 if x else 0.0)
+        return x
+
+    assert "few runs decide" in infer(rare, method="importance", n=50, seed=1).summary()
+
+
 def test_the_ruled_out_count_as_draws() -> None:
     @program
     def mostly_dead() -> float:
