@@ -39,6 +39,5 @@ def forget_registered_methods() -> Iterator[None]:
     yield
     methods = sys.modules.get("ppl.runtime.methods")
     if methods is not None:
-        for name, method in list(methods.METHODS.items()):
-            if not method.__module__.startswith("ppl."):
-                del methods.METHODS[name]
+        for name in set(methods.METHODS) - set(methods.ROWS):
+            del methods.METHODS[name]
