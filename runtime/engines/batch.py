@@ -105,7 +105,8 @@ class Batch:
         for wanted in self.wanted.values():
             for draws in wanted.draws.values():
                 found += [job for at, job in zip(draws.rows, draws.jobs, strict=True) if at == row]
-            found += [ask.job for ask in (*wanted.looks, *wanted.spreads) if ask.row == row]
+            found += [look.job for look in wanted.looks if look.row == row]
+            found += [spread.job for spread in wanted.spreads if spread.row == row]
         return list(dict.fromkeys(found))
 
     def under(self, law: Law) -> Wanted:
