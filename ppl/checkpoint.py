@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from .finished import read, written
 from .lm import LM
@@ -65,7 +66,10 @@ class Checkpoint:
         """
         self.path = Path(path)
         self._lms = lms
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise CheckpointMismatch(f"checkpoint={str(path)!r} is a file, or in one; name a folder") from None
         self._lock = _locked(self.path)
         try:
             self.seeds = self._begun(dict(what), dict(held), problems)
@@ -82,14 +86,17 @@ class Checkpoint:
         """Keep the posterior of a problem, if it can be written; else the journal is what there is to go by."""
         content = written(posterior, self._lms)
         if content is not None:
-            _write(self._file(number), {"posterior": content}, None)
+            _write(self._file(number), {"posterior": content, "check": _check(content)}, None)
             _journal(self.path, number).path.unlink(missing_ok=True)
 
     def finished(self, number: int) -> Posterior | None:
         """The posterior of a problem, if it is finished and was written."""
         file = self._file(number)
         try:
-            return read(json.loads(file.read_text(encoding="utf-8"))["posterior"], self._lms)
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["check"] != _check(found["posterior"]):
+                raise ValueError("its checksum is another")
+            return read(found["posterior"], self._lms)
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, LookupError) as error:
@@ -228,6 +235,11 @@ def _write(file: Path, content: Any, indent: int | None = 1) -> None:
         out.flush()
         os.fsync(out.fileno())
     os.replace(new, file)
+
+
+def _check(content: Any) -> int:
+    """A checksum of what a file holds: a digit that changed on the disk would be read as well."""
+    return crc32(json.dumps(content).encode())
 
 
 def _locked(path: Path) -> int | None:

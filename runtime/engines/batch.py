@@ -10,7 +10,7 @@ from .prefix import Prefix
 from .requests import Law
 
 if TYPE_CHECKING:
-    from .jobs import Leaf, Reading, Spreading, Writing
+    from .jobs import Job, Leaf, Reading, Spreading, Writing
     from .requests import Allowed
 
 
@@ -97,6 +97,17 @@ class Batch:
                 return -1
             self.rows[node] = row
         return row
+
+    def askers(self, node: Prefix) -> list[Job]:
+        """Who asked for something at ``node``."""
+        row = self.rows[node]
+        found: list[Job] = []
+        for wanted in self.wanted.values():
+            for draws in wanted.draws.values():
+                found += [job for at, job in zip(draws.rows, draws.jobs, strict=True) if at == row]
+            found += [look.job for look in wanted.looks if look.row == row]
+            found += [spread.job for spread in wanted.spreads if spread.row == row]
+        return list(dict.fromkeys(found))
 
     def under(self, law: Law) -> Wanted:
         """Where to leave what is asked under ``law``."""

@@ -52,7 +52,26 @@ def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dt
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
     worst, spread = float(torch.stack(errors).max()), float(torch.stack(spreads).mean())
-    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 0.1
-    return "" if worst <= tolerance * spread + 1e-6 else f"its logits change by {worst:.2g}"
+    return "" if worst <= _tolerance(dtype) * spread + 1e-6 else f"its logits change by {worst:.2g}"
+
+
+def sees_ahead(plain: Compute, vocab_size: int, dtype: torch.dtype) -> bool:
+    """Whether a token's logits depend on what comes after it, as in models of masked tokens.
+
+    Args:
+        plain: passes over whole sequences.
+        vocab_size: the number of token ids.
+        dtype: in which the model computes.
+    """
+    ids = [(17 * i + 5) % vocab_size for i in range(POSITIONS)]
+    node = Prefix().extend(ids[:2])
+    alone = plain({node: None})[1][0]
+    followed = plain({node: None, node.extend(ids[2:]): None})[1][0]
+    return bool((alone - followed).abs().mean() > _tolerance(dtype) * alone.std() + 1e-6)
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """What the arithmetic may change of logits, as a share of how much they differ among each other."""
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from .memory import fitting, size_of, weight_bytes
 from .transformers import TransformersModel
+
+_NOT_CAUSAL = re.compile(r"Unrecognized configuration class <class '[\w.]*?(\w+)'>")
+"""How transformers says so, before it lists all of those that it has."""
 
 
 def load_transformers(
@@ -37,7 +41,7 @@ def load_transformers(
 
     Raises:
         OSError: there is no such model.
-        ValueError: ``dtype`` is not a floating-point type of torch.
+        ValueError: ``dtype`` is not a floating-point type of torch, or the model is no causal language model.
         MemoryError: the weights do not fit on the device; with the numbers.
     """
     if device == "auto":
@@ -52,8 +56,17 @@ def load_transformers(
     folder = Path(name)
     needed = weight_bytes(folder, wanted) if folder.is_dir() else None
     # On their way to another device the weights pass through this process's memory, mapped from their files.
-    with _no_progress_bar(), fitting(name, needed if device == "cpu" else None, wanted, "cpu"):
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+    try:
+        with _no_progress_bar(), fitting(name, needed if device == "cpu" else None, wanted, "cpu"):
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+    except ValueError as error:
+        kind = _NOT_CAUSAL.match(str(error))
+        if kind is None:
+            raise
+        raise ValueError(
+            f"{name} has a {kind[1]}, for which transformers has no causal language model; texts are drawn from such "
+            "models only, token by token (Llama, Qwen, GPT and the like)"
+        ) from None
     with fitting(name, size_of(model) if device != "cpu" else None, model.dtype, device):
         model.to(device)
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.

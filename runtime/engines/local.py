@@ -20,7 +20,7 @@ from .base import Completion, Engine, Request, RequestError
 from .batch import Batch
 from .jobs import Choosing, Job, Scoring, Spreading, Writing
 from .laws import NextTokens
-from .model import LogitModel, Usage
+from .model import ContextError, LogitModel, Usage
 from .prefix import Prefix
 from .requests import Choose, Ending, Generate, Score, Support, TextSpec
 
@@ -88,7 +88,11 @@ class LocalEngine(Engine):
             if job.completion is None and job.error is None:
                 job.plan(batch)
         if batch.rows:
-            self._compute(batch)
+            try:
+                self._compute(batch)
+            except ContextError as error:
+                for job in batch.askers(error.node):
+                    job.error = RequestError(str(error), job.request)
         return self._collect()
 
     @property

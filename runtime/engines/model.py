@@ -77,6 +77,18 @@ class CacheInfo:
         )
 
 
+class ContextError(ValueError):
+    """A model has nothing to say after a context.
+
+    Attributes:
+        node: which.
+    """
+
+    def __init__(self, message: str, node: Prefix) -> None:
+        super().__init__(message)
+        self.node = node
+
+
 class LanguageModel(ABC):
     """A language model as contexts and texts know it: its tokens, wherever its numbers are computed.
 
@@ -153,4 +165,7 @@ class LogitModel(LanguageModel):
 
         Returns:
             A float32 or float64 tensor [len(nodes), vocab_size] on any device, rows in the order of ``nodes``.
+
+        Raises:
+            ContextError: one of them is too long, or empty where there must be a token; nothing was computed.
         """

@@ -111,7 +111,7 @@ class Reader:
         """The ids of what was written, from wherever the server gives them."""
         ids = choice.get("token_ids")
         if ids is not None:
-            return tuple(int(token) for token in ids)
+            return tuple(map(_id, ids))
         content = told.get("content")
         if content is not None:
             return tuple(self._id(entry) for entry in content)
@@ -163,6 +163,12 @@ class Reader:
         if self._ids is None:
             self._ids = _names(self._model, self._lists_end)
         return self._ids.get(name)
+
+
+def _id(token: Any) -> int:
+    if not isinstance(token, int) or token < 0:
+        raise ValueError(f"{token!r} is no token id")
+    return token
 
 
 def _number_in(name: str) -> str:

@@ -122,8 +122,8 @@ class Client:
         Args:
             path: relative to the URL, such as ``completions``; from the server's root if it begins with a slash.
             body: what to post; ``None`` to get.
-            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError`` or ``IndexError``
-                from it says that the answer is damaged, and the request is sent again.
+            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError``, ``IndexError`` or
+                ``AttributeError`` from it says that the answer is damaged, and the request is sent again.
 
         Returns:
             A future of what ``read`` returned, or of a :class:`ServerError`. Cancelling it ends the request.
@@ -146,6 +146,9 @@ class Client:
     async def _persist(
         self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T], patient: bool = True
     ) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(_noticed)
         if self._slots is None:
             self._slots = asyncio.Semaphore(self.concurrency)
         async with self._slots:
@@ -199,7 +202,7 @@ class Client:
             raise self._refused(path, status, text)
         try:
             return read(response.json())
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise _Passing(
                 f"the answer is none of an OpenAI-compatible server: {self._shown(text)!r} ({type(error).__name__}: "
                 f"{error})",
@@ -270,6 +273,12 @@ def _loop() -> asyncio.AbstractEventLoop:
             loop = _running[os.getpid()] = asyncio.new_event_loop()
             Thread(target=loop.run_forever, name="ppl-servers", daemon=True).start()
         return loop
+
+
+def _noticed(task: asyncio.Task[Any]) -> None:
+    """Have asyncio not complain that nobody asked for an error: of a dropped request nobody does."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _close(pool: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -24,9 +24,9 @@ from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
 from .kv_slots import Slots
 from .kv_stems import WORTH
 from .kv_text import Tokens
-from .kv_trial import POSITIONS, why_wrong
+from .kv_trial import POSITIONS, sees_ahead, why_wrong
 from .memory import is_out_of_memory
-from .model import CacheInfo, LogitModel, Usage
+from .model import CacheInfo, ContextError, LogitModel, Usage
 from .prefix import Prefix
 
 DEFAULT_CACHE_BYTES = 2 << 30
@@ -103,6 +103,13 @@ class TransformersModel(LogitModel):
         self._remarks: list[str] = []
         problem = self._choose_pass(own)
         if problem:
+            if self._sees_ahead():
+                raise ValueError(
+                    f"{type(model).__name__} lets tokens see those that come after them, so it can't write a text "
+                    "token by token; load a causal language model (some of this kind are one with is_decoder=True in "
+                    "their configuration)"
+                )
+            self._remarks = [f"every sequence is computed from its start ({problem})"]
             warnings.warn(
                 f"{type(model).__name__} does not work with cached positions of ragged rows ({problem}); "
                 "every sequence is computed from its start each time, which is slow",
@@ -113,7 +120,7 @@ class TransformersModel(LogitModel):
         """Next-token logits after each of ``nodes``, float32 [len(nodes), vocab_size] on the model's device.
 
         Raises:
-            ValueError: a path is longer than the model's positions, or is empty and the model has no BOS token.
+            ContextError: a path is longer than the model's positions, or is empty and the model has no BOS token.
             MemoryError: a single path does not fit in memory.
         """
         for node in nodes:
@@ -195,14 +202,16 @@ class TransformersModel(LogitModel):
     def _check(self, node: Prefix) -> None:
         length = node.length + self._offset
         if length == 0:
-            raise ValueError(
+            raise ContextError(
                 "the context is empty and this model has no BOS token to start from: give it at least one token, "
-                "or a BOS token when loading it (bos=...)"
+                "or a BOS token when loading it (bos=...)",
+                node,
             )
         if self.max_length is not None and length > self.max_length:
-            raise ValueError(
+            raise ContextError(
                 f"the context has {length} tokens, but the model has positions for {self.max_length} "
-                "(max_position_embeddings)"
+                "(max_position_embeddings): shorten it, or bound the texts in it by max_tokens=",
+                node,
             )
 
     def _compute(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
@@ -312,6 +321,16 @@ class TransformersModel(LogitModel):
             self._pass = None
         return problem
 
+    def _sees_ahead(self) -> bool:
+        """Whether a token's logits depend on what comes after it; no, where there are too few positions to try."""
+        if self.max_length is not None and self.max_length < self._offset + POSITIONS:
+            return False
+        try:
+            with torch.inference_mode():
+                return sees_ahead(self._compute_whole, self.vocab_size, self._dtype)
+        finally:
+            self.usage = Usage()
+
     def _why_wrong(self) -> str:
         """Why the way chosen does not give the model's own logits, or ""."""
         try:
@@ -324,7 +343,9 @@ class TransformersModel(LogitModel):
 
 def _max_length(config: Any) -> int | None:
     """The most positions a path may have, or ``None`` if the model does not say."""
-    longest: int | None = getattr(config, "max_position_embeddings", None)
+    # MPT has a name of its own; XLNet writes -1 where there is no limit.
+    given: int | None = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    longest = given if given is not None and given > 0 else None
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":
         # Past its original length such a model turns all positions, cached ones too, by other angles, and decides so

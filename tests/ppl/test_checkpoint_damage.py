@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ppl import ProgramError, infer, program, sample
+from ppl.checkpoint import CheckpointMismatch
 from ppl.lm import LM
 from ppl.runtime.journal import Journal
 
@@ -79,6 +80,19 @@ def test_damage_to_the_file_costs_work_and_nothing_else(tmp_path: Path, change: 
             lines[2] = lines[2].replace(b"1", b"2", 1)
     journal(tmp_path).write_bytes(b"".join(lines))
     assert outcome(run(tmp_path)) == undisturbed
+
+
+def test_damage_to_a_finished_posterior_is_seen(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    file = tmp_path / "000000.json"
+    kept = file.read_text()
+    for damaged in (kept[:100], kept.replace("0.", "1.", 1), kept.replace("SMC", "CMS", 1), "[]"):
+        assert damaged != kept
+        file.write_text(damaged)
+        with pytest.raises(CheckpointMismatch, match=r"000000\.json can't be read .*run again"):
+            run(tmp_path)
+    file.unlink()
+    assert outcome(run(tmp_path)) == outcome(first)
 
 
 @pytest.mark.usefixtures("journals_only")

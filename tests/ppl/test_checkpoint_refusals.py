@@ -120,6 +120,8 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(CheckpointMismatch, match="can't be read"):
         run(tmp_path)
+    with pytest.raises(CheckpointMismatch, match="is a file"):
+        run(tmp_path / "thesis.txt")
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 
-from ppl import Posterior, condition, factor, infer, infer_many, load_lm, program, sample
+from ppl import (
+    SMC,
+    Beam,
+    LookAhead,
+    Posterior,
+    Steering,
+    condition,
+    factor,
+    infer,
+    infer_many,
+    load_lm,
+    program,
+    sample,
+)
 from ppl.bundled.problems import arithmetic_holds, problems
+from ppl.kernels import Regenerate
 from ppl.lm import LM, unload_lms
+from ppl.runtime.engines.model import LogitModel
+from ppl.runtime.engines.prefix import Prefix
+from ppl.runtime.methods import Method
 
 QUESTIONS = [p.question for p in problems(3, steps=[7, 9], seed=3)]
 
@@ -68,6 +86,18 @@ def test_whichever_other_problems_run_beside_it() -> None:
     assert [sampled for sampled, _ in others] != [sampled for sampled, _ in alone]
 
 
+@program
+def wanders(question: str, lm: LM) -> str:
+    thought = lm.context(f"Q: {question}\n")
+    text = ""
+    for _ in range(3):
+        piece = sample(thought.text(max_tokens=8, temperature=4.0))
+        thought = thought + piece
+        text += piece
+        factor(0.05 * len(piece))
+    return text
+
+
 def test_whichever_threads_share_the_model() -> None:
     lm = load_lm()
     alone = [outcome(infer(solve, q, lm, n=6, seed=4)) for q in QUESTIONS]
@@ -95,6 +125,32 @@ def test_every_prefix_is_computed_once() -> None:
             seen |= {tokens + written[:i] for i in range(len(written))}
             tokens += written
     assert forward.cost.positions == len(seen)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SMC(n=8, resampling="multinomial", ess_threshold=1.0),
+        SMC(n=8, ess_threshold=1.0, move=Regenerate(unit="token")),
+        Steering(n=4, factor=3),
+        LookAhead(n=8),
+        Beam(n=8),
+    ],
+    ids=lambda method: method.name,
+)
+def test_so_it_is_over_problems_resampling_and_rewinds(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = load_lm()
+    asked: set[tuple[int, ...]] = set()
+    assert isinstance(lm.model, LogitModel)
+    compute = lm.model.logits
+
+    def noting(nodes: Sequence[Prefix]) -> torch.Tensor:
+        asked.update(at.tokens() for node in nodes for at in node.ancestors() if at.parent is not None)
+        return compute(nodes)
+
+    monkeypatch.setattr(lm.model, "logits", noting)
+    posteriors = infer_many(wanders, [(q, lm) for q in QUESTIONS], method=method, seed=0)
+    assert max(posterior.cost.positions for posterior in posteriors) == len(asked)
 
 
 def test_scores_agree_with_samples() -> None:

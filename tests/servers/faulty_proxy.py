@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 from .table_server import running
 
-FAULTS = ("delay", "reset", "cut", "429", "500", "503", "garbage", "half", "nothing", "other", "nan")
+FAULTS = ("delay", "reset", "cut", "429", "500", "503", "garbage", "half", "nothing", "other", "nan", "shape", "ids")
 """What may happen to an answer:
 
 delay: it comes 0.2 s late; reset: the connection is reset in the middle; cut: it is closed before anything comes; 429,
 500, 503: the server says so; garbage: bytes that are no text; half: the first half, as if it were all; nothing: an
-empty answer; other: an answer to another question; nan: log-probabilities that are none.
+empty answer; other: an answer to another question; nan: log-probabilities that are none; shape: a list where an object
+belongs; ids: token ids that are none.
 """
 
 
@@ -88,6 +89,10 @@ class _FaultyHandler(BaseHTTPRequestHandler):
             self._send(status, answer[: len(answer) // 2])
         elif fault == "nan":
             self._send(status, answer.replace(b'"token_logprobs": [-', b'"token_logprobs": [NaN, -'))
+        elif fault == "shape":
+            self._send(status, answer.replace(b'"usage": {', b'"usage": [0], "rest": {'))
+        elif fault == "ids":
+            self._send(status, answer.replace(b'"token_ids": [', b'"token_ids": [-'))
         else:
             self._send(status, answer)
 

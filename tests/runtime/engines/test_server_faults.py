@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -199,6 +202,22 @@ def test_a_dropped_run_leaves_nothing_behind() -> None:
         assert engine.pending == 0
         proxy.faults = lambda number: ""
         assert lm.context("a").token().sample(0)  # the places of the dropped requests are free again
+
+
+def test_errors_of_dropped_requests_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """The first error ends a run; that another request fails while it is dropped is no news."""
+    with serving(TableServer(TABLE)) as url:
+        client = Client(url, retries=0)
+        sent: SimpleQueue[Future[None]] = SimpleQueue()
+
+        def read(answer: Any) -> None:
+            sent.get().cancel()
+            raise ValueError("damaged")
+
+        sent.put(client.send("models", None, read))
+        client.ask("models", None, lambda answer: answer)  # the loop is through with the other then
+        gc.collect()
+    assert caplog.text == ""
 
 
 def test_nobody_waits_for_a_server_while_there_is_work_here() -> None:

@@ -6,9 +6,25 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
+from ppl import ProgramError, infer, load_lm, program, sample
+from ppl.lm import LM
+from ppl.runtime.engines.base import RequestError
+from ppl.runtime.engines.loading import load_transformers
+from ppl.runtime.engines.local import LocalEngine
+from ppl.runtime.engines.requests import Generate, Score, TextSpec
 from ppl.runtime.engines.transformers import TransformersModel
+from ppl.runtime.source import RandomSource
 
 from .test_transformers import Checked, model_of, path
 from .tiny_models import MAX_LENGTH, VOCAB, plain_logits
@@ -21,6 +37,56 @@ def test_too_long_a_context_names_both_numbers(bos: int | None) -> None:
     check([check.root.extend(path(0, fits)), check.root.child(4)])
     with pytest.raises(ValueError, match=rf"{MAX_LENGTH + 1} tokens.* {MAX_LENGTH} "):
         check([check.root.extend(path(0, fits + 1))])
+
+
+@program
+def goes_on(lm: LM) -> str:
+    return sample(lm.context("Start with 17.").text(max_tokens=100, temperature=5.0))
+
+
+def test_a_text_past_the_last_position_names_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_lm().model, "max_length", 20)
+    with pytest.raises(ProgramError, match=r"(?s)sample.*21 tokens.*for 20 .*max_tokens=.*test_transformers_failures"):
+        infer(goes_on, load_lm(), n=8, seed=0)
+
+
+def test_a_request_past_the_last_position_leaves_the_others() -> None:
+    engine = LocalEngine(model := TransformersModel(model_of("gpt2")))
+    fits = model.root.extend(path(0, MAX_LENGTH - 3))
+    others = [Generate(fits, TextSpec(max_tokens=2), 1), Score(fits, (5, 6), TextSpec(max_tokens=2))]
+    long = Score(model.root.extend(path(1, MAX_LENGTH)), (5, 6), TextSpec(max_tokens=2))
+    for request in (others[0], long, others[1]):
+        engine.submit(request, RandomSource())
+    with pytest.raises(RequestError, match=f"{MAX_LENGTH + 1} tokens") as caught:
+        engine.step()
+    assert caught.value.request is long
+    done = []
+    while engine.pending:
+        done += [completion.request for completion in engine.step()]
+    assert set(map(id, done)) == set(map(id, others))
+
+
+def test_the_last_position_is_known_by_whatever_name() -> None:
+    plain = MptForCausalLM(MptConfig(vocab_size=VOCAB, d_model=16, n_layers=1, n_heads=2, max_seq_len=12)).eval()
+    lm = TransformersModel(plain)
+    lm.logits([lm.root.extend(path(0, 12))])
+    with pytest.raises(ValueError, match=r"13 tokens.* 12 "):
+        lm.logits([lm.root.extend(path(0, 13))])
+
+
+def test_models_that_see_ahead_are_refused() -> None:
+    shape: Any = {"vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    masked = BertLMHeadModel(BertConfig(**shape, num_attention_heads=2, initializer_range=0.5)).eval()
+    with pytest.raises(ValueError, match="lets tokens see those that come after them"):
+        TransformersModel(masked)
+
+
+def test_models_of_other_kinds_are_refused(tmp_path: Any) -> None:
+    shape: Any = {"vocab_size": VOCAB, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8}
+    T5ForConditionalGeneration(T5Config(**shape)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="T5Config, for which transformers has no causal language model") as caught:
+        load_transformers(tmp_path)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_row_over_the_budget_is_an_error_with_numbers() -> None:
@@ -71,6 +137,7 @@ def test_models_without_a_usable_cache_still_work() -> None:
         ).eval()
     with pytest.warns(UserWarning, match="computed from its start"):
         lm = TransformersModel(plain)
+    assert "every sequence is computed from its start (its layers are not plain attention)" in lm.describe()
     nodes = [lm.root.extend(path(0, n)) for n in (3, 5, 2)] + [lm.root.extend(path(1, 5))]
     for node, row in zip(nodes, lm.logits(nodes), strict=True):
         torch.testing.assert_close(row, plain_logits(plain, node.tokens()), atol=1e-4, rtol=0)
