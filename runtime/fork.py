@@ -86,7 +86,11 @@ def own(value: Any) -> Any:
         mine = tuple([own(v) for v in value])
         return value if all(map(operator.is_, value, mine)) else mine
     torch = sys.modules.get("torch")
-    if type(value).__hash__ is None or (torch is not None and isinstance(value, torch.Tensor)):
+    if torch is not None and isinstance(value, torch.Tensor):
+        return (
+            value if id(value) in MARKED else value.clone()
+        )  # not what else lies in its storage: it may be a row of a batch
+    if type(value).__hash__ is None:
         try:
             return fork(value, {})
         except CannotFork:
@@ -231,16 +235,40 @@ _HANDLERS: dict[type, Callable[[Any, Memo], Any]] = {
 
 
 def _is_shared(value: Any) -> bool:
-    """Values that are not meant to change: distributions, modules of weights, programs."""
+    """Values that are not meant to change: distributions of this package, modules of weights, programs."""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, (torch.nn.Module, torch.distributions.Distribution)):
+    if torch is not None and isinstance(value, torch.nn.Module):
         return True
     kind = type(value)
     return getattr(kind, "__ppl_immutable__", False) is True or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS
 
 
 def _tensor(value: Any, memo: Memo) -> Any:
-    new = memo[id(value)] = value.clone()
+    """What lies in one storage does so in the copy: a row of a table changes with it."""
+    if value.layout is not sys.modules["torch"].strided or value.requires_grad or value.is_quantized:
+        new = value.clone()
+    else:
+        storage = value.untyped_storage()
+        known = memo.get(~storage._cdata)  # no object's id is negative
+        if known is None and value.is_contiguous() and storage.nbytes() == value.nbytes:
+            new = value.clone()
+            memo[~storage._cdata] = new.untyped_storage()
+        else:
+            if known is None:
+                known = memo[~storage._cdata] = storage.clone()
+            new = value.new_empty(0).set_(known, value.storage_offset(), value.size(), value.stride())
+    memo[id(value)] = new
+    return new
+
+
+def _torch_distribution(value: Any, memo: Memo) -> Any:
+    """Its parameters are tensors, maybe those that a run changes in place."""
+    parts = value.__dict__
+    forked = {name: part if type(part) in _SHARED else fork(part, memo) for name, part in parts.items()}
+    if all(map(operator.is_, parts.values(), forked.values())):
+        return value
+    new = memo[id(value)] = object.__new__(type(value))
+    new.__dict__.update(forked)
     return new
 
 
@@ -265,6 +293,8 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         _HANDLERS.setdefault(torch.Tensor, _tensor)  # the next one is found at once
         return _tensor(value, memo)
+    if torch is not None and isinstance(value, torch.distributions.Distribution):
+        return _torch_distribution(value, memo)
     try:
         if _is_frozen(value):
             return value

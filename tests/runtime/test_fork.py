@@ -149,6 +149,32 @@ def test_tensors_and_objects() -> None:
     assert fork(torch.distributions.Normal(0.0, 1.0), {}) is not None
 
 
+def test_tensors_of_one_storage_stay_so() -> None:
+    table = torch.zeros(2, 3)
+    row, turned, wide = table[1], table.t(), torch.zeros(1).expand(4)
+    law = torch.distributions.Independent(torch.distributions.Normal(table, 1.0), 1)
+    for live in ((table, row, turned, law, wide), (law, turned, wide, row, table)):
+        new = dict(zip(map(id, live), fork_values(live, {}), strict=True))
+        new[id(table)].add_(2.0)
+        assert new[id(row)].tolist() == [2.0] * 3 and new[id(turned)].sum() == 12.0
+        assert new[id(law)].mean.sum() == 12.0 and new[id(wide)].tolist() == [0.0] * 4
+        assert table.sum() == 0.0 and law.mean.sum() == 0.0
+    part = table.half()[0].to_sparse()
+    assert fork(part, {}).to_dense().tolist() == [0.0] * 3
+
+
+def test_distributions_and_views_follow_their_tensor_on_every_branch() -> None:
+    @ppl.program
+    def main() -> tuple[float, float]:
+        mean = torch.zeros(2)
+        law, first = torch.distributions.Normal(mean, 1.0), mean[0]
+        more = ppl.sample(ppl.dist.categorical([0.25, 0.75]))
+        first.add_(1.0 + more)
+        return float(law.mean[0]), float(first)
+
+    assert {run.value for run in ppl.infer(main, method="enumerate").runs} == {(1.0, 1.0), (2.0, 2.0)}
+
+
 def test_models_are_shared() -> None:
     lm = ppl.table_lm(["a", "b"], seed=0)
     for value in (lm, lm.model, lm.engine, lm.context("a"), lm.context("a").token()):
