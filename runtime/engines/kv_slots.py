@@ -12,6 +12,10 @@ from .kv_plan import Row
 from .kv_stems import Stem, Stems, worth_sharing
 from .prefix import Prefix
 
+KEPT = 64
+"""How many paths to hold on to that were computed last, whoever lets go of them: what was tried once may be again, and
+the next problem may begin like this one."""
+
 
 class Slot:
     """The bookkeeping of one slot: a path of cached positions, of which the first ``base`` belong to others.
@@ -57,9 +61,9 @@ class Slot:
 class Slots:
     """All slots and the node-to-slot map, within a budget of memory.
 
-    Everything here refers to nodes weakly. A slot is reused once the last node with its home there is gone, so
-    memory follows what the program still holds, and nothing has to be released by hand; the budget only bounds
-    what a program holds on to.
+    Slots refer to nodes weakly. One is reused once the last node with its home there is gone, so memory follows what
+    the program still holds, and nothing has to be released by hand; the budget only bounds what a program holds on to.
+    The ends of the last paths are held here too, as long as there is a place for others.
 
     Attributes:
         cache: the tensors.
@@ -77,6 +81,7 @@ class Slots:
         self.homes: WeakKeyDictionary[Prefix, Slot | Stem] = WeakKeyDictionary()
         self.stems = Stems(cache, self.homes)
         self.clock = 0
+        self._held: dict[Prefix, None] = {}  # the oldest first
 
     def limit(self, capacity: int) -> int:
         """How many slots of ``capacity`` positions the budget allows."""
@@ -103,6 +108,7 @@ class Slots:
             home = self.homes[node]
             length = node.length + self.offset
             if isinstance(home, Slot) and worth_sharing(count, length - home.shift, length, self.sharing):
+                self._held.clear()  # many go on from here, and need the room
                 self._make_stem(home, length, pinned)
         if not any(slot.trim() for slot in self.slots):
             # What is to come needs few positions a slot.
@@ -243,6 +249,11 @@ class Slots:
                 for node in row.nodes:
                     slot.chain.append(ref(node))
                     self.homes[node] = slot
+            # A path that goes on is held by its new end.
+            self._held.pop(row.attach, None)  # type: ignore[arg-type]
+            self._held[row.nodes[-1]] = None
+        while len(self._held) > KEPT:
+            del self._held[next(iter(self._held))]
 
     def evict(self, slot: Slot) -> None:
         """Forget a slot's path; its nodes are computed again if asked for again."""
@@ -252,6 +263,7 @@ class Slots:
 
     def clear(self) -> None:
         """Forget everything and free the memory."""
+        self._held.clear()
         self.slots.clear()
         self.homes.clear()
         self.cache.drop()
@@ -299,6 +311,13 @@ class Slots:
         if len(free) < wanted:
             self._merge(busy, pinned)
             free = [slot for slot in self.slots if not slot.chain]
+        if len(free) < wanted and len(self.slots) < KEPT:
+            free += self._grow(len(self.slots) + wanted - len(free))
+        while len(free) < wanted and self._held:
+            for _ in range(min(wanted - len(free), len(self._held))):
+                del self._held[next(iter(self._held))]
+            self._merge(busy, pinned)
+            free = [slot for slot in self.slots if not slot.trim()]
         if len(free) < wanted:
             free += self._grow(len(self.slots) + wanted - len(free))
         free.reverse()

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from ppl import (
+    MH,
     SMC,
     Beam,
     LookAhead,
+    PGibbs,
     Posterior,
     Steering,
     condition,
@@ -135,6 +137,8 @@ def test_every_prefix_is_computed_once() -> None:
         Steering(n=4, factor=3),
         LookAhead(n=8),
         Beam(n=8),
+        MH(steps=6, kernel=Regenerate(unit="token")),
+        PGibbs(n=3, steps=2),
     ],
     ids=lambda method: method.name,
 )
@@ -149,8 +153,13 @@ def test_so_it_is_over_problems_resampling_and_rewinds(method: Method, monkeypat
         return compute(nodes)
 
     monkeypatch.setattr(lm.model, "logits", noting)
-    posteriors = infer_many(wanders, [(q, lm) for q in QUESTIONS], method=method, seed=0)
-    assert max(posterior.cost.positions for posterior in posteriors) == len(asked)
+    before = lm.model.usage.snapshot()
+    for concurrency in (1, 64):
+        infer_many(wanders, [(q, lm) for q in QUESTIONS], method=method, seed=0, concurrency=concurrency)
+        assert lm.model.usage.since(before).positions == len(asked)
+        asked.clear()
+        lm.model.clear_cache()  # type: ignore[attr-defined]
+        before = lm.model.usage.snapshot()
 
 
 def test_scores_agree_with_samples() -> None:
