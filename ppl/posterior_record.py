@@ -112,7 +112,7 @@ class Record:
         if self.result.incomplete is not None:
             raise NoEvidence(
                 f"{self.method} was stopped before its end ({self.result.incomplete}), and what was finished by then "
-                "is no estimate of the evidence. A larger budget lets it finish."
+                "is no estimate of the evidence. Let it go on to its end: with a larger budget=, max_open= or the like."
             )
         if self.result.log_evidence is None:
             reason = {

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar
 
 from ..budget import Stopped
@@ -18,6 +19,7 @@ from ..population import Population, World, fork, record, run_particles, show, s
 from ..result import log_sum_exp
 from ..scheduler import Task
 from ..source import derive
+from .base import whole
 from .enumerate import Enumerate, Outcomes, choice_at
 
 _MUCH = 16.0
@@ -59,11 +61,11 @@ class BestFirst(Enumerate):
     batch: int = 16
 
     def __post_init__(self) -> None:
-        if self.max_open < 1 or self.batch < 1 or not self.gap >= 0.0:
-            raise ValueError(
-                f"max_open and batch are 1 or more and gap is 0 or more; got max_open={self.max_open!r}, "
-                f"batch={self.batch!r}, gap={self.gap!r}"
-            )
+        super().__post_init__()
+        whole("max_open", self.max_open, "how many branches to open")
+        whole("batch", self.batch, "how many branches to open at a time")
+        if isinstance(self.gap, bool) or not isinstance(self.gap, Real) or not self.gap >= 0.0:
+            raise ValueError(f"gap is a distance of log Z, 0 or more; got {self.gap!r}")
 
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
@@ -81,7 +83,8 @@ class BestFirst(Enumerate):
         population.particles = sorted(search.finished, key=lambda p: -p.log_weight)
         population.bounds = low, high = search.bounds()
         if stopped is not None or search.frontier:
-            reason = f"{search.opened} branches were opened" if stopped is None else stopped
+            count = f"{search.opened} branch{'es were' if search.opened != 1 else ' was'} opened"
+            reason = count if stopped is None else stopped
             population.incomplete = f"{reason}, and log Z is between {low:.6g} and {high:.6g}"
         record(population, None)
         return population

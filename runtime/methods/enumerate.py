@@ -17,7 +17,7 @@ from ..particle import Particle, Status
 from ..population import Population, World, fork, record, run_particles, show, spawn
 from ..scheduler import Task
 from ..source import derive
-from .base import Method
+from .base import Method, whole
 
 Outcomes = list[tuple[Any, float]]
 """With their log-probabilities."""
@@ -63,6 +63,10 @@ class Enumerate(Method):
     max_runs: int = 100_000
     max_outcomes: int = 10_000
     ignore_evidence: bool = False
+
+    def __post_init__(self) -> None:
+        whole("max_runs", self.max_runs, "how many runs to hold at a time")
+        whole("max_outcomes", self.max_outcomes, "the most outcomes of a choice")
 
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))

@@ -62,6 +62,9 @@ class SMC(Method):
         if self.resampling not in SCHEMES:
             raise ValueError(f"resampling is one of {', '.join(SCHEMES)}; got {self.resampling!r}")
         share("ess_threshold", self.ess_threshold)
+        patterns = self._patterns
+        if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError(f"resample_at is a name or pattern of sites, or several; got {self.resample_at!r}")
         if self.move is not None:
             as_kernel(self.move)
 
