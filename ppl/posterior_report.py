@@ -212,9 +212,7 @@ def empty_report(posterior: Posterior) -> str:
     lines = [f"{_emptiness(posterior)}, so {visible(posterior.program)} has no posterior."]
     lines += [f"  {line}" for line in losses(posterior)]
     if posterior.incomplete is not None:
-        lines.append(
-            "Let it go on for longer, with a larger budget=, max_open= or the like, or use fewer particles."
-        )
+        lines.append("Let it go on for longer, with a larger budget=, max_open= or the like, or use fewer particles.")
     elif posterior.guarantee == "exact":
         lines.append("The evidence contradicts the program: no run can satisfy it. Check the conditions above.")
     else:
