@@ -322,12 +322,16 @@ class TransformersModel(LogitModel):
         return problem
 
     def _sees_ahead(self) -> bool:
-        """Whether a token's logits depend on what comes after it; no, where there are too few positions to try."""
+        """Whether a token's logits depend on what comes after it; no, where that can't be tried."""
         if self.max_length is not None and self.max_length < self._offset + POSITIONS:
             return False
         try:
             with torch.inference_mode():
                 return sees_ahead(self._compute_whole, self.vocab_size, self._dtype)
+        except MemoryError:
+            raise
+        except Exception:  # it computes nothing here, as on a device without data: whoever asks it for logits is told
+            return False
         finally:
             self.usage = Usage()
 

@@ -250,7 +250,7 @@ def test_what_an_inner_method_left_out_by_itself_is_no_estimate() -> None:
         return sample(posterior_of(judge, True, method=few))
 
     for wrong in (weigher(nested(judge, few)), samples):
-        with pytest.raises(ProgramError, match=r"(?s)1 branches were opened.*no estimate to go on with.*\.py:\d+"):
+        with pytest.raises(ProgramError, match=r"(?s)1 branch was opened.*no estimate to go on with.*\.py:\d+"):
             infer(wrong, n=8, seed=0)
     for found_on_the_spot in (
         lambda: infer(samples, method="mh", steps=2),

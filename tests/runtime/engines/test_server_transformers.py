@@ -114,7 +114,7 @@ def test_inference_on_it_and_again_with_every_fault(url: str, served: LM) -> Non
     with proxying(proxy, url) as broken:
         lm = load_lm(broken, model=NAME, backoff=0.01, retries=6)
         again = infer(solve, lm, method="smc", n=6, seed=2)
-    assert proxy.seen > 2 * len(faults)
+    assert proxy.seen >= 2 * len(faults)
     assert [run.value for run in again.runs] == [run.value for run in plain.runs]
     assert again.log_evidence == plain.log_evidence
 
