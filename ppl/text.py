@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
@@ -147,13 +148,10 @@ class Context:
         for item in stops:
             if not isinstance(item, str):
                 raise TypeError(f"stop holds {item!r}: give a string, or several")
-        spec = TextSpec(
-            tuple(str(item) for item in stops),
-            _whole("max_tokens", max_tokens),
-            _number("temperature", temperature),
-            _number("top_p", top_p),
-            _whole("top_k", top_k),
-        )
+        settings = (max_tokens, temperature, top_p, top_k)
+        # A program asks the same of many contexts. A tensor may change, and is not known by what it is now.
+        make = _spec if _PLAIN.issuperset(map(type, settings)) else _spec.__wrapped__
+        spec = make(tuple(map(str, stops)), *settings)
         return TextDistribution(self, spec)
 
     def choice(self, options: Sequence[str], temperature: float = 1.0) -> ChoiceDistribution:
@@ -239,6 +237,21 @@ def _last_tokens(node: Prefix, count: int) -> list[int]:
             break
         found.append(ancestor.token)
     return found[::-1]
+
+
+_PLAIN = frozenset({int, float, type(None)})
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _spec(stops: tuple[str, ...], max_tokens: Any, temperature: Any, top_p: Any, top_k: Any) -> TextSpec:
+    """What :meth:`Context.text` was asked for."""
+    return TextSpec(
+        stops,
+        _whole("max_tokens", max_tokens),
+        _number("temperature", temperature),
+        _number("top_p", top_p),
+        _whole("top_k", top_k),
+    )
 
 
 def _whole(name: str, value: Any) -> int | None:
