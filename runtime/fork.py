@@ -48,7 +48,9 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     Raises:
         CannotFork: a value can't be copied, a generator for one.
     """
-    return values if _SHARED.issuperset(map(type, values)) else tuple([fork(v, memo) for v in values])
+    if _SHARED.issuperset(map(type, values)):
+        return values
+    return tuple([v if type(v) in _SHARED else fork(v, memo) for v in values])
 
 
 def fork(value: Any, memo: Memo) -> Any:
@@ -111,7 +113,7 @@ def _list(value: list[Any], memo: Memo) -> list[Any]:
 def _tuple(value: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     if _SHARED.issuperset(map(type, value)):
         return value
-    new = tuple([fork(v, memo) for v in value])
+    new = tuple([v if type(v) in _SHARED else fork(v, memo) for v in value])
     if all(map(operator.is_, value, new)):
         return value
     memo[id(value)] = new
