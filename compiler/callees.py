@@ -103,7 +103,7 @@ def called(judge: Purity, node: ast.Call) -> Callee:
         return Callee(Touch.READ, gives=Kind.ATOMS if summed else Kind.OTHER)
     if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == OWN:
         gives = Kind.NUMBER if func.attr in (*TOLD, "total") else Kind.OTHER
-        return Callee(Touch.WRITE if func.attr in TOLD else Touch.READ, OWN, gives)
+        return Callee(Touch.WRITE if func.attr in TOLD else Touch.READ, OWN, gives, fills=False)  # it keeps numbers
     return _method(judge, func, node) if isinstance(func, ast.Attribute) else UNKNOWN
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 
-from .intrinsics import OWN
 from .kinds import FIXED, KNOWN, Kind, Touch, member
 from .purity import Purity
 from .scan import Comprehension, Scope, children
@@ -88,8 +87,6 @@ def _call(judge: Purity, node: ast.Call) -> bool:
     if any(isinstance(part, ast.Starred) for part in given):
         return False
     found = judge.callee(node)
-    if found.family == OWN:
-        return True  # a sum keeps numbers
     if found.fills is False:
         return True
     if found.touch is not Touch.WRITE or found.fills is None:

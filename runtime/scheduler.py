@@ -109,9 +109,7 @@ class Scheduler:
         """One batch of work; the tasks that can go on, with their answers."""
         completions: list[Completion] = []
         busy = [engine for engine in self._sessions.values() if engine.pending]
-        if len(busy) == 1 and not busy[0].elsewhere:
-            completions = self._stepped(busy[0])
-        elif busy:
+        if busy:
             # Engines first: particles that they release may join a batch of calls.
             for engine in busy:
                 engine.start()
@@ -124,7 +122,10 @@ class Scheduler:
             for engine in able:
                 if not (engine.elsewhere or engine is here):
                     continue
-                completions += self._stepped(engine)
+                try:
+                    completions += engine.step()
+                except RequestError as error:
+                    raise self._located(error) from error
         elif self._calls:
             completions = self._flush_calls()
         else:
@@ -134,13 +135,6 @@ class Scheduler:
             number, wait = self._owner.pop(id(completion.request))
             answers.setdefault(number, []).append((wait, completion))
         return list(answers.items())
-
-    def _stepped(self, engine: Engine) -> list[Completion]:
-        """What an engine finishes in one step; its error, if it has one, with the place in the program that asked."""
-        try:
-            return engine.step()
-        except RequestError as error:
-            raise self._located(error) from error
 
     def _located(self, error: RequestError) -> ProgramError:
         """The error, with the place in the program that asked."""
