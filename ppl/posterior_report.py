@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .compiler.errors import Span
 from .diagnostics import ESS_LIMIT, RHAT_LIMIT, NoChains
 from .posterior_tail import TRUSTED, tail
-from .posterior_values import shorten, show, visible
+from .posterior_values import listed, shorten, show, visible
 from .runtime.result import Death
 
 if TYPE_CHECKING:
@@ -238,8 +238,7 @@ def unknown_address(address: str, known: Sequence[str]) -> str:
 
     close = get_close_matches(address, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close and close[0] != address else "."
-    shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")
-    return f"no run with weight has the address {address!r}{hint} The addresses are: {shown or 'none'}"
+    return f"no run with weight has the address {address!r}{hint} The addresses are: {listed(known, 20) or 'none'}"
 
 
 def one_line(posterior: Posterior) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Generic, TypeVar
 
@@ -121,6 +121,11 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = max((width - 1) // 3, 0)
     return text[: max(width - 1 - tail, 0)] + "…" + text[len(text) - tail :]
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names side by side; of many the first, and how many there are."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 def show(value: Any, width: int = 60) -> str:

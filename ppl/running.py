@@ -12,6 +12,7 @@ from typing import Any
 
 from .compiler.requests import Block
 from .posterior import Posterior
+from .posterior_values import listed
 from .program import Program
 from .runtime.budget import Budget, Control, controlled
 from .runtime.engines.model import Usage
@@ -208,9 +209,7 @@ def _warn_of_patterns(program: Program, method: Method, population: Population) 
     addresses = {choice.address for run in population.runs() for choice in run.trace}
     unused = [pattern for pattern in asked if not any(matches(pattern, address) for address in addresses)]
     if unused and addresses:
-        known = sorted(addresses)
-        shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
         warn_user(
             f"{', '.join(map(repr, unused))} in {method.describe()} matches no address of {program.name}, so it had no "
-            f"effect; there are {shown}"
+            f"effect; there are {listed(sorted(addresses), 12)}"
         )
