@@ -103,18 +103,7 @@ class TransformersModel(LogitModel):
         self._remarks: list[str] = []
         problem = self._choose_pass(own)
         if problem:
-            if self._sees_ahead():
-                raise ValueError(
-                    f"{type(model).__name__} lets tokens see those that come after them, so it can't write a text "
-                    "token by token; load a causal language model (some of this kind are one with is_decoder=True in "
-                    "their configuration)"
-                )
-            self._remarks = [f"every sequence is computed from its start ({problem})"]
-            warnings.warn(
-                f"{type(model).__name__} does not work with cached positions of ragged rows ({problem}); "
-                "every sequence is computed from its start each time, which is slow",
-                stacklevel=2,
-            )
+            self._do_without_cache(problem)
 
     def logits(self, nodes: Sequence[Prefix]) -> Tensor:
         """Next-token logits after each of ``nodes``, float32 [len(nodes), vocab_size] on the model's device.
@@ -320,6 +309,25 @@ class TransformersModel(LogitModel):
         if problem:
             self._pass = None
         return problem
+
+    def _do_without_cache(self, problem: str) -> None:
+        """Say that whole sequences are computed, and why.
+
+        Raises:
+            ValueError: the model is not causal.
+        """
+        if self._sees_ahead():
+            raise ValueError(
+                f"{type(self.model).__name__} lets tokens see those that come after them, so it can't write a text "
+                "token by token; load a causal language model (some of this kind are one with is_decoder=True in "
+                "their configuration)"
+            )
+        self._remarks = [f"every sequence is computed from its start ({problem})"]
+        warnings.warn(
+            f"{type(self.model).__name__} does not work with cached positions of ragged rows ({problem}); "
+            "every sequence is computed from its start each time, which is slow",
+            stacklevel=3,
+        )
 
     def _sees_ahead(self) -> bool:
         """Whether a token's logits depend on what comes after it; no, where that can't be tried."""
