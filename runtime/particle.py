@@ -145,17 +145,18 @@ class Particle:
 
     def fork(self, key: Key) -> Particle:
         """Another particle with the same past and a future of its own."""
-        new = Particle(self.block, self.live, self.scope, key)
-        new.frame, new.trace, new.names = self.frame, self.trace, self.names
+        new: Particle = object.__new__(Particle)  # each attribute is set once: methods fork at every step
+        new.block, new.live, new.scope, new.frame, new.key = self.block, self.live, self.scope, self.frame, key
+        new.trace, new.names = self.trace, self.names
         new.log_weight, new.log_twist, new.log_joint = self.log_weight, self.log_twist, self.log_joint
         new.status, new.ask, new.value, new.asked = self.status, self.ask, self.value, self.asked
-        new.journal = self.journal
+        new.journal, new.follow, new.guided = self.journal, None, None
         if self.running:
             memo: Memo = {}
             try:
-                new.live = fork_values(self.live, memo)
-                if self.frame is not None:
-                    new.frame = _fork_frames(self.frame, memo)
+                new.live = fork_values(new.live, memo)
+                if new.frame is not None:
+                    new.frame = _fork_frames(new.frame, memo)
             except CannotFork as error:
                 raise CannotFork(f"{error}\n  at {self.ask.site.span}" if self.ask else str(error)) from error
         return new

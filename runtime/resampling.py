@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import accumulate
+from typing import NamedTuple
 
-from .lazy import lazy
 from .source import Key, Source, derive
 
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = lazy("numpy")
-
-Scheme = Callable[["np.ndarray", int, Source, Key], list[int]]
+Scheme = Callable[[Sequence[float], int, Source, Key], list[int]]
 
 
 class Offspring(NamedTuple):
@@ -36,58 +32,53 @@ class Offspring(NamedTuple):
     log_weights: list[float]
 
 
-WeightedScheme = Callable[["np.ndarray", int, Source, Key], Offspring]
+WeightedScheme = Callable[[Sequence[float], int, Source, Key], Offspring]
 
 _ROUNDING = 1e-9
 """A weight meant to be k/n must give k copies although floats put it a hair beside."""
 
 
-def multinomial(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def multinomial(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """n independent draws (Gordon, Salmond and Smith, 1993)."""
-    return _independent(weights, n, source, key)
+    edges = _edges(weights)
+    return _at(edges, [source.offset(derive(key, i), edges.copy) for i in range(n)], weights)
 
 
-def stratified(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def stratified(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """One draw from each of n equal strata (Kitagawa, 1996)."""
     edges = _edges(weights)
 
     def breaks(i: int) -> list[float]:
-        return [float(e - i) for e in edges * n if i < e < i + 1]
+        return [edge * n - i for edge in edges if i < edge * n < i + 1]
 
     points = [(i + source.offset(derive(key, i), functools.partial(breaks, i))) / n for i in range(n)]
     return _at(edges, points, weights)
 
 
-def systematic(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def systematic(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """n equally spaced points with one common random offset (Carpenter, Clifford and Fearnhead, 1999)."""
     edges = _edges(weights)
-    offset = source.offset(key, lambda: [float(e) for e in edges * n % 1.0])
+    offset = source.offset(key, lambda: [edge * n % 1.0 for edge in edges])
     return _at(edges, [(i + offset) / n for i in range(n)], weights)
 
 
-def residual(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def residual(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """⌊n·w_i⌋ copies of each, and the rest multinomially (Liu and Chen, 1998)."""
-    expected = weights * n
-    copies = np.floor(expected + _ROUNDING)
-    left = np.maximum(expected - copies, 0.0)
-    left[(left < _ROUNDING) & (copies > 0)] = 0.0  # where there is no copy, little is little and not rounding
-    chosen = [i for i, c in enumerate(copies.astype(int)) for _ in range(c)][:n]
+    copies, parts = _whole_and_parts(weights, n)
+    chosen = [i for i, count in enumerate(copies) for _ in range(count)][:n]
     if len(chosen) < n:
-        chosen += _independent(left if left.sum() > 0 else weights, n - len(chosen), source, key)
+        chosen += multinomial(parts if any(parts) else weights, n - len(chosen), source, key)
     return chosen
 
 
-def ssp(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def ssp(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """⌊n·w_i⌋ or ⌈n·w_i⌉ copies of each (Srinivasan sampling process; Gerber, Chopin and Whiteley, 2019).
 
     Of the fractional parts, two at a time: mass moves between them, either way by as much as makes one of them whole.
     """
-    expected = weights * n
-    copies = np.floor(expected + _ROUNDING).astype(int)
-    parts = (expected - copies).tolist()
-    # Where there is no copy, little is little and not rounding.
-    unsettled = [i for i, part in enumerate(parts) if part > (_ROUNDING if copies[i] else 0.0)]
-    i = unsettled[0] if unsettled else int(weights.argmax())
+    copies, parts = _whole_and_parts(weights, n)
+    unsettled = [i for i, part in enumerate(parts) if part]
+    i = unsettled[0] if unsettled else weights.index(max(weights))
     for step, j in enumerate(unsettled[1:]):
         a, b = parts[i], parts[j]
         up, down = min(1.0 - a, b), min(a, 1.0 - b)
@@ -98,11 +89,11 @@ def ssp(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
             parts[i], parts[j] = a - down, b + down
             whole, i = (i, j) if down == a else (j, i)
         copies[whole] += round(parts[whole])
-    copies[i] += n - copies.sum()  # the last part is 0 or 1, up to rounding
+    copies[i] += n - sum(copies)  # the last part is 0 or 1, up to rounding
     return [i for i, count in enumerate(copies) for _ in range(count)]
 
 
-def killing(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
+def killing(weights: Sequence[float], n: int, source: Source, key: Key) -> list[int]:
     """Each stays with probability w_i / max w; whoever does not is replaced by a draw (Del Moral, 2004).
 
     Raises:
@@ -110,10 +101,10 @@ def killing(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
     """
     if n < len(weights):
         raise ValueError(f"killing keeps each particle in its place, so it can't make {n} of {len(weights)}")
-    stay = weights / weights.max()
-    gone = [i for i in range(n) if i >= len(weights) or not _happens(float(stay[i]), source, derive(key, "stay", i))]
+    top = max(weights)
+    gone = [i for i in range(n) if i >= len(weights) or not _happens(weights[i] / top, source, derive(key, "stay", i))]
     chosen = list(range(n))
-    for i, ancestor in zip(gone, _independent(weights, len(gone), source, key), strict=True):
+    for i, ancestor in zip(gone, multinomial(weights, len(gone), source, key), strict=True):
         chosen[i] = ancestor
     return chosen
 
@@ -128,37 +119,38 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def optimal(weights: np.ndarray, n: int, source: Source, key: Key) -> Offspring:
+def optimal(weights: Sequence[float], n: int, source: Source, key: Key) -> Offspring:
     """At most n distinct children: the heavy keep their weight, the light are thinned to weight 1/c.
 
     c solves Σ min(1, c·w_i) = n; those with c·w_i ≥ 1 are kept, and of the rest i goes on with probability c·w_i. Of
     all unbiased schemes without replacement it disturbs the weights least (Fearnhead and Clifford, 2003; SMC steering:
     Lew et al., 2023).
     """
-    alive = np.flatnonzero(weights > 0)
-    if len(alive) <= n:
-        return Offspring(alive.tolist(), np.log(weights[alive]).tolist())
-    order = np.argsort(-weights, kind="stable")
-    light = weights[order][::-1].cumsum()[::-1]  # what is left with the k heaviest taken away
-    kept = next((k for k in range(n) if (n - k) * weights[order[k]] < light[k]), n - 1)
-    heavy, rest = order[:kept], weights.copy()
-    rest[heavy] = 0.0
-    thinned = systematic(rest / rest.sum(), n - kept, source, key)
+    order = sorted([i for i, weight in enumerate(weights) if weight > 0.0], key=lambda i: -weights[i])
+    if len(order) <= n:
+        order.sort()
+        return Offspring(order, [math.log(weights[i]) for i in order])
+    left = list(accumulate([weights[i] for i in reversed(order)]))  # left[-1 - k]: with the k heaviest taken away
+    kept = next((k for k in range(n) if (n - k) * weights[order[k]] < left[-1 - k]), n - 1)
+    light = left[-1 - kept]
+    rest = list(weights)
+    for i in order[:kept]:
+        rest[i] = 0.0
     return Offspring(
-        [*heavy.tolist(), *thinned],
-        [*np.log(weights[heavy]).tolist(), *[math.log(light[kept] / (n - kept))] * (n - kept)],
+        order[:kept] + systematic(rest, n - kept, source, key),
+        [math.log(weights[i]) for i in order[:kept]] + [math.log(light / (n - kept))] * (n - kept),
     )
 
 
 WEIGHTED: dict[str, WeightedScheme] = {"optimal": optimal}
 
 
-def offspring(scheme: str, weights: np.ndarray, n: int, source: Source, key: Key) -> Offspring:
+def offspring(scheme: str, weights: Sequence[float], n: int, source: Source, key: Key) -> Offspring:
     """Children by a scheme of either kind.
 
     Args:
         scheme: a key of ``SCHEMES``, whose children share the weight equally, or of ``WEIGHTED``.
-        weights: normalised, float64 [particles].
+        weights: of the particles, normalised.
         n: how many children there may be.
         source, key: where the draws come from.
     """
@@ -167,29 +159,30 @@ def offspring(scheme: str, weights: np.ndarray, n: int, source: Source, key: Key
     return Offspring(SCHEMES[scheme](weights, n, source, key), [-math.log(n)] * n)
 
 
-def normalise(log_weights: Sequence[float]) -> np.ndarray:
-    """Weights that sum to one, float64.
+def normalise(log_weights: Sequence[float]) -> list[float]:
+    """Weights that sum to one.
 
     Raises:
         ValueError: no log-weight is finite, or one is NaN or ``inf``.
     """
-    logs = np.asarray(log_weights, dtype=np.float64)
-    top = logs.max(initial=-math.inf)
-    if not math.isfinite(top):  # NaN shows in the maximum
-        raise ValueError(f"these log-weights are no weights to resample by: {_few(logs)}")
-    weights = np.exp(logs - top)
-    return np.asarray(weights / weights.sum())
+    top = max(log_weights, default=-math.inf)
+    weights = [math.exp(log_weight - top) for log_weight in log_weights] if math.isfinite(top) else []
+    total = math.fsum(weights)
+    if not total > 0.0:  # NaN is not
+        raise ValueError(f"these log-weights are no weights to resample by: {_few(log_weights)}")
+    return [weight / total for weight in weights]
 
 
-def _few(logs: np.ndarray) -> str:
+def _few(log_weights: Sequence[float]) -> str:
     """The first of them, for errors."""
-    return f"{logs[:6].tolist()}" + (f" and {len(logs) - 6} more" if len(logs) > 6 else "")
+    return f"{list(log_weights[:6])}" + (f" and {len(log_weights) - 6} more" if len(log_weights) > 6 else "")
 
 
-def _independent(weights: np.ndarray, n: int, source: Source, key: Key) -> list[int]:
-    """n independent draws in proportion to weights, each by bisection."""
-    edges = _edges(weights)
-    return _at(edges, [source.offset(derive(key, i), edges.tolist) for i in range(n)], weights)
+def _whole_and_parts(weights: Sequence[float], n: int) -> tuple[list[int], list[float]]:
+    """n·w_i as a whole number and a part of one. Where there is no copy, little is little and not rounding."""
+    copies = [math.floor(weight * n + _ROUNDING) for weight in weights]
+    parts = [max(weight * n - count, 0.0) for weight, count in zip(weights, copies, strict=True)]
+    return copies, [0.0 if part < _ROUNDING and count else part for part, count in zip(parts, copies, strict=True)]
 
 
 def _happens(p: float, source: Source, key: Key) -> bool:
@@ -197,14 +190,14 @@ def _happens(p: float, source: Source, key: Key) -> bool:
     return source.offset(key, lambda: [p]) < p
 
 
-def _edges(weights: np.ndarray) -> np.ndarray:
+def _edges(weights: Sequence[float]) -> list[float]:
     """The cumulative weights, ending at exactly 1."""
-    edges = np.cumsum(weights)
-    return np.asarray(edges / edges[-1])
+    edges = list(accumulate(weights))
+    total = edges[-1]
+    return [edge / total for edge in edges]
 
 
-def _at(edges: np.ndarray, points: Sequence[float], weights: np.ndarray) -> list[int]:
+def _at(edges: Sequence[float], points: Sequence[float], weights: Sequence[float]) -> list[int]:
     """The index under each point. Indices of zero weight are never hit, also where rounding meets an edge."""
-    found = np.searchsorted(edges, np.asarray(points), side="right")
-    last = int(np.flatnonzero(weights > 0)[-1])
-    return [min(int(i), last) for i in found]
+    last = next(i for i in range(len(weights) - 1, -1, -1) if weights[i] > 0.0)
+    return [min(bisect_right(edges, point), last) for point in points]

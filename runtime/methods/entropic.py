@@ -39,7 +39,7 @@ def temperature(schedule: str, log_weights: Sequence[float], progress: float) ->
     ess = effective_sample_size(log_weights) / n
     if ess >= 0.5 or progress >= 0.5:
         return 1.0
-    weights = [w for w in normalise(log_weights).tolist() if w > 0.0]
+    weights = [w for w in normalise(log_weights) if w > 0.0]
     entropy = -math.fsum(w * math.log(w) for w in weights) / math.log(n)
     return SCHEDULES[schedule](ess, entropy, progress)
 

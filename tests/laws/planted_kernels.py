@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from ppl import SMC, Program, factor, program, sample
 from ppl.certificate_chains import Transitions, method_transitions, transitions
@@ -107,7 +105,7 @@ class Conditional(ParticleGibbs):
     def weigh(self, reference: Particle, before: float) -> None:
         """After a step of the reference, whose log-weight was ``before``."""
 
-    def ancestors(self, weights: np.ndarray, source: Source, key: Key) -> list[int]:
+    def ancestors(self, weights: Sequence[float], source: Source, key: Key) -> list[int]:
         """The parents of all particles but the reference."""
         return multinomial(weights, self.n - 1, source, key)
 
@@ -133,7 +131,7 @@ class RescoresReference(Conditional):
 class UnconditionalScheme(Conditional):
     """The others are resampled by a scheme that knows of no reference."""
 
-    def ancestors(self, weights: np.ndarray, source: Source, key: Key) -> list[int]:
+    def ancestors(self, weights: Sequence[float], source: Source, key: Key) -> list[int]:
         return systematic(weights, self.n - 1, source, key)
 
 
