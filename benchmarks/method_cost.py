@@ -1,20 +1,22 @@
 """What each method costs beyond the model: where the processor's time goes, with the bundled model and n = 32.
 
-    python benchmarks/method_cost.py [--n 32] [--seeds 10] [--no-write]
+    python benchmarks/method_cost.py [--n 32] [--seconds 12] [--no-write]
 
-A timer of the process's own time looks at the stack every two milliseconds. The innermost frame that tells decides:
+A timer of the process's own time looks at the stack every four milliseconds, Linux's usual tick. The innermost frame
+that tells decides:
 
 - *model*: the engines;
 - *program*: running the program, answering its effects, and the checker that it calls;
 - *scheduler*: batching what particles wait for, keeping to the budget, setting a run up;
 - *method*: the rest: selecting, copying, moving, ranking, recording.
 
-Prints a table and writes it into ``benchmarks/RESULTS.md``. Takes about four minutes.
+Prints a table and writes it into ``benchmarks/RESULTS.md``. Takes about six minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import time
 from collections import Counter
@@ -29,7 +31,7 @@ import ppl.runtime
 from ppl import infer, load_lm
 from ppl.bundled.problems import problems
 
-INTERVAL = 0.002
+INTERVAL = 0.004
 RUNTIME = ppl.runtime.__file__.removesuffix("__init__.py")
 TELLING = {
     f"{RUNTIME}engines/": "model",
@@ -58,24 +60,27 @@ def part(frame: FrameType | None) -> str:
     return "method"
 
 
-def sampled(run: Callable[[], object]) -> Counter[str]:
-    """How often each part was at work while ``run`` ran."""
+def sampled(run: Callable[[int], object], until: float) -> tuple[int, Counter[str]]:
+    """How many seeds were run until the process's own clock showed ``until``, and how often each part was at work."""
+    seed = 0
     seen: Counter[str] = Counter()
     before = signal.signal(signal.SIGPROF, lambda _, frame: seen.update([part(frame)]))
     signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
     try:
-        run()
+        while time.process_time() < until:
+            seed += 1
+            run(seed)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         signal.signal(signal.SIGPROF, before)
-    return seen
+    return seed, seen
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--n", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=12.0, help="of its own time, for each method at least")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -88,23 +93,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         def once(seed: int, relative: bool = name == "a-star", method: object = method) -> object:
             return infer(attempt, asked.question, 0.15, relative, method=method, seed=seed)  # type: ignore[arg-type]
 
-        seeds = 1 if name == "revision" else options.seeds  # one attempt after the other takes long
-        once(seeds)  # a method's module is imported when it is first asked for
+        once(0)  # a method's module is imported when it is first asked for
         started = time.process_time()
-        seen = sampled(lambda run=once, seeds=seeds: [run(seed) for seed in range(seeds)])  # type: ignore[misc]
-        seconds = (time.process_time() - started) / seeds
+        seeds, seen = sampled(once, started + options.seconds)
+        seconds = time.process_time() - started
         shares = [seen[kind] / seen.total() for kind in ("model", "program", "scheduler", "method")]
-        over = "over" if shares[-1] > SHARE else ""
-        rows.append((name, f"{seconds:.2f}", *(f"{100 * share:.1f} %" for share in shares), over))
+        error = math.sqrt(shares[-1] * (1.0 - shares[-1]) / seen.total())
+        rows.append(
+            (
+                name,
+                f"{seconds / seeds:.2f}",
+                *(f"{100 * share:.1f} %" for share in shares),
+                f"{100 * error:.1f}",
+                "over" if shares[-1] > SHARE else "",
+            )
+        )
         print(*rows[-1], flush=True)
     text = (
         "## What methods cost beyond the model\n\n"
         f"`python benchmarks/method_cost.py`: one problem of {asked.length} steps, noisy checker, n = {options.n}, "
-        f"{options.seeds} seeds. {load_lm().describe()}. {machine()}. Shares of the process's own time, by samples of "
-        "the stack: *model* is the engines, *program* the user's program and the answers to its effects, *scheduler* "
-        "batches, the budget and what begins and ends a run, *method* all the rest; a method should stay under "
-        f"{100 * SHARE:.0f} %.\n\n"
-        + table(("method", "seconds a run", "model", "program", "scheduler", "method", ""), rows)
+        f"seeds until {options.seconds:g} s are over. {load_lm().describe()}. {machine()}. Shares of the process's own "
+        "time, by samples of the stack: *model* is the engines, *program* the user's program and the answers to its "
+        "effects, *scheduler* batches, the budget and what begins and ends a run, *method* all the rest, with its "
+        f"standard error; a method should stay under {100 * SHARE:.0f} %.\n\n"
+        + table(("method", "seconds a run", "model", "program", "scheduler", "method", "±", ""), rows)
     )
     print(text)
     if not options.no_write:

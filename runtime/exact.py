@@ -18,10 +18,13 @@ from itertools import pairwise
 from os.path import basename
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .lazy import lazy
 from .source import Key, Laws, Source
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 T = TypeVar("T")
 
@@ -141,16 +144,10 @@ class ExactSource(Source):
             return alive[0]
         return alive[self._branch([log_weights[i] - total for i in alive], key)]
 
-    def choose_rows(
-        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
-    ) -> torch.Tensor:
-        import torch
-
+    def choose_rows(self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
         for key, counter in zip(keys, counters, strict=True):
             self._use(key, counter)
-        table = laws.table(rows)
-        chosen = [self._choose(row, key) for row, key in zip(table.tolist(), keys, strict=True)]
-        return torch.tensor(chosen, device=table.device)
+        return np.array([self._choose(row, key) for row, key in zip(laws.table(rows).tolist(), keys, strict=True)])
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:
         self._use(key)

@@ -28,8 +28,6 @@ from .source import Key, Laws, Source, derive
 from .waiting import Act, Entry, Wait
 
 if TYPE_CHECKING:
-    import torch
-
     from .methods.base import Method
     from .scheduler import Answered, Task
 
@@ -92,9 +90,7 @@ class _Quiet(Source):
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         return self.source.choose(log_weights, key)
 
-    def choose_rows(
-        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
-    ) -> torch.Tensor:
+    def choose_rows(self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]) -> Any:
         return self.source.choose_rows(laws, rows, keys, counters)
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:

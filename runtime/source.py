@@ -68,8 +68,12 @@ def uniforms(keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
 class Laws(Protocol):
     """Distributions over the same indices, one a row."""
 
-    def at(self, places: Sequence[int], points: np.ndarray) -> torch.Tensor:
-        """By the inverse of the distribution function: the index at a point of [0, 1) for some rows; int64 [places]."""
+    def at(self, places: Sequence[int], points: np.ndarray) -> Any:
+        """By the inverse of the distribution function: the index at a point of [0, 1) for some rows.
+
+        Returns:
+            int64 [places], in the kind of array that the laws work with.
+        """
 
     def table(self, places: Sequence[int]) -> torch.Tensor:
         """All log-probabilities of some rows, normalised, float64 [places, indices]."""
@@ -87,9 +91,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def choose_rows(
-        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
-    ) -> torch.Tensor:
+    def choose_rows(self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]) -> Any:
         """An index drawn from each of some distributions.
 
         Args:
@@ -99,7 +101,7 @@ class Source(ABC):
             counters: the position of each draw within its key's stream.
 
         Returns:
-            int64 [rows].
+            int64 [rows], an array of numpy or of the kind that the laws work with.
         """
 
     @abstractmethod
@@ -174,9 +176,7 @@ class RandomSource(Source):
                     return i
         return last  # rounding left the running total a hair under the sum
 
-    def choose_rows(
-        self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]
-    ) -> torch.Tensor:
+    def choose_rows(self, laws: Laws, rows: Sequence[int], keys: Sequence[Key], counters: Sequence[int]) -> Any:
         return laws.at(rows, uniforms(keys, counters))
 
     def offset(self, key: Key, breaks: Callable[[], Sequence[float]]) -> float:

@@ -10,7 +10,7 @@ import torch
 from ..source import Source
 from .batch import Look, Wanted
 from .jobs import Leaf, Reading, Spreading, Writing
-from .laws import NextTokens
+from .laws import Array, NextTokens
 from .requests import Allowed
 
 _BLOCK = 1 << 24
@@ -93,8 +93,8 @@ class Answers:
             self._find(narrow, within, [look for _, look in some])
 
     def _find(self, laws: NextTokens, places: Sequence[int], looks: Sequence[Look]) -> None:
-        tokens = torch.tensor([look.token for look in looks], device=laws.device)
-        self._found += zip(looks, laws.log_probs(places, tokens).tolist(), strict=True)
+        found = laws.log_probs(places, [look.token for look in looks])
+        self._found += zip(looks, found.tolist(), strict=True)
 
     def tell(self) -> None:
         """Hand everything to its job."""
@@ -116,7 +116,7 @@ class Answers:
         return iter(jobs)
 
 
-def _choose(laws: NextTokens, places: Sequence[int], jobs: Sequence[Writing], source: Source) -> torch.Tensor:
+def _choose(laws: NextTokens, places: Sequence[int], jobs: Sequence[Writing], source: Source) -> Array:
     return source.choose_rows(laws, places, [job.key for job in jobs], [len(job.tokens) for job in jobs])
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.runtime.engines import cuts, laws
+from ppl.runtime.engines import cuts, laws, measured
 from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.requests import PLAIN, Allowed, Law
 
@@ -134,11 +134,37 @@ def test_a_row_does_not_depend_on_its_neighbours(law: Law, monkeypatch: pytest.M
     together = NextTokens(rows, law)
     tokens = together.at(range(40), points)
     alone = [NextTokens(rows, law, [i]) for i in range(40)]
-    assert tokens.tolist() == [int(one.at([0], points[i : i + 1])) for i, one in enumerate(alone)]
+    assert tokens.tolist() == [int(one.at([0], points[i : i + 1])[0]) for i, one in enumerate(alone)]
     found = together.log_probs(range(40), tokens).tolist()
-    assert found == [float(one.log_probs([0], tokens[i : i + 1])) for i, one in enumerate(alone)]
-    monkeypatch.setitem(laws._BUFFER, "cpu", 1)
+    assert found == [float(one.log_probs([0], tokens[i : i + 1])[0]) for i, one in enumerate(alone)]
+    monkeypatch.setitem(measured._BUFFER, "cpu", 1)
     assert NextTokens(rows, law).log_probs(range(40), tokens).tolist() == found
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_tensors_give_what_numpy_gives(law: Law, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other devices the same lines run on tensors: here on those of this one."""
+    rows = torch.randn(40, 1000, generator=torch.Generator().manual_seed(2))
+    points = np.linspace(0.0, 1.0 - 2.0**-53, 40)
+    allowed = [Allowed(tuple(range(i % 3, 1000, 3))) for i in range(40)]
+    order = list(range(40))[::-1]
+
+    def both() -> list[NextTokens]:
+        free = NextTokens(rows, law, order)
+        return [free, free.among(order, allowed)]
+
+    here = both()
+    monkeypatch.setattr(laws, "_NUMPY", frozenset())
+    for mine, other in zip(here, both(), strict=True):
+        alive = [place for place in order if mine.alive[place]]
+        tokens = other.at(alive, points[: len(alive)])
+        assert isinstance(tokens, torch.Tensor)
+        assert mine.at(alive, points[: len(alive)]).tolist() == tokens.tolist()
+        np.testing.assert_allclose(mine.log_probs(alive, tokens), other.log_probs(alive, tokens).numpy(), rtol=1e-12)
+        np.testing.assert_allclose(mine.table().numpy(), other.table().numpy(), rtol=1e-12)
+        assert mine.alive.tolist() == other.alive.tolist()
+    rows[3, 5] = math.nan
+    assert NextTokens(rows, law).faulty() == 3
 
 
 def test_rows_that_are_no_distribution_are_found() -> None:
@@ -153,7 +179,7 @@ def test_rows_that_are_no_distribution_are_found() -> None:
 
 def test_planted_bugs_in_the_cuts_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.tensor([[0.0, 1.0, 1.0, 0.5, 1.0, -1.0, 0.0, 0.25]])
-    kth, nucleus = laws.kth_largest, laws.nucleus
+    kth, nucleus = cuts.kth_largest, cuts.nucleus
     bugs: list[tuple[Law, str, Callable[..., object]]] = [
         ((1.0, 1.0, 4), "kth_largest", lambda values, k, block: kth(values, k - 1, block)),
         ((1.0, 1.0, 5), "kth_largest", lambda values, k, block: kth(values, k + 1, block)),
@@ -164,15 +190,15 @@ def test_planted_bugs_in_the_cuts_are_seen(monkeypatch: pytest.MonkeyPatch) -> N
     for law, name, bug in bugs:
         check(rows, law)
         with monkeypatch.context() as patch:
-            patch.setattr(laws, name, bug)
+            patch.setattr(measured, name, bug)
             with pytest.raises(AssertionError):
                 check(rows, law)
 
 
 def test_a_planted_bug_in_the_blocks_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.randn(1, 500, generator=torch.Generator().manual_seed(3))
-    under = laws._under
-    monkeypatch.setattr(laws, "_under", lambda edges, target: under(edges, target * 0.99))
+    under = NextTokens._under
+    monkeypatch.setattr(NextTokens, "_under", lambda self, edges, target: under(self, edges, target * 0.99))
     with pytest.raises(AssertionError):
         check(rows, PLAIN)
 

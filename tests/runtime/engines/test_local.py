@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ppl.runtime.engines import answers as answers_module
-from ppl.runtime.engines import laws
+from ppl.runtime.engines import measured
 from ppl.runtime.engines.base import Completion, Request, SupportTooLarge
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.prefix import Prefix
@@ -34,7 +34,7 @@ def test_small_tables_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models()[0]
     expected = answers(run(LocalEngine(model), mixed_requests(model)))
     monkeypatch.setattr(answers_module, "_BLOCK", 2 * model.vocab_size)
-    monkeypatch.setitem(laws._BUFFER, "cpu", 1)
+    monkeypatch.setitem(measured._BUFFER, "cpu", 1)
     assert answers(run(LocalEngine(model), mixed_requests(model))) == expected
 
 

@@ -95,8 +95,8 @@ def test_a_nucleus_of_equals_takes_the_first() -> None:
 def test_planted_bugs_in_the_law_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     class NotRenormalised(NextTokens):
         def table(self, places: Sequence[int] | None = None) -> torch.Tensor:
-            right = super().table(places)
-            return torch.where(right == -torch.inf, -torch.inf, NextTokens(self._logits, PLAIN).table(places))
+            right, logits = super().table(places), self._found.rows.logits
+            return torch.where(right == -torch.inf, -torch.inf, NextTokens(logits, PLAIN).table(places))
 
     bugs: list[Callable[..., NextTokens]] = [
         lambda x, law, rows: NextTokens(x, (1.0, law[1], law[2]), rows),
@@ -120,7 +120,7 @@ def test_a_planted_bug_in_the_stops_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_planted_bug_in_the_draws_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = RandomSource.choose_rows
 
-    def always_the_first(self: RandomSource, laws: Any, rows: Any, keys: Any, counters: Any) -> torch.Tensor:
+    def always_the_first(self: RandomSource, laws: Any, rows: Any, keys: Any, counters: Any) -> Any:
         return right(self, laws, rows, keys, [0] * len(keys))
 
     monkeypatch.setattr(RandomSource, "choose_rows", always_the_first)

@@ -1,0 +1,196 @@
+"""One pass over rows of logits, which finds all that a draw or a log-probability needs beside the logits themselves.
+
+A vocabulary has a hundred thousand tokens and a draw wants one of them. So nothing of the vocabulary's size is kept:
+the pass takes a few rows at a time through a buffer that fits a processor's cache, and finds the largest logit, where
+top-k and top-p cut, and the mass of each block of tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from .cuts import kth_largest, nucleus
+from .requests import Allowed, Law
+
+_BUFFER = {"cpu": 1 << 20}
+"""Bytes of the buffer that rows pass through, by kind of device: half of a core's cache of the second level."""
+_LARGE_BUFFER = 1 << 28
+"""The same where nothing is gained by staying small."""
+
+_COLDEST = 1e-30
+"""Temperatures below this are as good as this in float32, where they are 0: ties share, others have no mass."""
+
+
+class Rows(NamedTuple):
+    """What n distributions are of.
+
+    Attributes:
+        logits: [rows, vocabulary], float32 or float64.
+        numbers: which row each distribution is of, int64 [n]; ``None``: they are in order.
+        heat: what logits are divided by.
+        block: how many tokens a block has.
+    """
+
+    logits: torch.Tensor
+    numbers: torch.Tensor | None
+    heat: float
+    block: int
+
+    def parts(self, count: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Some at a time: which, their logits, and a buffer for them, ``-inf`` behind the vocabulary.
+
+        Args:
+            count: how many there are.
+        """
+        vocabulary = self.logits.shape[1]
+        width = -(-vocabulary // self.block) * self.block
+        limit = _BUFFER.get(self.logits.device.type, _LARGE_BUFFER)
+        step = min(count, max(1, limit // (width * self.logits.element_size())))
+        buffer = self.logits.new_empty(step, width)
+        for start in range(0, count, step):
+            part = slice(start, min(start + step, count))
+            some = buffer[: part.stop - start]
+            if width > vocabulary:
+                some[:, vocabulary:] = -math.inf
+            yield part, self.logits[part if self.numbers is None else self.numbers[part]], some
+
+    def masses(self, buffer: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+        """Σ exp over each block of what is kept, [rows, blocks]; the buffer is used up."""
+        if self.heat != 1.0:
+            buffer /= self.heat
+        buffer.exp_()
+        if kept is not None:
+            buffer *= kept
+        return buffer.unflatten(1, (-1, self.block)).sum(2)
+
+
+class Measured(NamedTuple):
+    """What was found for each of n distributions.
+
+    Attributes:
+        rows: what they are of.
+        top: the largest logit, [n].
+        floor: the least logit that is kept, relative to the largest, [n]; ``None``: all are kept.
+        last: the last token that is kept of those at the floor, int64 [n]; ``None``: all of them are.
+        masses: Σ exp over each block of what is kept, relative to the largest that is allowed, [n, blocks].
+        among: what constraints allow of it; ``None``: everything.
+    """
+
+    rows: Rows
+    top: torch.Tensor
+    floor: torch.Tensor | None
+    last: torch.Tensor | None
+    masses: torch.Tensor
+    among: Among | None = None
+
+
+class Among(NamedTuple):
+    """What constraints allow of n distributions.
+
+    Attributes:
+        bias: 0 for allowed tokens and ``-inf`` for others, [constraints, vocabulary].
+        which: the constraint of each distribution, int64 [n].
+        shift: the largest logit that is allowed, relative to the largest, [n].
+    """
+
+    bias: torch.Tensor
+    which: torch.Tensor
+    shift: torch.Tensor
+
+
+def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Measured:
+    """Measure the distributions that a law makes of some rows of logits, of all of them by default."""
+    temperature, top_p, top_k = law
+    vocabulary = logits.shape[1]
+    greedy = temperature == 0.0
+    rows = Rows(
+        logits,
+        None if numbers is None else torch.tensor(numbers, device=logits.device),
+        1.0 if greedy else max(temperature, 0.0 if logits.dtype == torch.float64 else _COLDEST),
+        1 << ((vocabulary - 1).bit_length() + 1) // 2,  # about as many tokens in a block as there are blocks
+    )
+    tops, floors, lasts, masses = [], [], [], []
+    for _, some, buffer in rows.parts(len(logits) if numbers is None else len(numbers)):
+        top = some.amax(1)
+        below = buffer[:, :vocabulary]
+        torch.sub(some, top[:, None], out=below)
+        floor = last = None
+        if greedy:
+            floor, last = torch.zeros_like(top), below.argmax(1)
+        else:
+            if top_k is not None and top_k < vocabulary:
+                floor = kth_largest(buffer, top_k, rows.block)
+            if top_p < 1.0:
+                floor, last = nucleus(below, rows.heat, top_p, floor)
+        masses.append(rows.masses(buffer, _kept(buffer, floor, last)))
+        tops.append(top)
+        lasts.append(last)
+        if floor is not None:
+            floors.append(floor)
+    ended = None
+    if any(last is not None for last in lasts):
+        # Where all at the floor are kept, the last of them may be any token.
+        every = [torch.full_like(top, vocabulary, dtype=torch.int64) for top in tops]
+        ended = _joined([all_ if last is None else last for all_, last in zip(every, lasts, strict=True)])
+    return Measured(rows, _joined(tops), _joined(floors) if floors else None, ended, _joined(masses))
+
+
+def measure_among(found: Measured, places: Sequence[int], allowed: Sequence[Allowed]) -> Measured:
+    """Measure some distributions anew, among allowed tokens only.
+
+    Args:
+        found: the distributions.
+        places: which of them; one may come several times.
+        allowed: the tokens, for each.
+    """
+    logits = found.rows.logits
+    at = torch.tensor(places, device=logits.device)
+    distinct = {id(some): some for some in allowed}
+    number = {name: i for i, name in enumerate(distinct)}
+    which = torch.tensor([number[id(some)] for some in allowed], device=logits.device)
+    bias = torch.stack([_bias(some, logits) for some in distinct.values()])
+    rows = found.rows._replace(numbers=at if found.rows.numbers is None else found.rows.numbers[at])
+    top = found.top[at]
+    floor = None if found.floor is None else found.floor[at]
+    last = None if found.last is None else found.last[at]
+    shifts, masses = [], []
+    for part, some, buffer in rows.parts(len(places)):
+        below = buffer[:, : logits.shape[1]]
+        torch.sub(some, top[part, None], out=below)
+        kept = _kept(buffer, None if floor is None else floor[part], None if last is None else last[part])
+        below += bias[which[part]]
+        largest = below.amax(1)
+        shifts.append(torch.where(largest == -math.inf, 0.0, largest))
+        below -= shifts[-1][:, None]
+        masses.append(rows.masses(buffer, kept))
+    return Measured(rows, top, floor, last, _joined(masses), Among(bias, which, _joined(shifts)))
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _kept(below: torch.Tensor, floor: torch.Tensor | None, last: torch.Tensor | None) -> torch.Tensor | None:
+    """1 for tokens that are kept and 0 for others, of the type of ``below``; ``None`` if all are."""
+    if floor is None:
+        return None
+    # A comparison in place gives numbers of its operand's type, and those multiply many times faster than bits.
+    kept = below.clone().ge_(floor[:, None])
+    if last is not None:
+        ids = torch.arange(below.shape[1], device=below.device)
+        kept.masked_fill_((below == floor[:, None]) & (ids > last[:, None]), 0.0)
+    return kept
+
+
+def _bias(allowed: Allowed, logits: torch.Tensor) -> torch.Tensor:
+    """0 for allowed tokens, ``-inf`` for others, of the type and on the device of ``logits``; [vocabulary]."""
+    bias: torch.Tensor | None = allowed.bias
+    if bias is None or bias.device != logits.device or bias.dtype != logits.dtype:
+        bias = logits.new_full((logits.shape[1],), -math.inf)
+        bias[list(allowed.tokens)] = 0.0
+        allowed.bias = bias
+    return bias
