@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import dist
 from . import intrinsics as _intrinsics  # noqa: F401 - binds what rewritten programs call
 from .compiler import CompileError
+from .context import Context
 from .effects import barrier, call, condition, factor, observe, sample, twist
 from .infer import infer, infer_many, infer_stream
 from .lm import cache_info, load_lm, table_lm, unload_lms
@@ -21,7 +22,7 @@ from .runtime.budget import Budget
 from .runtime.errors import ProgramError, WeightError
 from .runtime.methods import Method
 from .runtime.operands import ProposalSite
-from .text import Context, Text
+from .text import Text
 
 if TYPE_CHECKING:
     from . import answers as answers

@@ -16,12 +16,13 @@ from fractions import Fraction
 from hashlib import blake2b
 from typing import Any
 
+from .context import Context
 from .runtime.distributions import Distribution
 from .runtime.engines.base import ModelDistribution
 from .runtime.fork import CannotFork, fork
 from .runtime.particle import Fixed, Particle, Status
 from .runtime.population import Population
-from .text import Context, Text
+from .text import Text
 
 _ATOMS: frozenset[type] = frozenset(
     (int, float, complex, str, bytes, bool, range, slice, Fraction, type(None), type(...), type(NotImplemented))

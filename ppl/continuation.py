@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .context import Context
 from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.requests import Generate, Generated, Score, Support
 from .runtime.source import Key
-from .text import Context, Text, tokens_of
+from .text import Text, tokens_of
 
 if TYPE_CHECKING:
     from .text_distributions import TextDistribution

@@ -22,11 +22,12 @@ from typing import Any
 
 from .compiler import compile_function
 from .compiler.source import code_names
+from .context import Context
 from .lm import LM
 from .program import Program
 from .runtime.engines.model import LanguageModel
 from .runtime.plain import NotPlain, encode
-from .text import Context, Text
+from .text import Text
 
 _SHORT = 60
 _SAMPLED = 1024

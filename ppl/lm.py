@@ -10,10 +10,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
+from .context import Context
 from .runtime.engines.base import Completion, Engine, Request
 from .runtime.engines.model import CacheInfo, LanguageModel, LogitModel
 from .runtime.source import RandomSource, Source
-from .text import Context, tokens_of
+from .text import tokens_of
 
 if TYPE_CHECKING:
     from .runtime.engines.table import Weight

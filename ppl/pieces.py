@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .text import Context, Text
+from .context import Context
+from .text import Text
 from .text_distributions import TextDistribution
 
 

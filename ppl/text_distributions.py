@@ -11,9 +11,10 @@ from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.constraint import Both, Constraint
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
 from .runtime.source import Key, derive, fresh_seed
-from .text import Context, Text, tokens_of
+from .text import Text, tokens_of
 
 if TYPE_CHECKING:
+    from .context import Context
     from .lm import LM
 
 

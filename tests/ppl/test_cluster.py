@@ -14,8 +14,8 @@ import pytest
 
 from ppl import Posterior, call, factor, infer, infer_many, infer_stream, load_lm, program, sample, table_lm
 from ppl.cluster import Workers, WorkersDied
+from ppl.context import Context
 from ppl.lm import LM
-from ppl.text import Context
 
 LETTERS = table_lm(["a", "b", "c"], seed=1, eos=".")
 

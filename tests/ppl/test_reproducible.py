@@ -153,13 +153,12 @@ def test_so_it_is_over_problems_resampling_and_rewinds(method: Method, monkeypat
         return compute(nodes)
 
     monkeypatch.setattr(lm.model, "logits", noting)
-    before = lm.model.usage.snapshot()
     for concurrency in (1, 64):
+        lm.model.clear_cache()  # type: ignore[attr-defined]
+        asked.clear()
+        before = lm.model.usage.snapshot()
         infer_many(wanders, [(q, lm) for q in QUESTIONS], method=method, seed=0, concurrency=concurrency)
         assert lm.model.usage.since(before).positions == len(asked)
-        asked.clear()
-        lm.model.clear_cache()  # type: ignore[attr-defined]
-        before = lm.model.usage.snapshot()
 
 
 def test_scores_agree_with_samples() -> None:

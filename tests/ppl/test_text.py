@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ppl.context import Context
 from ppl.lm import LM, table_lm
 from ppl.runtime.engines.base import SupportTooLarge
-from ppl.text import Context, Text
+from ppl.text import Text
 
 VOCABULARY = ["a", "b", "ab", "\n", "b\n"]
 
