@@ -36,6 +36,7 @@ class StubModel(LogitModel):
         self.eos_tokens = frozenset()
         self.usage = Usage()
         self._tokenizer = make_tokenizer(vocabulary)
+        self._bytes = [str(name).encode() for name in self._tokenizer.convert_ids_to_tokens(list(range(vocabulary)))]
         self._rows = constant_logits(vocabulary).repeat(rows, 1)
 
     def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:
@@ -47,8 +48,8 @@ class StubModel(LogitModel):
         return tuple(self._tokenizer.encode(text))
 
     def decode_bytes(self, token: int) -> bytes:
-        """Its bytes, or near enough: decoding is not measured."""
-        return str(self._tokenizer.convert_ids_to_tokens(token)).encode()
+        """Its bytes, or near enough: kept in a table, as engines keep them."""
+        return self._bytes[token]
 
     def describe(self) -> str:
         """What it is."""

@@ -21,8 +21,10 @@ _BUFFER = {"cpu": 1 << 20}
 _LARGE_BUFFER = 1 << 28
 """The same where nothing is gained by staying small."""
 
-_COLDEST = 1e-30
-"""Temperatures below this are as good as this in float32, where they are 0: ties share, others have no mass."""
+_LOG2_E = math.log2(math.e)
+
+_COLDEST = {torch.float32: 1e-30, torch.float64: 1e-300}
+"""Temperatures below these are as good as these: ties share, others have no mass."""
 
 
 class Rows(NamedTuple):
@@ -60,12 +62,11 @@ class Rows(NamedTuple):
 
     def masses(self, buffer: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
         """Σ exp over each block of what is kept, [rows, blocks]; the buffer is used up."""
-        if self.heat != 1.0:
-            buffer /= self.heat
-        buffer.exp_()
+        buffer *= _LOG2_E / self.heat
+        buffer.exp2_()  # on processors it takes half the time of exp_
         if kept is not None:
             buffer *= kept
-        return buffer.unflatten(1, (-1, self.block)).sum(2)
+        return buffer.view(len(buffer), -1, self.block).sum(2)
 
 
 class Measured(NamedTuple):
@@ -110,7 +111,7 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
     rows = Rows(
         logits,
         None if numbers is None else torch.tensor(numbers, device=logits.device),
-        1.0 if greedy else max(temperature, 0.0 if logits.dtype == torch.float64 else _COLDEST),
+        1.0 if greedy else max(temperature, _COLDEST[logits.dtype]),
         1 << ((vocabulary - 1).bit_length() + 1) // 2,  # about as many tokens in a block as there are blocks
     )
     tops, floors, lasts, masses = [], [], [], []
