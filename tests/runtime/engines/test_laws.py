@@ -20,7 +20,6 @@ LAWS: list[Law] = [
     (0.7, 1.0, None),
     (0.0, 1.0, None),
     (1e-300, 1.0, None),
-    (5e-324, 1.0, None),
     (1.0, 1.0, 3),
     (1.0, 0.6, None),
     (1.3, 0.8, 4),
@@ -126,6 +125,12 @@ def test_many_tokens(law: Law) -> None:
 def test_allowed_tokens_far_below_the_best_keep_their_law() -> None:
     rows = torch.tensor([[0.0, -2000.0, -2001.0]])
     check(rows, PLAIN, [{1, 2}])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_least_temperature_leaves_the_best(kind: torch.dtype) -> None:
+    found = NextTokens(torch.tensor([[0.0, 1.0, 1.0, -math.inf]], dtype=kind), (5e-324, 1.0, None)).table()
+    assert found.exp().tolist() == pytest.approx([[0.0, 0.5, 0.5, 0.0]])
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
