@@ -76,7 +76,6 @@ class LocalEngine(Engine):
         Raises:
             RequestError: a request cannot be answered. It alone is dropped; the others go on, and
                 what finished with it is returned by the next call.
-            FloatingPointError: the model gave a row that is no distribution. Nothing has changed.
             Exception: whatever the model raised. Nothing has changed, and the next call tries again.
         """
         if self._errors:
@@ -160,12 +159,14 @@ class LocalEngine(Engine):
             answers.add(laws, rows, wanted)
         answers.tell()
 
-    def _no_distribution(self, logits: torch.Tensor, node: Prefix) -> FloatingPointError:
+    def _no_distribution(self, logits: torch.Tensor, node: Prefix) -> ContextError:
         tokens = node.tokens()
         what = "NaN" if bool(logits.isnan().any()) else "infinite"
-        return FloatingPointError(
+        return ContextError(
             f"{self.model.describe()} gave {what} logits after a context of {len(tokens)} tokens that ends in "
-            f"{list(tokens[-8:])}; try another dtype"
+            f"{list(tokens[-8:])}: its weights are damaged, or its numbers too large for the type it runs in; try "
+            "another one, such as load_lm(..., dtype='float32')",
+            node,
         )
 
     def _collect(self) -> list[Completion]:

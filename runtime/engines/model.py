@@ -89,6 +89,10 @@ class ContextError(ValueError):
         self.node = node
 
 
+class NoRoom(ContextError, MemoryError):
+    """There is no memory for a context, even alone."""
+
+
 class LanguageModel(ABC):
     """A language model as contexts and texts know it: its tokens, wherever its numbers are computed.
 

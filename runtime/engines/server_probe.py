@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from .model import LanguageModel
@@ -18,6 +17,9 @@ from .server_scoring import WAYS
 
 _BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
+
+_WORDS = 32
+"""How many tokens to make the text of by which tokenizers are compared."""
 
 _CLOSE = 1e-3
 """Log-probabilities this close are the same: servers compute in half precision too, and in other batches."""
@@ -120,8 +122,8 @@ class Probe:
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
-        ordinary = (t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip())
-        some = (list(islice(ordinary, 2)) * 2)[:2]
+        self._ordinary = [t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip()]
+        some = (self._ordinary * 2)[:2]
         self._text = b"".join(map(model.decode_bytes, some)).decode()
         self._tokens = [*([] if bos is None else [bos]), *some]
         self._model = model
@@ -132,8 +134,10 @@ class Probe:
 
         Raises:
             ServerError: the server can't complete texts.
+            ValueError: its tokens are not the model's.
         """
         ids = self._takes_ids()
+        self._compare_tokens()
         best, plain = self._plain(ids)
         if plain is None:
             return Abilities(self._kind, ids, None, None)
@@ -167,6 +171,30 @@ class Probe:
                 raise
         self._piece(self._body(False, PLAIN), patient=True)
         return False
+
+    def _compare_tokens(self) -> None:
+        """Compare how many tokens a text has here and there: with the tokens of another model every id means another.
+
+        The text is made of tokens from all of the vocabulary, which another one would have to write in pieces. Small
+        differences are let pass: a server may add tokens at the ends, or read odd spellings in a way of its own.
+
+        Raises:
+            ValueError: the numbers are far apart.
+        """
+        some = self._ordinary[:: max(1, len(self._ordinary) // _WORDS)][:_WORDS]
+        text = b"".join(map(self._model.decode_bytes, some)).decode()
+        here = len(self._model.encode(text))
+        body = self._body(False, PLAIN) | {"prompt": text}
+        try:
+            there: int = self._client.ask("completions", body, lambda a: a["usage"]["prompt_tokens"], patient=False)
+        except ServerError:
+            return  # it does not tell
+        if there and abs(there - here) > 2 + here // 4:
+            raise ValueError(
+                f"{self._client.url} reads {there} tokens in a text that is {here} by the tokenizer used here, so its "
+                f"model {self._name!r} has others: give load_lm(url, tokenizer=...) the folder or hub name that the "
+                "server loaded its model from"
+            )
 
     def _plain(self, ids: bool) -> tuple[int, Piece | None]:
         """How many of the best tokens it reports, with an answer; ``None``: no log-probabilities of known tokens."""

@@ -26,7 +26,7 @@ from .kv_stems import WORTH
 from .kv_text import Tokens
 from .kv_trial import POSITIONS, sees_ahead, why_wrong
 from .memory import is_out_of_memory
-from .model import CacheInfo, ContextError, LogitModel, Usage
+from .model import CacheInfo, ContextError, LogitModel, NoRoom, Usage
 from .prefix import Prefix
 
 DEFAULT_CACHE_BYTES = 2 << 30
@@ -110,7 +110,7 @@ class TransformersModel(LogitModel):
 
         Raises:
             ContextError: a path is longer than the model's positions, or is empty and the model has no BOS token.
-            MemoryError: a single path does not fit in memory.
+            NoRoom: a single path does not fit in memory.
         """
         for node in nodes:
             self._check(node)
@@ -223,10 +223,12 @@ class TransformersModel(LogitModel):
             self.max_batch = len(batch) // 2
         elif not held:
             longest = batch[0].start + len(batch[0].nodes)
-            raise MemoryError(
+            raise NoRoom(
                 f"no memory for a single context of {longest} tokens "
                 f"({longest * slots.cache.position_bytes:,} bytes of key-value cache, "
-                f"{len(batch[0].nodes)} tokens in one pass) on {self._device}: {problem}"
+                f"{len(batch[0].nodes)} tokens in one pass) on {self._device}: {problem}. Shorten the context, or load "
+                "the model in a smaller type (dtype='bfloat16') or on a device with more memory",
+                _asked_for(batch[0], pending),
             )
         return [], torch.empty(0, self.vocab_size)
 
@@ -236,8 +238,15 @@ class TransformersModel(LogitModel):
         slots = self._slots
         slots.share(rows)
         pinned = {slots.homes[row.attach] for row in rows if row.attach is not None}
-        if slots.reserve(max(map(slots.need, batch)), pinned):
-            return [], torch.empty(0, self.vocab_size)
+        longest = max(batch, key=slots.need)
+        try:
+            if slots.reserve(slots.need(longest), pinned):
+                return [], torch.empty(0, self.vocab_size)
+        except MemoryError as error:
+            raise NoRoom(
+                f"{error}: load the model with more (cache_bytes=...), or shorten the context",
+                _asked_for(longest, pending),
+            ) from None
         placed, copied = slots.place(batch, pinned)
         batch = batch[:placed]
         if len(batch[-1].nodes) == 1:
@@ -351,6 +360,11 @@ class TransformersModel(LogitModel):
         finally:
             self._slots.clear()
             self.usage = Usage()
+
+
+def _asked_for(row: Row, pending: Iterable[Prefix]) -> Prefix:
+    """One of the nodes on the way to which a row is computed."""
+    return next(node for node in pending if any(at is row.nodes[-1] for at in node.ancestors()))
 
 
 def _max_length(config: Any) -> int | None:

@@ -10,7 +10,7 @@ import torch
 
 from ppl.runtime.engines import answers as answers_module
 from ppl.runtime.engines import measured
-from ppl.runtime.engines.base import Completion, Request, SupportTooLarge
+from ppl.runtime.engines.base import Completion, Request, RequestError, SupportTooLarge
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.prefix import Prefix
 from ppl.runtime.engines.requests import Choose, Generate, Score, Support, TextSpec
@@ -177,10 +177,8 @@ def test_rows_that_are_no_distribution(value: float, word: str) -> None:
     model.logits = logits  # type: ignore[method-assign]
     engine = LocalEngine(model)
     engine.submit(Generate(model.root.extend((1, 2, 3)), TextSpec(max_tokens=2), 1), RandomSource())
-    with pytest.raises(FloatingPointError, match=rf"table model of 6 tokens gave {word} .* \[1, 2, 3\]"):
+    with pytest.raises(RequestError, match=rf"table model of 6 tokens gave {word} .* \[1, 2, 3\].*dtype="):
         engine.step()
-    assert engine.pending == 1
-    engine.cancel()
     assert engine.pending == 0 and engine.step() == []
 
 

@@ -309,3 +309,13 @@ def test_models_that_are_not_there(tmp_path: Path) -> None:
             load_lm(url, tokenizer=TABLE, kind="chair")
         with pytest.raises(RuntimeError, match="up to and with /v1"):
             load_lm(url + "/wrong", tokenizer=TABLE, model="table", kind="vllm")
+
+
+def test_tokens_of_another_model_are_noticed() -> None:
+    other = TableModel.random(1, ["abab", "bbbb", "aaaa", "baba", "\n"], eos="<end>")
+    with serving(TableServer(TABLE)) as url:
+        with pytest.raises(
+            ValueError, match=r"reads \d+ tokens in a text that is 4 by the tokenizer.*'table' has others"
+        ):
+            load_lm(url, tokenizer=other)
+        assert load_lm(url, tokenizer=TABLE).describe()
