@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
@@ -40,7 +41,7 @@ def load_transformers(
         bos: the id that implicitly precedes every path; by default the one the tokenizer puts before every text.
 
     Raises:
-        OSError: there is no such model.
+        OSError: there is no such model, or its weights are damaged.
         ValueError: ``dtype`` is not a floating-point type of torch, or the model is no causal language model.
         MemoryError: the weights do not fit on the device; with the numbers.
     """
@@ -59,6 +60,10 @@ def load_transformers(
     try:
         with _no_progress_bar(), fitting(name, needed if device == "cpu" else None, wanted, "cpu"):
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+    except SafetensorError as error:
+        raise OSError(
+            f"the weights of {name} are damaged or were not copied whole ({error}): get its .safetensors files again"
+        ) from error
     except ValueError as error:
         kind = _NOT_CAUSAL.match(str(error))
         if kind is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ def test_models_of_other_kinds_are_refused(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="T5Config, for which transformers has no causal language model") as caught:
         load_transformers(tmp_path)
     assert len(str(caught.value)) < 400
+
+
+def test_damaged_weights_are_told_with_their_folder(tmp_path: Path) -> None:
+    model_of("llama").save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(OSError, match=f"weights of {tmp_path} are damaged"):
+        load_transformers(tmp_path)
 
 
 def test_a_row_over_the_budget_is_an_error_with_numbers() -> None:
