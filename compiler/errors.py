@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import linecache
+import tokenize
 from dataclasses import dataclass
 
 
@@ -35,11 +37,21 @@ class Span:
 
     @property
     def text(self) -> str:
-        """The source line, stripped, or an empty string where the file can't be read."""
-        return linecache.getline(self.file, self.line).strip()
+        """The source line without a comment at its end, stripped; an empty string where the file can't be read."""
+        return _without_comment(linecache.getline(self.file, self.line).strip())
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
+
+
+def _without_comment(line: str) -> str:
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(line).readline):
+            if token.type == tokenize.COMMENT and token.start[1] > 0:
+                return line[: token.start[1]].rstrip()
+    except (tokenize.TokenError, SyntaxError):  # a part of something longer
+        pass
+    return line
 
 
 class CompileError(SyntaxError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ppl.compiler import Span
 from ppl.compiler.source import parse_function
 
 PIECES = {
@@ -38,3 +39,19 @@ def test_a_definition_is_found_whole_and_in_its_place(source: str, before: int) 
     found, _ = parse_function(scope["f"])
     (whole,) = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "f")
     assert ast.dump(found, include_attributes=True) == ast.dump(whole, include_attributes=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("x = f('#')  # a remark", "x = f('#')"),
+        ("    y = g(a,  # of two", "y = g(a,"),
+        ("z = 1", "z = 1"),
+        ("# only a remark", "# only a remark"),
+        ("", ""),
+    ],
+)
+def test_a_line_is_shown_without_its_remark(line: str, shown: str) -> None:
+    file = f"<line {hash(line)}>"
+    linecache.cache[file] = (len(line), None, [f"{line}\n"], file)
+    assert Span(file, 1).text == shown
