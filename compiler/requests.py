@@ -43,7 +43,9 @@ class Site:
 
     def address(self, index: Sequence[int]) -> str:
         """``name[i][j]`` for the given loop counters."""
-        return self.name + "".join(f"[{i}]" for i in index) if index else self.name
+        if len(index) == 1:  # a loop, as most sites are in
+            return f"{self.name}[{index[0]}]"
+        return self.name + "".join([f"[{i}]" for i in index])
 
     @property
     def pattern(self) -> str:

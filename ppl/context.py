@@ -52,7 +52,7 @@ class Context:
         Raises:
             TypeError, ValueError: an argument is of the wrong type or outside its range.
         """
-        return self.text(None, 1, temperature, top_p, top_k)
+        return TextDistribution(self, _described((), 1, temperature, top_p, top_k))
 
     def line(
         self, max_tokens: int | None = 128, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None
@@ -87,11 +87,7 @@ class Context:
         for item in stops:
             if not isinstance(item, str):
                 raise TypeError(f"stop holds {item!r}: give a string, or several")
-        settings = (max_tokens, temperature, top_p, top_k)
-        # A program asks the same of many contexts. A tensor may change, and is not known by what it is now.
-        make = _spec if _PLAIN.issuperset(map(type, settings)) else _spec.__wrapped__
-        spec = make(tuple(map(str, stops)), *settings)
-        return TextDistribution(self, spec)
+        return TextDistribution(self, _described(tuple(map(str, stops)), max_tokens, temperature, top_p, top_k))
 
     def choice(self, options: Sequence[str], temperature: float = 1.0) -> ChoiceDistribution:
         """One of ``options``, in proportion to P(option's tokens | context)^(1/temperature).
@@ -173,9 +169,16 @@ def _last_tokens(node: Prefix, count: int) -> list[int]:
 _PLAIN = frozenset({int, float, type(None)})
 
 
+def _described(stops: tuple[str, ...], *settings: Any) -> TextSpec:
+    """What :meth:`Context.text` was asked for. A program asks the same of many contexts."""
+    # A tensor may change, and is not known by what it is now.
+    make = _spec if _PLAIN.issuperset(map(type, settings)) else _spec.__wrapped__
+    return make(stops, *settings)
+
+
 @lru_cache(maxsize=1024, typed=True)
 def _spec(stops: tuple[str, ...], max_tokens: Any, temperature: Any, top_p: Any, top_k: Any) -> TextSpec:
-    """What :meth:`Context.text` was asked for."""
+    """See :func:`_described`."""
     return TextSpec(
         stops,
         _whole("max_tokens", max_tokens),

@@ -179,6 +179,9 @@ class Control:
 
     def settle(self, answered: Iterable[tuple[Wait, Completion]]) -> None:
         """Put the true cost in the place of what was reserved."""
+        if self.budget == _UNBOUNDED:
+            self.tokens += sum([completion.tokens for _, completion in answered])
+            return
         for wait, completion in answered:
             tokens, calls, _ = self._reserved.pop(id(wait.request), (completion.tokens, 0, 0))
             self._promised[0] += completion.tokens - tokens

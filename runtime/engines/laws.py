@@ -87,9 +87,12 @@ class NextTokens:
         share = (target - before) / (sums[each, block] - before)
         first = block * len(self._offsets)
         tokens = first[:, None] + self._offsets
-        behind = tokens >= self.vocabulary  # the last block may be a short one
-        weights = xp.exp(self._relative(at[:, None], xp.where(behind, 0, tokens)))
-        within = xp.where(behind, 0.0, weights).cumsum(1)
+        if self.vocabulary % len(self._offsets):  # the last block is a short one
+            behind = tokens >= self.vocabulary
+            weights = xp.exp(self._relative(at[:, None], xp.where(behind, 0, tokens)))
+            within = xp.where(behind, 0.0, weights).cumsum(1)
+        else:
+            within = xp.exp(self._relative(at[:, None], tokens)).cumsum(1)
         return first + self._under(within, share * within[:, -1])
 
     def table(self, places: Sequence[int] | None = None) -> torch.Tensor:
