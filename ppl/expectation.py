@@ -228,7 +228,7 @@ def sized(error: TooLarge, program: Program, call: Call, limit: int) -> TooLarge
     merged = ", also where equal populations are merged" if method.memoryless else ""
     return TooLarge(
         f"{program.name} by {method.describe()} takes more than limit={limit:,} runs to check exactly{merged}: it has "
-        f"{_described(size)} (fewer steps, fewer outcomes, shorter texts){_fewer(method)} or raise limit="
+        f"{_described(size, limit)} (fewer steps, fewer outcomes, shorter texts){_fewer(method)} or raise limit="
         f"{_instead(method, True)}",
         method,
         size,
@@ -268,18 +268,20 @@ def oversized(program: Program, call: Call, limit: int, method: Method) -> TooLa
     """The error for a program whose own runs are too many, however it is run."""
     size = estimate_size(lambda source: outcome(program, call, Forward(n=1), source))
     return TooLarge(
-        f"{program.name} has more than {most_runs(limit):,} runs, too many to check exactly: {_described(size)} (fewer "
-        f"steps, fewer outcomes, shorter texts) or raise limit={_instead(method, False)}",
+        f"{program.name} has more than {most_runs(limit):,} runs, too many to check exactly: "
+        f"{_described(size, most_runs(limit))} (fewer steps, fewer outcomes, shorter texts) or raise limit="
+        f"{_instead(method, False)}",
         method,
         size,
     )
 
 
-def _described(size: Size) -> str:
+def _described(size: Size, least: int) -> str:
+    """An estimate in words, with where the tree branches; it is known that there are more than ``least``."""
     where = f" It branches most at {', '.join(map(str, size.branching[:3]))}." if size.branching else ""
     return (
-        f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by {size.probes} random "
-        f"probes).{where} Shrink the program{' there' if where else ''}"
+        f"about {max(size.leaves, least):.2g} sequences of random outcomes (± {size.error:.1g}, estimated by "
+        f"{size.probes} random probes).{where} Shrink the program{' there' if where else ''}"
     )
 
 

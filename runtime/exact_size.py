@@ -88,13 +88,13 @@ def estimate_size(computation: Callable[[Source], Any], probes: int = 200, secon
     Args:
         computation: deterministic apart from what it draws from the source that it is given.
         probes: the most paths to try.
-        seconds: start no further one after this time.
+        seconds: start no further one after this time of the processor.
     """
-    started = time.perf_counter()
+    started = time.process_time()
     products: list[float] = []
     draws: Counter[str] = Counter()
     logs: Counter[str] = Counter()
-    while len(products) < probes and (not products or time.perf_counter() - started < seconds):
+    while len(products) < probes and (not products or time.process_time() - started < seconds):
         source = Probe(derive(0, "probe", len(products)))
         computation(source)
         products.append(math.prod(float(count) for _, count in source.branches))
