@@ -43,9 +43,10 @@ class Site:
 
     def address(self, index: Sequence[int]) -> str:
         """``name[i][j]`` for the given loop counters."""
-        if len(index) == 1:  # a loop, as most sites are in
-            return f"{self.name}[{index[0]}]"
-        return self.name + "".join([f"[{i}]" for i in index])
+        name = self.name
+        for i in index:
+            name = f"{name}[{i}]"
+        return name
 
     @property
     def pattern(self) -> str:

@@ -108,14 +108,22 @@ def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
 
 
 _local: dict[type, bool] = {}
+_deferred: dict[type, bool] = {}
 
 
 def is_local(value: Any) -> bool:
     """``isinstance(value, Distribution)``, which takes long for an abstract class, remembered for each type."""
-    kind = type(value)
-    known = _local.get(kind)
+    known = _local.get(type(value))
     if known is None:
-        known = _local[kind] = isinstance(value, Distribution)
+        known = _local[type(value)] = isinstance(value, Distribution)
+    return known
+
+
+def is_deferred(value: Any) -> bool:
+    """``isinstance(value, Deferred)``, remembered likewise."""
+    known = _deferred.get(type(value))
+    if known is None:
+        known = _deferred[type(value)] = isinstance(value, Deferred)
     return known
 
 

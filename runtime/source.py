@@ -35,9 +35,11 @@ def fresh_seed() -> int:
     return int.from_bytes(os.urandom(8), "little") >> 1
 
 
-def derive(key: Key, *parts: int | str) -> Key:
-    """The key of a component: distinct ``parts`` give independent streams (BLAKE2b, RFC 7693)."""
-    text = "\x1f".join(map(str, parts))
+def derive(key: Key, part: int | str, *more: int | str) -> Key:
+    """The key of a component: distinct parts give independent streams (BLAKE2b, RFC 7693)."""
+    text = f"{part}"
+    for part in more:
+        text = f"{text}\x1f{part}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8, key=key.to_bytes(8, "little")).digest(), "little")
 
 

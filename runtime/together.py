@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.requests import Ask, Block, Gather, Live
-from .distributions import Deferred
+from .distributions import is_deferred
 from .engines.base import Completion
 from .particle import Particle, Status, Trace
 
@@ -47,8 +47,10 @@ class OneByOne:
 
 def side_by_side(ask: Gather) -> bool:
     """Whether requests can be made at once: none may meet another's name, nor has a law that is still to be found."""
-    laws = [getattr(each, "distribution", None) for each in ask.asks]
-    return bool(laws) and not any(isinstance(law, Deferred) for law in laws) and all(a.name is None for a in ask.asks)
+    for each in ask.asks:
+        if each.name is not None or is_deferred(getattr(each, "distribution", None)):
+            return False
+    return bool(ask.asks)
 
 
 def one_by_one(ask: Gather, block: Block, live: Live) -> tuple[Ask | None, Block, Live]:
