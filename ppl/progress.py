@@ -122,7 +122,7 @@ class LiveProgress:
             heads[id(node)] = node  # kept, so that ids stay those of these nodes
             while node is not None and id(node) not in old and id(node) not in counted:
                 counted.add(id(node))
-                tokens += len(getattr(node.choice.value, "tokens", ()))
+                tokens += len(getattr(node.value, "tokens", ()))
                 node = node.before
         self._heads[number] = heads
         return tokens

@@ -34,7 +34,6 @@ from .operands import (
     where,
 )
 from .particle import Fixed, Frame, Particle, Scope, Status, Trace
-from .result import Choice
 from .source import Source, derive
 from .together import Together, in_turn, one_by_one, side_by_side
 from .waiting import Act, CallRequest, Entry, Tally, Wait
@@ -359,7 +358,7 @@ class Machine:
                     ask.site.span,
                 )
             particle.names = frozenset(used | {address})
-        particle.trace = Trace(Choice(address, value, log_prob, observed), particle.trace)
+        particle.trace = Trace(address, value, log_prob, observed, particle.trace)
 
     def distribution(self, ask: Ask, value: Any) -> Any:
         """``value`` as a local or model distribution.

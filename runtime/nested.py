@@ -174,7 +174,7 @@ class _Inside(Errand):
             return
         run = population.particles[self.machine.source.choose(weights, derive(self.key, "pick"))]
         for choice in run.trace.choices() if run.trace else ():
-            particle.trace = Trace(choice, particle.trace)
+            particle.trace = Trace(*choice, particle.trace)
         if particle.names or run.names:
             particle.names = frozenset(c.address for c in (particle.trace.choices() if particle.trace else ()))
         particle.asked += run.asked

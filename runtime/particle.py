@@ -58,10 +58,21 @@ class Frame:
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """A run's choices so far, newest first. Never changed: forks share their common past."""
+    """A run's choices so far, newest first: the fields of a ``Choice``, and what was before it.
 
-    choice: Choice
+    Never changed: forks share their common past.
+    """
+
+    address: str
+    value: Any
+    log_prob: float
+    observed: bool
     before: Trace | None
+
+    @property
+    def choice(self) -> Choice:
+        """The newest."""
+        return Choice(self.address, self.value, self.log_prob, self.observed)
 
     def choices(self) -> tuple[Choice, ...]:
         """The choices in the order in which they were made."""

@@ -147,7 +147,7 @@ class Together:
             particle.log_weight += slot.log_weight
             particle.log_joint += slot.log_joint
             if slot.trace is not None and slot.trace is not start:
-                particle.trace = Trace(slot.trace.choice, particle.trace)
+                particle.trace = Trace(*slot.trace.choice, particle.trace)
             if slot.status is Status.SYNC:
                 particle.ask, particle.status = ask, Status.SYNC
         particle.live = ([slot.live[0] for slot in self.slots], *particle.live)

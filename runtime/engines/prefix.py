@@ -31,19 +31,33 @@ class Prefix:
         self.parent = parent
         self.token = token
         self.length = 0 if parent is None else parent.length + 1
-        self._children: dict[int, _Child] | None = None
+        self._children: _Child | dict[int, _Child] | None = None  # most have one child, or none
 
     def child(self, token: int) -> Prefix:
         """The interned node for this sequence followed by ``token``."""
         children = self._children
-        if children is None:
-            children = self._children = {}
-        known = children.get(token)
-        node = None if known is None else known()
+        known = children.get(token) if isinstance(children, dict) else children
+        node = None if known is None or known.token != token else known()
         if node is None:
             node = Prefix(self, token)
-            children[token] = _Child(node, children, token)
+            self._adopt(_Child(node, self, token))
         return node
+
+    def _adopt(self, child: _Child) -> None:
+        children = self._children
+        if isinstance(children, dict):
+            children[child.token] = child
+        elif children is None or children.token == child.token:
+            self._children = child
+        else:
+            self._children = {children.token: children, child.token: child}
+
+    def _forget(self, child: _Child) -> None:
+        children = self._children
+        if children is child:
+            self._children = None
+        elif isinstance(children, dict) and children.get(child.token) is child:
+            del children[child.token]
 
     def extend(self, tokens: Iterable[int]) -> Prefix:
         """The interned node for this sequence followed by ``tokens``."""
@@ -80,25 +94,24 @@ class Prefix:
 
 
 class _Child(ref["Prefix"]):
-    """A weak reference that takes itself out of its parent's table when its node is freed.
+    """A weak reference that takes itself away from its parent when its node is freed.
 
-    A ``WeakValueDictionary`` a node would do the same at three times the memory, and memory is what nodes are made of.
+    A ``WeakValueDictionary`` a node would do the same at many times the memory, and memory is what nodes are made of.
     """
 
-    __slots__ = ("home", "token")
+    __slots__ = ("parent", "token")
 
-    home: dict[int, _Child]
+    parent: Prefix
     token: int
 
-    def __new__(cls, node: Prefix, home: dict[int, _Child], token: int) -> _Child:
+    def __new__(cls, node: Prefix, parent: Prefix, token: int) -> _Child:
         self = super().__new__(cls, node, _forget)
-        self.home, self.token = home, token
+        self.parent, self.token = parent, token
         return self
 
-    def __init__(self, node: Prefix, home: dict[int, _Child], token: int) -> None:
+    def __init__(self, node: Prefix, parent: Prefix, token: int) -> None:
         super().__init__(node, _forget)  # type: ignore[call-arg]
 
 
 def _forget(child: _Child) -> None:
-    if child.home.get(child.token) is child:
-        del child.home[child.token]
+    child.parent._forget(child)

@@ -18,7 +18,6 @@ from ..kernels.addresses import any_matches, matches
 from ..kernels.leaning import leaning
 from ..particle import Fixed, Particle, Status, Trace
 from ..population import Runnable, World, begin, inside, run_particles
-from ..result import Choice
 from ..scheduler import Task
 from ..source import Key, derive
 from .base import Method
@@ -226,7 +225,7 @@ def as_drawn(run: Particle, parameters: list[Step]) -> Particle:
     trace: Trace | None = None
     for choice in run.trace.choices() if run.trace else ():
         given = choice.address in drawn
-        trace = Trace(Choice(choice.address, choice.value, choice.log_prob) if given else choice, trace)
+        trace = Trace(*choice[:3], choice.observed and not given, trace)
     found = run.fork(run.key)
     found.journal, found.trace = journal, trace
     return found
