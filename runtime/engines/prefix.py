@@ -7,7 +7,11 @@ once", and a copy of a context is a reference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from threading import RLock
 from weakref import ref
+
+_changing = RLock()
+"""Held where children come and go: programs may run in several threads, and nodes are freed in any of them."""
 
 
 class Prefix:
@@ -35,13 +39,19 @@ class Prefix:
 
     def child(self, token: int) -> Prefix:
         """The interned node for this sequence followed by ``token``."""
-        children = self._children
-        known = children.get(token) if isinstance(children, dict) else children
-        node = None if known is None or known.token != token else known()
+        node = self._known(token)
         if node is None:
-            node = Prefix(self, token)
-            self._adopt(_Child(node, self, token))
+            with _changing:
+                node = self._known(token)  # another thread may have been here
+                if node is None:
+                    node = Prefix(self, token)
+                    self._adopt(_Child(node, self, token))
         return node
+
+    def _known(self, token: int) -> Prefix | None:
+        children = self._children
+        link = children.get(token) if isinstance(children, dict) else children
+        return None if link is None or link.token != token else link()
 
     def _adopt(self, child: _Child) -> None:
         children = self._children
@@ -114,4 +124,5 @@ class _Child(ref["Prefix"]):
 
 
 def _forget(child: _Child) -> None:
-    child.parent._forget(child)
+    with _changing:
+        child.parent._forget(child)

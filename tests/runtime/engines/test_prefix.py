@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
 from weakref import ref
 
 from hypothesis import given, settings
@@ -57,3 +62,23 @@ def test_nodes_are_freed_without_the_garbage_collector() -> None:
         assert root._children is None
     finally:
         gc.enable()
+
+
+def test_threads_get_the_same_nodes() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for seed in range(20):
+            root = Prefix()
+            paths = [tuple(random.Random(100 * seed + i).choices(range(3), k=6)) for i in range(40)]
+            start = Barrier(4)
+
+            def walk(_: int, root: Prefix = root, paths: list[tuple[int, ...]] = paths, start: Barrier = start) -> Any:
+                start.wait()
+                return [root.extend(path) for path in paths]
+
+            with ThreadPoolExecutor(4) as pool:
+                found = list(pool.map(walk, range(4)))
+            assert all(one is another for nodes in found for one, another in zip(nodes, found[0], strict=True))
+    finally:
+        sys.setswitchinterval(before)
