@@ -126,7 +126,7 @@ class NextTokens:
         self._normaliser = self._xp.log(self._xp.where(self.alive, mass, 1.0))
 
     def _view(self, found: torch.Tensor | None) -> Array:
-        return found if found is None or self._xp is torch else found.numpy()
+        return found if found is None or self._xp is torch else found.detach().numpy()
 
     def _array(self, values: Any) -> Array:
         return np.asarray(values) if self._xp is np else torch.as_tensor(values, device=self.device)

@@ -146,6 +146,8 @@ class LocalEngine(Engine):
         logits = self.model.logits(nodes)
         if logits.device.type == "mps":
             logits = logits.cpu()  # which has no float64
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.float()
         expected = (len(nodes), self.model.vocab_size)
         if tuple(logits.shape) != expected:
             raise ValueError(f"{self.model.describe()} gave logits of shape {tuple(logits.shape)}, not {expected}")

@@ -182,6 +182,16 @@ def test_rows_that_are_no_distribution(value: float, word: str) -> None:
     assert engine.pending == 0 and engine.step() == []
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_logits_of_any_type_that_may_be_trained(dtype: torch.dtype) -> None:
+    model = models()[0]
+    table = torch.nn.Parameter(torch.linspace(0.0, 1.0, model.vocab_size, dtype=dtype)[None])
+    model.logits = lambda nodes: table  # type: ignore[method-assign]
+    (completion,) = run(LocalEngine(model), [Generate(model.root, TextSpec(max_tokens=1), 5)])
+    wanted = table.detach().double().log_softmax(1)[0, completion.value.tokens[0]]
+    assert completion.log_prob == pytest.approx(float(wanted), abs=1e-6)
+
+
 def test_logits_of_the_wrong_shape() -> None:
     model = models()[0]
     model.logits = lambda nodes: torch.zeros(len(nodes), 3)  # type: ignore[method-assign]
