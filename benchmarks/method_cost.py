@@ -7,7 +7,7 @@ that tells decides:
 
 - *model*: the engines;
 - *program*: running the program, answering its effects, and the checker that it calls;
-- *scheduler*: batching what particles wait for, keeping to the budget, setting a run up;
+- *scheduler*: running particles until they wait, batching what they wait for, keeping to the budget, setting a run up;
 - *method*: the rest: selecting, copying, moving, ranking, recording.
 
 Prints a table and writes it into ``benchmarks/RESULTS.md``. Takes about six minutes.
@@ -30,6 +30,7 @@ from results import machine, table, write_section
 import ppl.runtime
 from ppl import infer, load_lm
 from ppl.bundled.problems import problems
+from ppl.runtime.population import run_particles
 
 INTERVAL = 0.004
 RUNTIME = ppl.runtime.__file__.removesuffix("__init__.py")
@@ -52,6 +53,8 @@ SHARE = 0.05
 def part(frame: FrameType | None) -> str:
     """Whose work a stack is."""
     while frame is not None:
+        if frame.f_code is run_particles.__code__:
+            return "scheduler"
         file = frame.f_code.co_filename
         found = next((kind for path, kind in TELLING.items() if file.startswith(path)), "")
         if found:
@@ -114,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"`python benchmarks/method_cost.py`: one problem of {asked.length} steps, noisy checker, n = {options.n}, "
         f"seeds until {options.seconds:g} s are over. {load_lm().describe()}. {machine()}. Shares of the process's own "
         "time, by samples of the stack: *model* is the engines, *program* the user's program and the answers to its "
-        "effects, *scheduler* batches, the budget and what begins and ends a run, *method* all the rest, with its "
+        "effects, *scheduler* the loop over particles, batches, the budget and what begins and ends a run, *method* "
+        "all the rest, with its "
         f"standard error; a method should stay under {100 * SHARE:.0f} %.\n\n"
         + table(("method", "seconds a run", "model", "program", "scheduler", "method", "±", ""), rows)
     )

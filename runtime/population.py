@@ -19,7 +19,7 @@ from .fork import fork_values
 from .machine import Entry, Machine, Wait
 from .particle import Fixed, Particle, Scope, Status
 from .resampling import normalise, offspring
-from .result import Generation, Run, effective_sample_size, log_sum_exp
+from .result import Generation, Run, effective_sample_size, log_sum_exp, sum_and_size
 from .scheduler import Task
 from .source import Key, derive
 
@@ -60,7 +60,7 @@ class Population:
     @property
     def selection_weights(self) -> list[float]:
         """The log-weights by which particles are selected: twists included."""
-        return [p.selection_weight for p in self.particles]
+        return [p.log_weight + p.log_twist for p in self.particles]
 
     @property
     def ess(self) -> float:
@@ -243,19 +243,15 @@ def scout(world: World, particles: Sequence[Particle]) -> Task[None]:
 
 def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
     """Note the population as it is, before ``ancestors`` replace it."""
-    sites = Counter(p.ask.site.name for p in population.particles if p.running and p.ask is not None)
-    site = sites.most_common(1)[0][0] if sites else ""
+    particles = population.particles
+    sites = Counter([p.ask.site.name for p in particles if p.running and p.ask is not None])
+    site = max(sites, key=sites.__getitem__) if sites else ""
     weights = population.selection_weights
-    population.history.append(
-        Generation(
-            len(population.history),
-            site,
-            tuple(weights),
-            ancestors,
-            effective_sample_size(weights),
-            population.log_evidence,
-        )
-    )
+    log_sum, ess = sum_and_size(weights)
+    if any(p.log_twist for p in particles):
+        log_sum = log_sum_exp([p.log_weight for p in particles])  # hints are no part of the evidence
+    log_evidence = population.log_scale + log_sum
+    population.history.append(Generation(len(population.history), site, tuple(weights), ancestors, ess, log_evidence))
 
 
 def resample(

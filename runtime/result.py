@@ -149,13 +149,19 @@ def log_sum_exp(values: Sequence[float]) -> float:
     top = max(values, default=-math.inf)
     if top == -math.inf:
         return -math.inf
-    return top + math.log(math.fsum(math.exp(v - top) for v in values))
+    return top + math.log(math.fsum([math.exp(v - top) for v in values]))
 
 
 def effective_sample_size(log_weights: Sequence[float]) -> float:
     """(Σ w)² / Σ w², 0 where all weights are zero (Kong, 1992)."""
+    return sum_and_size(log_weights)[1]
+
+
+def sum_and_size(log_weights: Sequence[float]) -> tuple[float, float]:
+    """:func:`log_sum_exp` and :func:`effective_sample_size`, in one pass."""
     top = max(log_weights, default=-math.inf)
     if top == -math.inf:
-        return 0.0
+        return -math.inf, 0.0
     weights = [math.exp(v - top) for v in log_weights]
-    return math.fsum(weights) ** 2 / math.fsum(w * w for w in weights)
+    total = math.fsum(weights)
+    return top + math.log(total), total * total / math.fsum([w * w for w in weights])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..kernels import Kernel, SingleSite, as_kernel, move_population, stops
 from ..particle import Particle
@@ -68,7 +68,10 @@ class Steering(Method):
         return population
 
     def _expand(self, world: World, population: Population) -> None:
-        """Replace each running particle by ``factor`` children that share its weight."""
+        """Replace each running particle by ``factor`` children that share its weight.
+
+        In the record that is one step with the resampling before it.
+        """
         key = derive(world.key, "expand", len(population.history))
         ancestors: list[int] = []
         children: list[Particle] = []
@@ -79,5 +82,7 @@ class Steering(Method):
                 child.log_weight -= math.log(copies)
             ancestors += [i] * copies
             children += [parent, *forks]
-        record(population, tuple(ancestors))
+        resampled = population.history[-1]
+        assert resampled.ancestors is not None
+        population.history[-1] = replace(resampled, ancestors=tuple([resampled.ancestors[i] for i in ancestors]))
         population.particles = children
