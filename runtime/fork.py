@@ -50,7 +50,12 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     """
     if _SHARED.issuperset(map(type, values)):
         return values
-    return tuple([v if type(v) in _SHARED else fork(v, memo) for v in values])
+    return tuple(
+        [
+            v if type(v) in _SHARED or (type(v) is tuple and _SHARED.issuperset(map(type, v))) else fork(v, memo)
+            for v in values
+        ]
+    )
 
 
 def fork(value: Any, memo: Memo) -> Any:

@@ -30,6 +30,10 @@ class Status(enum.Enum):
     """Its weight is zero."""
 
 
+_DONE, _DEAD = Status.DONE, Status.DEAD
+"""Looking a member up in its enumeration takes longer than all else that ``Particle.running`` does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """A site whose value was fixed from outside: ``given`` (evidence) or ``do`` (no evidence)."""
@@ -152,7 +156,7 @@ class Particle:
     @property
     def running(self) -> bool:
         """Whether the program may still go on."""
-        return self.status is not Status.DONE and self.status is not Status.DEAD
+        return self.status is not _DONE and self.status is not _DEAD
 
     def fork(self, key: Key) -> Particle:
         """Another particle with the same past and a future of its own."""

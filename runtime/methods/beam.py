@@ -141,7 +141,7 @@ class Beam(Method):
     def _select(self, world: World, group: list[Candidate], ranks: Mapping[Candidate, float]) -> list[Candidate]:
         """The next generation of a group."""
         running = [c for c in group if c.particle.running]
-        places = len(group) - sum(c.particle.status is Status.DONE for c in group)
+        places = len(group) - sum([c.particle.status is Status.DONE for c in group])
         if not running:
             return []
         kept = sorted(running, key=lambda c: -ranks[c])[: max(1, places // self.m)]
