@@ -182,9 +182,9 @@ def generated_after(model: LlamaForCausalLM, length: int) -> tuple[float, float]
     return whole - first, first
 
 
-def attention_share() -> float:
+def attention_share(config: LlamaConfig) -> float:
     """Multiplications of a token's attention to the long prompt, over all others that it takes in the model."""
-    width, inner, layers = 256, 688, 6
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     rest = layers * (4 * width * width + 3 * width * inner) + width * VOCABULARY
     return layers * 2 * LONG * width / rest
 
@@ -242,9 +242,10 @@ def main() -> None:
                     ),
                 ),
             ),
-            f"A token's attention to {LONG:,} others takes {100 * attention_share():.0f} % as many multiplications as "
-            "all the rest of this model does. Here the prompt's keys and values are read once for all particles, and "
-            "the prompt itself was computed once; `generate` computes it, and keeps it, once for each text.",
+            f"A token's attention to {LONG:,} others takes {100 * attention_share(model.config):.0f} % as many "
+            "multiplications as all the rest of this model does. Here the prompt's keys and values are read once for "
+            "all particles, and the prompt itself was computed once; `generate` computes it, and keeps it, once for "
+            "each text.",
         )
     )
     print(text)

@@ -47,6 +47,8 @@ class Span:
 def _without_comment(line: str) -> str:
     try:
         for token in tokenize.generate_tokens(io.StringIO(line).readline):
+            if token.type == tokenize.ERRORTOKEN and token.string.strip():  # a string that goes on elsewhere
+                break
             if token.type == tokenize.COMMENT and token.start[1] > 0:
                 return line[: token.start[1]].rstrip()
     except (tokenize.TokenError, SyntaxError):  # a part of something longer

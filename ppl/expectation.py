@@ -279,10 +279,11 @@ def oversized(program: Program, call: Call, limit: int, method: Method) -> TooLa
 def _described(size: Size, least: int) -> str:
     """An estimate in words, with where the tree branches; it is known that there are more than ``least``."""
     where = f" It branches most at {', '.join(map(str, size.branching[:3]))}." if size.branching else ""
-    return (
-        f"about {max(size.leaves, least):.2g} sequences of random outcomes (± {size.error:.1g}, estimated by "
-        f"{size.probes} random probes).{where} Shrink the program{' there' if where else ''}"
-    )
+    about = f"about {size.leaves:.2g} sequences of random outcomes (± {size.error:.1g}, estimated by "
+    about += f"{size.probes} random probes)"
+    if size.leaves <= least:  # too few probes found the large branches
+        about = f"more than {least:,} sequences of random outcomes"
+    return f"{about}.{where} Shrink the program{' there' if where else ''}"
 
 
 def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:

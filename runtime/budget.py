@@ -183,7 +183,7 @@ class Control:
             self.tokens += sum([completion.tokens for _, completion in answered])
             return
         for wait, completion in answered:
-            tokens, calls, _ = self._reserved.pop(id(wait.request), (completion.tokens, 0, 0))
+            tokens, calls, _ = self._reserved.pop(id(wait.request))
             self._promised[0] += completion.tokens - tokens
             self.tokens += completion.tokens
             self.calls += calls

@@ -13,6 +13,8 @@ from typing import Any
 from .exact import ExactSource
 from .source import Key, Source, derive, uniform
 
+_PATIENCE = 5
+
 METHODS_OWN = "resampling and other choices of the method"
 
 
@@ -88,13 +90,16 @@ def estimate_size(computation: Callable[[Source], Any], probes: int = 200, secon
     Args:
         computation: deterministic apart from what it draws from the source that it is given.
         probes: the most paths to try.
-        seconds: start no further one after this time of the processor.
+        seconds: start no further one after so much time of the processor, or five times as much by the clock.
     """
-    started = time.process_time()
+    started, busy = time.perf_counter(), time.thread_time()
     products: list[float] = []
     draws: Counter[str] = Counter()
     logs: Counter[str] = Counter()
-    while len(products) < probes and (not products or time.process_time() - started < seconds):
+    # The clock alone would leave a busy machine with few probes; the processor's time, runs that wait with too many.
+    while len(products) < probes and (
+        not products or (time.thread_time() - busy < seconds and time.perf_counter() - started < _PATIENCE * seconds)
+    ):
         source = Probe(derive(0, "probe", len(products)))
         computation(source)
         products.append(math.prod(float(count) for _, count in source.branches))

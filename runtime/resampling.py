@@ -191,7 +191,7 @@ def _happens(p: float, source: Source, key: Key) -> bool:
 
 
 def _edges(weights: Sequence[float]) -> list[float]:
-    """The cumulative weights, ending at exactly 1."""
+    """The cumulative weights, ending at exactly 1, whatever the weights sum to."""
     edges = list(accumulate(weights))
     total = edges[-1]
     return [edge / total for edge in edges]

@@ -38,8 +38,8 @@ def fresh_seed() -> int:
 def derive(key: Key, part: int | str, *more: int | str) -> Key:
     """The key of a component: distinct parts give independent streams (BLAKE2b, RFC 7693)."""
     text = f"{part}"
-    for part in more:
-        text = f"{text}\x1f{part}"
+    for another in more:
+        text = f"{text}\x1f{another}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8, key=key.to_bytes(8, "little")).digest(), "little")
 
 

@@ -22,7 +22,7 @@ _NUMPY = frozenset({"cpu"})
 """Kinds of devices whose memory numpy can read."""
 
 Array = Any
-"""An array of numpy, or a tensor on the device of the logits."""
+"""An array of numpy, or a tensor on the device of the logits; exact checks give numpy's everywhere."""
 
 
 class NextTokens:
@@ -79,7 +79,7 @@ class NextTokens:
         Returns:
             int64 [places].
         """
-        at, each, xp = self._array(places), self._array(range(len(places))), self._xp
+        at, each, xp = self._array(places), self._first(len(places)), self._xp
         sums = self._sums[at]
         target = self._array(points) * sums[:, -1]
         block = self._under(sums, target)
@@ -97,8 +97,8 @@ class NextTokens:
 
     def table(self, places: Sequence[int] | None = None) -> torch.Tensor:
         """All log-probabilities of some distributions, float64 [places, vocabulary]; ``-inf`` where excluded."""
-        at = self._array(range(len(self._top)) if places is None else places)[:, None]
-        found = self._relative(at, self._array(range(self.vocabulary))) - self._normaliser[at]
+        at = (self._first(len(self._top)) if places is None else self._array(places))[:, None]
+        found = self._relative(at, self._first(self.vocabulary)) - self._normaliser[at]
         return torch.from_numpy(found) if self._xp is np else found
 
     def faulty(self) -> int | None:
@@ -118,7 +118,7 @@ class NextTokens:
             self._view, (rows.logits, rows.numbers, found.top, found.floor, found.last, found.masses)
         )
         self._among = None if among is None else [self._view(part) for part in among]
-        self._offsets = self._array(range(rows.block))
+        self._offsets = self._first(rows.block)
         self._sums = self._double(masses).cumsum(1)
         mass = self._sums[:, -1]
         self.alive: Array = mass > 0.0
@@ -130,6 +130,10 @@ class NextTokens:
 
     def _array(self, values: Any) -> Array:
         return np.asarray(values) if self._xp is np else torch.as_tensor(values, device=self.device)
+
+    def _first(self, count: int) -> Array:
+        """0, 1, ... to so many."""
+        return np.arange(count) if self._xp is np else torch.arange(count, device=self.device)
 
     def _double(self, found: Array) -> Array:
         return found.astype(np.float64) if self._xp is np else found.double()

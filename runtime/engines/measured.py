@@ -23,8 +23,10 @@ _LARGE_BUFFER = 1 << 28
 
 _LOG2_E = math.log2(math.e)
 
-_COLDEST = {torch.float32: 1e-30, torch.float64: 1e-300}
+_COLDEST = {torch.float32: 1e-30, torch.float64: 1e-290}
 """Temperatures below these are as good as these: ties share, others have no mass."""
+_HOTTEST = 1e30
+"""Temperatures above this are as good as this: all tokens that have any mass share it."""
 
 
 class Rows(NamedTuple):
@@ -104,14 +106,20 @@ class Among(NamedTuple):
 
 
 def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Measured:
-    """Measure the distributions that a law makes of some rows of logits, of all of them by default."""
+    """Measure the distributions that a law makes of rows of logits.
+
+    Args:
+        logits: [rows, vocabulary], float32 or float64.
+        law: (temperature, top_p, top_k).
+        numbers: which rows, in order; ``None``: all of them.
+    """
     temperature, top_p, top_k = law
     vocabulary = logits.shape[1]
     greedy = temperature == 0.0
     rows = Rows(
         logits,
         None if numbers is None else torch.tensor(numbers, device=logits.device),
-        1.0 if greedy else max(temperature, _COLDEST[logits.dtype]),
+        1.0 if greedy else min(max(temperature, _COLDEST[logits.dtype]), _HOTTEST),
         1 << ((vocabulary - 1).bit_length() + 1) // 2,  # about as many tokens in a block as there are blocks
     )
     tops, floors, lasts, masses = [], [], [], []
@@ -135,8 +143,8 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
     ended = None
     if any(last is not None for last in lasts):
         # Where all at the floor are kept, the last of them may be any token.
-        every = [torch.full_like(top, vocabulary, dtype=torch.int64) for top in tops]
-        ended = _joined([all_ if last is None else last for all_, last in zip(every, lasts, strict=True)])
+        ends = [torch.full_like(top, vocabulary, dtype=torch.int64) for top in tops]
+        ended = _joined([end if last is None else last for end, last in zip(ends, lasts, strict=True)])
     return Measured(rows, _joined(tops), _joined(floors) if floors else None, ended, _joined(masses))
 
 

@@ -78,7 +78,7 @@ class CacheInfo:
 
 
 class ContextError(ValueError):
-    """A model has nothing to say after a context.
+    """A model gives no distribution after a context.
 
     Attributes:
         node: which.
@@ -171,5 +171,6 @@ class LogitModel(LanguageModel):
             A float32 or float64 tensor [len(nodes), vocab_size] on any device, rows in the order of ``nodes``.
 
         Raises:
-            ContextError: one of them is too long, or empty where there must be a token; nothing was computed.
+            ContextError: one of them is too long, or empty where there must be a token, and nothing was computed; or
+                there is no memory for one of them (:class:`NoRoom`).
         """

@@ -122,7 +122,7 @@ class Probe:
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
-        self._ordinary = [t for t in range(model.vocab_size) if (b := model.decode_bytes(t)).isascii() and b.strip()]
+        self._ordinary = [t for t in range(model.vocab_size) if _is_ordinary(model.decode_bytes(t))]
         some = (self._ordinary * 2)[:2]
         self._text = b"".join(map(model.decode_bytes, some)).decode()
         self._tokens = [*([] if bos is None else [bos]), *some]
@@ -186,10 +186,10 @@ class Probe:
         here = len(self._model.encode(text))
         body = self._body(False, PLAIN) | {"prompt": text}
         try:
-            there: int = self._client.ask("completions", body, lambda a: a["usage"]["prompt_tokens"], patient=False)
+            there = self._client.ask("completions", body, _tokens_read, patient=False)
         except ServerError:
             return  # it does not tell
-        if there and abs(there - here) > 2 + here // 4:
+        if there > 0 and abs(there - here) > 2 + here // 4:
             raise ValueError(
                 f"{self._client.url} reads {there} tokens in a text that is {here} by the tokenizer used here, so its "
                 f"model {self._name!r} has others: give load_lm(url, tokenizer=...) the folder or hub name that the "
@@ -257,3 +257,13 @@ class Probe:
         """The text of the prompt and one more token, if it is read as these tokens."""
         text = self._text + self._model.decode_bytes(token).decode("utf-8", errors="replace")
         return text if self._model.encode(text) == (*self._spelled, token) else None
+
+
+def _is_ordinary(token: bytes) -> bool:
+    """Whether every tokenizer and server takes it for what it is: something to read, in plain letters."""
+    return token.isascii() and bool(token.strip()) and token.decode().isprintable()
+
+
+def _tokens_read(answer: Any) -> int:
+    """How many tokens the server found in a prompt; 0 or less: it does not say."""
+    return int((answer.get("usage") or {}).get("prompt_tokens") or 0)

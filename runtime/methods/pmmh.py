@@ -225,7 +225,7 @@ def as_drawn(run: Particle, parameters: list[Step]) -> Particle:
     trace: Trace | None = None
     for choice in run.trace.choices() if run.trace else ():
         given = choice.address in drawn
-        trace = Trace(*choice[:3], choice.observed and not given, trace)
+        trace = Trace(*(choice._replace(observed=False) if given else choice), trace)
     found = run.fork(run.key)
     found.journal, found.trace = journal, trace
     return found

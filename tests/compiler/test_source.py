@@ -47,6 +47,7 @@ def test_a_definition_is_found_whole_and_in_its_place(source: str, before: int) 
         ("x = f('#')  # a remark", "x = f('#')"),
         ("    y = g(a,  # of two", "y = g(a,"),
         ("z = 1", "z = 1"),
+        ('x = f("a # b \\', 'x = f("a # b \\'),
         ("# only a remark", "# only a remark"),
         ("", ""),
     ],

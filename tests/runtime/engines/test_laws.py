@@ -133,6 +133,13 @@ def test_the_least_temperature_leaves_the_best(kind: torch.dtype) -> None:
     assert found.exp()[0].tolist() == pytest.approx([0.0, 0.5, 0.5, 0.0])
 
 
+@pytest.mark.parametrize("heat", [1e39, 1e300])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_highest_temperatures_let_all_share(kind: torch.dtype, heat: float) -> None:
+    found = NextTokens(torch.tensor([[0.0, 8.0, -math.inf, 1.0]], dtype=kind), (heat, 1.0, None)).table()
+    assert found.exp()[0].tolist() == pytest.approx([1 / 3, 1 / 3, 0.0, 1 / 3])
+
+
 @pytest.mark.parametrize("law", LAWS, ids=str)
 def test_a_row_does_not_depend_on_its_neighbours(law: Law, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.randn(40, 1000, generator=torch.Generator().manual_seed(2))

@@ -319,3 +319,16 @@ def test_tokens_of_another_model_are_noticed() -> None:
         ):
             load_lm(url, tokenizer=other)
         assert load_lm(url, tokenizer=TABLE).describe()
+
+
+@pytest.mark.parametrize("told", [None, -1, 0, {}])
+def test_a_server_that_counts_tokens_oddly_is_loaded(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = TableServer.complete
+    odd = {} if told == {} else {"usage": {"prompt_tokens": told, "completion_tokens": 1}}
+    monkeypatch.setattr(
+        TableServer,
+        "complete",
+        lambda self, body: {k: v for k, v in complete(self, body).items() if k != "usage"} | odd,
+    )
+    with serving(TableServer(TABLE)) as url:
+        assert load_lm(url, tokenizer=TABLE).describe()
