@@ -351,3 +351,11 @@ def test_particles_share_an_argument_that_was_marked() -> None:
     table = ppl.shared({"p": 0.5})
     posterior = ppl.infer(reads, table, {}, method="smc", n=8, seed=0)
     assert set(seen) == {id(table)} and len(posterior.runs) == 8
+
+
+def test_a_fork_of_a_particle_has_all_that_a_particle_has() -> None:
+    parent = Particle(lambda: None, ([1], "a"), Scope(), 3)  # type: ignore[arg-type,return-value]
+    parent.log_weight, parent.asked, parent.names = -2.0, 5, frozenset({"x"})
+    child = parent.fork(7)
+    differ = {name for name in Particle.__slots__ if getattr(child, name) is not getattr(parent, name)}
+    assert differ == {"key", "live"} and child.key == 7 and child.live == parent.live
