@@ -42,7 +42,7 @@ TELLING = {
     f"{RUNTIME}population.py": "method",
     **{f"{RUNTIME}{name}.py": "scheduler" for name in ("scheduler", "budget", "gather")},
     f"{RUNTIME}": "",  # copies, draws, resampling: whoever asked for them
-    RUNTIME.removesuffix("runtime/") + "text": "program",
+    **{RUNTIME.removesuffix("runtime/") + name: "program" for name in ("text", "context.py")},
     **{RUNTIME.removesuffix("runtime/") + name: "scheduler" for name in ("infer.py", "running.py", "posterior")},
     attempt.function.__code__.co_filename: "program",
 }
@@ -118,8 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"seeds until {options.seconds:g} s are over. {load_lm().describe()}. {machine()}. Shares of the process's own "
         "time, by samples of the stack: *model* is the engines, *program* the user's program and the answers to its "
         "effects, *scheduler* the loop over particles, batches, the budget and what begins and ends a run, *method* "
-        "all the rest, with its "
-        f"standard error; a method should stay under {100 * SHARE:.0f} %.\n\n"
+        f"all the rest, with the error of sampling; a method should stay under {100 * SHARE:.0f} %.\n\n"
         + table(("method", "seconds a run", "model", "program", "scheduler", "method", "±", ""), rows)
     )
     print(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from .model import LanguageModel
@@ -19,7 +20,7 @@ _BEST = (20, 10, 5, 1)
 """How many of the most probable tokens to ask for; what the server takes counts."""
 
 _WORDS = 32
-"""How many tokens to make the text of by which tokenizers are compared."""
+"""About how many tokens to make the text of by which tokenizers are compared, at most."""
 
 _CLOSE = 1e-3
 """Log-probabilities this close are the same: servers compute in half precision too, and in other batches."""
@@ -122,8 +123,8 @@ class Probe:
         self._name = name
         self._kind = kind
         self._eos = model.eos_tokens
-        self._ordinary = [t for t in range(model.vocab_size) if _is_ordinary(model.decode_bytes(t))]
-        some = (self._ordinary * 2)[:2]
+        ordinary = (t for t in range(model.vocab_size) if _is_ordinary(model.decode_bytes(t)))
+        some = (list(islice(ordinary, 2)) * 2)[:2]
         self._text = b"".join(map(model.decode_bytes, some)).decode()
         self._tokens = [*([] if bos is None else [bos]), *some]
         self._model = model
@@ -181,8 +182,9 @@ class Probe:
         Raises:
             ValueError: the numbers are far apart.
         """
-        some = self._ordinary[:: max(1, len(self._ordinary) // _WORDS)][:_WORDS]
-        text = b"".join(map(self._model.decode_bytes, some)).decode()
+        size = self._model.vocab_size
+        some = map(self._model.decode_bytes, range(0, size, max(1, size // _WORDS)))
+        text = b"".join([token for token in some if _is_ordinary(token)]).decode()
         here = len(self._model.encode(text))
         body = self._body(False, PLAIN) | {"prompt": text}
         try:
