@@ -82,6 +82,30 @@ class Writing(Job):
         else:
             self._finish(finish)
 
+    @property
+    def left(self) -> float:
+        """How many more tokens the text may have."""
+        assert isinstance(self.request, Generate)
+        most = self.request.spec.max_tokens
+        return math.inf if most is None else most - len(self.tokens)
+
+    def went_on(self, tokens: Sequence[int], log_probs: Sequence[float], last: Prefix) -> None:
+        """Take several tokens, of which only the last may end the text; there is no constraint.
+
+        Args:
+            tokens: what was drawn.
+            log_probs: of each.
+            last: where the last of them was drawn.
+        """
+        before = tokens[:-1]
+        self.tokens += before
+        for log_prob in log_probs[:-1]:
+            self._log_prob += log_prob
+        self._log_base = self._log_prob
+        self._state = self._end.through(self._state, before)
+        self.node = last
+        self.drawn(tokens[-1], log_probs[-1], log_probs[-1])
+
     def ruled_out(self) -> None:
         """Take that no allowed token has positive probability."""
         self._log_base = -math.inf

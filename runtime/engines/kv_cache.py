@@ -39,6 +39,7 @@ class Step:
         real: indices of the real tokens among rows * q, or ``None`` when no token is padding.
         groups: the rows that go on from stems.
         place: the one position in their slots to which all rows write one token each, if that is so.
+        ragged: whether each row, which is one token, is to read no more positions than it has, by kernels that can.
     """
 
     slots: Tensor
@@ -49,6 +50,7 @@ class Step:
     real: Tensor | None
     groups: Sequence[Group] = ()
     place: int | None = None
+    ragged: bool = False
 
     def to(self, device: torch.device) -> Step:
         """The same step with its indices on ``device`` (layers may live on several)."""
@@ -62,6 +64,7 @@ class Step:
             real,
             [Group(g.stem, g.length, None if g.rows is None else g.rows.to(device)) for g in self.groups],
             self.place,
+            self.ragged,
         )
 
 

@@ -18,7 +18,9 @@ from .kv_attention import Part, attention
 from .kv_cache import SlotCache, SlotLayer
 from .kv_masks import Kinds
 from .kv_plan import Batch
-from .kv_weights import LayerWeights, layer_weights
+from .kv_swift import layer as swift_layer
+from .kv_swift import places_in
+from .kv_weights import LayerWeights, layer_weights, product
 from .memory import size_of
 
 _KNOWN = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -60,11 +62,13 @@ class Decoder:
         model: a model that :func:`why_not` has nothing against.
         cache: where keys and values are.
         kinds: its kinds of attention.
+        swift: whether rows of one token go through ``kv_swift``, which can compute the model.
     """
 
-    def __init__(self, model: Any, cache: SlotCache, kinds: Kinds) -> None:
+    def __init__(self, model: Any, cache: SlotCache, kinds: Kinds, swift: bool = False) -> None:
         self.cache = cache
         self.kinds = kinds
+        self.swift = swift
         self._model = model
         self._state: list[tuple[int, int]] = []
         self.refresh()
@@ -92,8 +96,10 @@ class Decoder:
         body = self._model.model
         x = embedding(batch.tokens, body.embed_tokens.weight)
         turn = _turn(*body.rotary_emb(x, batch.positions))
-        masks = self.kinds.needed_masks(batch, x.dtype)
         stems = self.kinds.stem_masks(batch, x.dtype)
+        ragged = batch.step.ragged
+        masks = {} if ragged else self.kinds.needed_masks(batch, x.dtype)
+        places = places_in(batch.step, self._layers[0].key_heads, self.cache.capacity) if ragged else None
         self.cache.begin(batch.step)
         shape = batch.tokens.shape
         x = x.flatten(0, 1)
@@ -101,7 +107,10 @@ class Decoder:
             kind = self.kinds.of_layer[index]
             groups = zip(batch.step.groups, stems[kind], strict=True)
             parts = [Part(group, *slots.stem(group), seen) for group, seen in groups]
-            x = _layer(weights, x, shape, turn, slots, masks[kind], parts)
+            if places is not None:
+                x = swift_layer(weights, x, (turn[0][:, 0], turn[1][:, 0]), slots, places, parts)
+            else:
+                x = _layer(weights, x, shape, turn, slots, masks[kind], parts)
         if batch.wanted is not None:
             x = x[batch.wanted]
         return linear(_norm(x, body.norm.weight, body.norm.variance_epsilon), self._model.lm_head.weight)
@@ -138,7 +147,7 @@ def _layer(
         Its output [rows * q, width].
     """
     heads, both = weights.heads, weights.heads + weights.key_heads
-    qkv = _product(_norm(x, weights.before, weights.eps), *weights.qkv)
+    qkv = product(_norm(x, weights.before, weights.eps), *weights.qkv)
     qkv = qkv.view(len(x), both + weights.key_heads, -1)
     turned = qkv[:, :both]
     if weights.q_norm is not None and weights.k_norm is not None:
@@ -149,9 +158,9 @@ def _layer(
         part.unflatten(0, shape).transpose(1, 2) for part in (turned[:, :heads], turned[:, heads:], qkv[:, both:])
     )
     found = attention(query, *slots.update(key, value), mask, weights.scale, parts)
-    x = _product(found.view(len(x), -1), *weights.out, x)
-    gate, up = _product(_norm(x, weights.after, weights.eps), *weights.gate_up).chunk(2, -1)
-    return _product(weights.act(gate).mul_(up), *weights.down, x)
+    x = product(found.view(len(x), -1), *weights.out, x)
+    gate, up = product(_norm(x, weights.after, weights.eps), *weights.gate_up).chunk(2, -1)
+    return product(weights.act(gate).mul_(up), *weights.down, x)
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -163,11 +172,3 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     size = torch.hypot(size, size.new_tensor(math.sqrt(n * eps))).mul_(1.0 / math.sqrt(n))
     return (x / size).mul_(weight)
-
-
-def _product(x: Tensor, matrix: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
-    """``x @ matrix``, plus what is given."""
-    if plus is None:
-        return torch.mm(x, matrix) if bias is None else torch.addmm(bias, x, matrix)
-    x = torch.addmm(plus, x, matrix)
-    return x if bias is None else x.add_(bias)

@@ -144,7 +144,7 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         device: where the model takes its input.
     """
     n, width = len(rows), max(len(row.nodes) for row in rows)
-    slots, shifts, groups = _places(rows)
+    slots, shifts, groups = places_of(rows)
     ids: list[int] = []
     positions: list[int] = []
     real: list[int] = []
@@ -198,7 +198,7 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
     )
 
 
-def _places(rows: Sequence[Row]) -> tuple[list[int], list[int], dict[tuple[int, int], list[int]]]:
+def places_of(rows: Sequence[Row]) -> tuple[list[int], list[int], dict[tuple[int, int], list[int]]]:
     """The slot of each row, where its slot begins in its path, and the rows of each stem and place in it."""
     slots: list[int] = []
     shifts: list[int] = []

@@ -20,7 +20,7 @@ POSITIONS = 6
 """The most positions that a trial needs, without BOS."""
 
 
-def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dtype) -> str:
+def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dtype, repeats: int = 0) -> str:
     """Why ``compute`` does not do, by a small ragged run with forks, compared to passes over whole sequences; or "".
 
     Args:
@@ -28,6 +28,7 @@ def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dt
         plain: what is right.
         vocab_size: the number of token ids.
         dtype: in which the model computes.
+        repeats: how many times to go on after that by a token a row, as when what was done before is done again.
 
     Raises:
         MemoryError: there is not enough.
@@ -37,6 +38,8 @@ def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dt
     long, short = root.extend(ids[:3]), root.child(ids[4])
     left, right = long.extend(ids[3:5]), long.child(ids[5])
     rounds = [[long, short], [left, right, short.child(ids[6])], [left.child(ids[7]), right.child(ids[0])]]
+    for token in ids[:repeats]:
+        rounds.append([node.child(token) for node in rounds[-1]])
     errors: list[Tensor] = []
     spreads: list[Tensor] = []
     try:

@@ -87,3 +87,11 @@ def joined(linears: Sequence[Any], in_place: bool) -> tuple[Tensor, Tensor | Non
     if linears[0].bias is None:
         return matrix, None
     return matrix, torch.cat([linear.bias.detach() for linear in linears])
+
+
+def product(x: Tensor, matrix: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
+    """``x @ matrix``, plus what is given."""
+    if plus is None:
+        return torch.mm(x, matrix) if bias is None else torch.addmm(bias, x, matrix)
+    x = torch.addmm(plus, x, matrix)
+    return x if bias is None else x.add_(bias)

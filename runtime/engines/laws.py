@@ -56,7 +56,7 @@ class NextTokens:
         new._take(measure_among(self._found, places, allowed))
         return new
 
-    def log_probs(self, places: Sequence[int], tokens: Sequence[int] | Array) -> Array:
+    def log_probs(self, places: Sequence[int] | Array, tokens: Sequence[int] | Array) -> Array:
         """The log-probability of one token under each of some distributions.
 
         Args:
@@ -69,7 +69,7 @@ class NextTokens:
         at = self._array(places)
         return self._relative(at, self._array(tokens)) - self._normaliser[at]
 
-    def at(self, places: Sequence[int], points: np.ndarray) -> Array:
+    def at(self, places: Sequence[int] | Array, points: Array) -> Array:
         """Tokens by the inverse of the distribution function: that of a uniform number has the distribution's law.
 
         Args:
@@ -101,9 +101,14 @@ class NextTokens:
         found = self._relative(at, self._first(self.vocabulary)) - self._normaliser[at]
         return torch.from_numpy(found) if self._xp is np else found
 
+    @property
+    def sound(self) -> Array:
+        """Whether each row is a distribution; what is found for one that is not means nothing."""
+        return self._xp.isfinite(self._top)  # the largest is NaN if any is, and -inf if all are
+
     def faulty(self) -> int | None:
-        """The place of the first row that is no distribution, if there is one; what is found for it means nothing."""
-        good = self._xp.isfinite(self._top).tolist()  # the largest is NaN if any is, and -inf if all are
+        """The place of the first row that is no distribution, if there is one."""
+        good = self.sound.tolist()
         return None if all(good) else good.index(False)
 
     # --- single entries ---------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ def load_transformers(
     device: str = "auto",
     dtype: str = "auto",
     cache_bytes: int | None = None,
-    max_batch: int = 256,
+    max_batch: int | None = None,
+    ahead: int | None = None,
     bos: int | None = None,
 ) -> TransformersModel:
     """Load a model and its tokenizer.
@@ -37,7 +38,8 @@ def load_transformers(
         device: where to run; "auto" is a GPU if there is one.
         dtype: "float32", "bfloat16", "float16"; "auto" is float32 on a CPU and otherwise what was saved.
         cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
-        max_batch: the most rows of a forward pass.
+        max_batch: the most rows of a forward pass; by default 1024 on a GPU, 256 elsewhere.
+        ahead: how many tokens to draw for each text without looking; by default 8 on a GPU, 1 elsewhere.
         bos: the id that implicitly precedes every path; by default the one the tokenizer puts before every text.
 
     Raises:
@@ -77,7 +79,9 @@ def load_transformers(
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.
     alone = Path(name).is_dir() and not any(_is_tokenizer_file(file.name) for file in Path(name).iterdir())
     tokenizer = None if alone else AutoTokenizer.from_pretrained(name)
-    return TransformersModel(model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch, own=True)
+    return TransformersModel(
+        model, tokenizer, bos=bos, cache_bytes=cache_bytes, max_batch=max_batch, ahead=ahead, own=True
+    )
 
 
 @contextmanager

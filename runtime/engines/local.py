@@ -15,6 +15,7 @@ from threading import RLock
 import torch
 
 from ..source import Source
+from .ahead import Halts, stretch_of, texts_that_go_on
 from .answers import Answers
 from .base import Completion, Engine, Request, RequestError
 from .batch import Batch
@@ -54,6 +55,7 @@ class LocalEngine(Engine):
         self.max_batch = max_batch
         self._jobs: list[Job] = []
         self._endings: dict[TextSpec, Ending] = {}
+        self._halts = Halts(model)
         self._errors: deque[RequestError] = deque()
         # What a model keeps for a node lives as long as the node. Those of the last step's texts are held here until
         # their programs have run on and hold them in contexts of their own.
@@ -86,12 +88,14 @@ class LocalEngine(Engine):
         for job in self._jobs:
             if job.completion is None and job.error is None:
                 job.plan(batch)
-        if batch.rows:
-            try:
+        try:
+            if self.model.ahead > 1 and batch.rows:
+                batch = self._go_on(batch)
+            if batch.rows:
                 self._compute(batch)
-            except ContextError as error:
-                for job in batch.askers(error.node):
-                    job.error = RequestError(str(error), job.request)
+        except ContextError as error:
+            for job in batch.askers(error.node):
+                job.error = RequestError(str(error), job.request)
         return self._collect()
 
     @property
@@ -106,7 +110,7 @@ class LocalEngine(Engine):
     def session(self) -> LocalEngine:
         """Another engine over the same model, with requests of its own."""
         new = LocalEngine(self.model, max_batch=self.max_batch)
-        new._endings = self._endings
+        new._endings, new._halts = self._endings, self._halts
         return new
 
     def cancel(self) -> None:
@@ -134,6 +138,28 @@ class LocalEngine(Engine):
                 self._endings.clear()
             ending = self._endings[spec] = Ending(spec, self.model)
         return ending
+
+    def _go_on(self, batch: Batch) -> Batch:
+        """Let the model write on those texts of a batch that it may go on with by itself; a batch of what is left."""
+        found = texts_that_go_on(batch, self.model)
+        if found is None:
+            return batch
+        law, jobs = found
+        stretch = stretch_of(law, jobs, self.model.ahead, self._halts)
+        with _one_at_a_time, _threads_for(self.model.size * len(jobs)):
+            written = self.model.write(stretch)
+        gone: set[Job] = set()
+        for job, some in zip(jobs, written, strict=True):
+            if some is not None:
+                job.went_on(some.tokens, some.log_probs, some.last)
+                gone.add(job)
+        if not gone:
+            return batch
+        rest = Batch(self.max_batch)
+        for other in self._jobs:
+            if other.completion is None and other.error is None and other not in gone:
+                other.plan(rest)
+        return rest
 
     @torch.no_grad()
     def _compute(self, batch: Batch) -> None:

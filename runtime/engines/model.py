@@ -13,6 +13,8 @@ from .prefix import Prefix
 if TYPE_CHECKING:
     import torch
 
+    from .ahead import Stretch, Written
+
 
 @dataclass
 class Usage:
@@ -155,9 +157,26 @@ class LogitModel(LanguageModel):
 
     Attributes:
         size: the number of parameters; 0 where there are none.
+        ahead: up to how many tokens of a text it can draw by itself (:meth:`write`); 1 if it can't.
     """
 
     size: int = 0
+    ahead: int = 1
+
+    def extends(self, node: Prefix) -> bool:
+        """Whether all of a node's path but its last token is cached, so that :meth:`write` can go on there."""
+        return False
+
+    def write(self, stretch: Stretch) -> list[Written | None]:
+        """Draw up to ``ahead`` tokens for each of some texts, as one at a time would be drawn from :meth:`logits`.
+
+        Returns:
+            For each text what it went on with; ``None`` where that has to be tried again, or one token at a time.
+
+        Raises:
+            NoRoom: there is no memory for one of them.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:

@@ -48,6 +48,11 @@ class Prefix:
                     self._adopt(_Child(node, self, token))
         return node
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether there is no node below this one."""
+        return not self._children
+
     def _known(self, token: int) -> Prefix | None:
         children = self._children
         link = children.get(token) if isinstance(children, dict) else children

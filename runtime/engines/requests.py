@@ -217,6 +217,13 @@ class Ending:
         tail, finish = self._plain(tail, token, count)
         return (tail, place), self._judged(place, finish)
 
+    def through(self, state: State, tokens: Iterable[int]) -> State:
+        """The state after more tokens of which it is known that none ends the text; without a constraint only."""
+        if not self._keep:
+            return state
+        tail: bytes = state + b"".join(self._vocabulary.decode_bytes(token) for token in tokens)
+        return tail[-self._keep :]
+
     def allowed(self, state: State, count: int) -> Allowed | None:
         """The tokens that the constraint lets come next.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import kv_modules
+from .ahead import Stretch, Written
 from .kv_cache import SlotCache
 from .kv_decoder import Decoder, why_not
 from .kv_logits import RecentLogits, gather
@@ -23,6 +24,8 @@ from .kv_modules import Modules
 from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
 from .kv_slots import Slots
 from .kv_stems import WORTH
+from .kv_steps import Steps
+from .kv_swift import can as can_be_swift
 from .kv_text import Tokens
 from .kv_trial import POSITIONS, sees_ahead, why_wrong
 from .memory import is_out_of_memory
@@ -36,6 +39,10 @@ _MAX_TOKENS = 8192
 """The most tokens, padding included, of a forward pass over several rows."""
 _LONGEST_ROW = 2048
 """The most tokens of one row in a forward pass; the rest of a longer prompt goes into further passes."""
+
+
+_REPEATS = 3
+"""How many steps more to try where steps are captured: the first as they are, the others as graphs."""
 
 
 class TransformersModel(LogitModel):
@@ -59,7 +66,8 @@ class TransformersModel(LogitModel):
         bos: int | None = None,
         cache_bytes: int | None = None,
         logits_bytes: int = 64 << 20,
-        max_batch: int = 256,
+        max_batch: int | None = None,
+        ahead: int | None = None,
         own: bool = False,
     ) -> None:
         """Wrap a loaded model.
@@ -70,7 +78,9 @@ class TransformersModel(LogitModel):
             bos: the id that precedes every path; by default the one that ``tokenizer`` puts before every text.
             cache_bytes: memory for cached keys and values; by default half of a GPU's free memory, 2 GiB elsewhere.
             logits_bytes: memory for recently computed logits.
-            max_batch: the most rows of a forward pass.
+            max_batch: the most rows of a forward pass; by default 1024 on a GPU, 256 elsewhere.
+            ahead: how many tokens to draw for each text without looking, where texts may go on; by default 8 on a GPU,
+                where looking means to wait, and 1 elsewhere. No law depends on it.
             own: whether nobody else uses ``model``. The fastest way of computing joins weights: in copies, where the
                 layers take up to 1 GiB; those of larger models only if they may be joined where they are.
         """
@@ -81,15 +91,16 @@ class TransformersModel(LogitModel):
         self.tokenizer = tokenizer
         self._tokens = None if tokenizer is None else Tokens(tokenizer)
         self.bos = bos if bos is not None or self._tokens is None else self._tokens.bos
-        self.max_batch = max_batch
         self._config = model.config.get_text_config(decoder=True)
         self.max_length = _max_length(self._config)
         self.size = sum(parameter.numel() for parameter in model.parameters())
         self._device: torch.device = model.get_input_embeddings().weight.device
         self._dtype: torch.dtype = model.dtype
         self._offset = 0 if self.bos is None else 1
+        on_gpu = self._device.type == "cuda"
+        self.max_batch = max_batch or (1024 if on_gpu else 256)
+        self.ahead = ahead or (8 if on_gpu else 1)
         if cache_bytes is None:
-            on_gpu = self._device.type == "cuda"
             cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else DEFAULT_CACHE_BYTES
         self._slots = Slots(SlotCache(int(self._config.num_hidden_layers)), self._offset, cache_bytes)
         self._recent = RecentLogits(logits_bytes)
@@ -100,9 +111,11 @@ class TransformersModel(LogitModel):
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
         self._kinds = kinds_of(self._config)
         self._pass: Decoder | Modules | None = None
+        self._steps: Steps | None = None
         self._remarks: list[str] = []
         problem = self._choose_pass(own)
         if problem:
+            self.ahead, self._steps = 1, None
             self._do_without_cache(problem)
 
     def logits(self, nodes: Sequence[Prefix]) -> Tensor:
@@ -130,6 +143,34 @@ class TransformersModel(LogitModel):
                     found[node] = (block, row)
                     del pending[node]
         return gather([found[node] for node in nodes], self.vocab_size, self._device)
+
+    def extends(self, node: Prefix) -> bool:
+        """Whether all of a node's path but its last token is cached, so that :meth:`write` can go on there."""
+        homes = self._slots.homes
+        return (
+            node.parent in homes
+            and node not in homes
+            and (self.max_length is None or node.length + self._offset <= self.max_length)
+        )
+
+    def write(self, stretch: Stretch) -> list[Written | None]:
+        """Draw up to ``ahead`` tokens for each of some texts.
+
+        Raises:
+            NoRoom: there is no memory for one of them.
+        """
+        rows = [Row(node.parent, [node], node.length + self._offset - 1) for node in stretch.nodes]
+        batch = rows[: self.max_batch]
+        problem = ""
+        found: dict[Prefix, Written] = {}
+        try:
+            with torch.inference_mode():
+                found = self._write(rows, batch, stretch)
+        except RuntimeError as error:
+            problem = _memory_problem(error)
+        if problem:
+            self._make_room(batch, stretch.nodes, problem)
+        return [found.get(node) for node in stretch.nodes]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The token ids of ``text``, with no special tokens added.
@@ -160,7 +201,8 @@ class TransformersModel(LogitModel):
         size = self.size
         scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
         dtype = str(self._dtype).removeprefix("torch.")
-        remarks = "".join(f"; {remark}" for remark in self._remarks)
+        slow = [f"without CUDA graphs ({self._steps.problem})"] if self._steps and self._steps.problem else []
+        remarks = "".join(f"; {remark}" for remark in (*self._remarks, *slow))
         return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{remarks}"
 
     def cache_info(self) -> CacheInfo:
@@ -178,10 +220,15 @@ class TransformersModel(LogitModel):
 
     def clear_cache(self) -> None:
         """Free all cached keys, values and logits; they are computed again when needed, from the weights as of now."""
-        self._slots.clear()
+        self._forget_slots()
         self._recent.clear()
         if isinstance(self._pass, Decoder):
             self._pass.refresh()
+
+    def _forget_slots(self) -> None:
+        self._slots.clear()
+        if self._steps is not None:
+            self._steps.clear()
 
     def _text(self) -> Tokens:
         if self._tokens is None:
@@ -211,12 +258,20 @@ class TransformersModel(LogitModel):
         try:
             return self._run(rows, batch, pending)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
             # The error keeps the frames, and thus the tensors, of the failed pass alive.
-            problem = str(error).splitlines()[0]
+            problem = _memory_problem(error)
+        self._make_room(batch, pending, problem)
+        return [], torch.empty(0, self.vocab_size)
+
+    def _make_room(self, batch: Sequence[Row], pending: Iterable[Prefix], problem: str) -> None:
+        """Free all memory and make batches smaller, after one had no room.
+
+        Raises:
+            NoRoom: neither helps.
+        """
+        slots = self._slots
         held = any(slot.trim() for slot in slots.slots) or bool(slots.stems.all)
-        slots.clear()
+        self._forget_slots()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if len(batch) > 1:
@@ -230,18 +285,84 @@ class TransformersModel(LogitModel):
                 "the model in a smaller type (dtype='bfloat16') or on a device with more memory",
                 _asked_for(batch[0], pending),
             )
-        return [], torch.empty(0, self.vocab_size)
 
     def _run(
         self, rows: Sequence[Row], batch: list[Row], pending: Mapping[Prefix, None]
     ) -> tuple[list[Prefix], Tensor]:
+        batch = self._place(rows, batch, pending)
+        if not batch:
+            return [], torch.empty(0, self.vocab_size)
+        steps = self._steps
+        if (
+            steps is not None
+            and steps.capture
+            and all(len(row.nodes) == 1 and row.nodes[0] in pending for row in batch)
+        ):
+            nodes, size = [row.nodes[0] for row in batch], len(batch)
+            block = steps.logits(batch).to(torch.float32, copy=True)
+        else:
+            tensors = build_batch(batch, pending, self.bos, self._device)
+            nodes, size = tensors.nodes, tensors.size
+            block = self._forward(tensors)
+        self._count(batch, size)
+        return nodes, block
+
+    def _write(self, rows: Sequence[Row], batch: list[Row], stretch: Stretch) -> dict[Prefix, Written]:
+        """Draw tokens for a batch: what some of its nodes went on with."""
+        steps, column = self._steps, {node: i for i, node in enumerate(stretch.nodes)}
+        assert steps is not None
+        batch = self._place(rows, batch, column, len(stretch.points) - 1)
+        if not batch:
+            return {}
+        at = [column[row.nodes[0]] for row in batch]
+        limits = [stretch.limits[i] for i in at]
+        if self.max_length is not None:
+            limits = [min(limit, self.max_length - row.start) for limit, row in zip(limits, batch, strict=True)]
+        drawn = steps.write(batch, stretch.law, stretch.points[:, at], limits, [stretch.halts[i] for i in at])
+        found = {}
+        for row, (tokens, log_probs) in zip(batch, drawn, strict=True):
+            if tokens:
+                node = first = row.nodes[0]
+                for token in tokens[:-1]:
+                    node = node.child(token)
+                    row.nodes.append(node)
+                found[first] = Written(tokens, log_probs, node)
+        size = sum(len(row.nodes) for row in batch)
+        self._count(batch, size, min(max(limits), self.ahead))
+        return found
+
+    def _count(self, batch: Sequence[Row], size: int, forwards: int = 1) -> None:
+        """Record that passes computed a batch of so many tokens."""
+        slots = self._slots
+        slots.commit(batch)
+        if not slots.cache.position_bytes:
+            slots.cache.measure()
+        self.usage.forwards += forwards
+        self.usage.positions += size
+
+    def _place(self, rows: Sequence[Row], batch: list[Row], pending: Iterable[Prefix], more: int = 0) -> list[Row]:
+        """Give rows their slots.
+
+        Args:
+            rows: all that could be computed now.
+            batch: those that are to be.
+            pending: the nodes asked for.
+            more: how many positions more each will take.
+
+        Returns:
+            As many of them as have a slot, in the order of these; none if places changed, so that rows must be planned
+            again.
+
+        Raises:
+            NoRoom: there is none even for one.
+        """
         slots = self._slots
         slots.share(rows)
         pinned = {slots.homes[row.attach] for row in rows if row.attach is not None}
         longest = max(batch, key=slots.need)
         try:
-            if slots.reserve(slots.need(longest), pinned):
-                return [], torch.empty(0, self.vocab_size)
+            if slots.reserve(slots.need(longest) + more, pinned):
+                return []
         except MemoryError as error:
             raise NoRoom(
                 f"{error}: load the model with more (cache_bytes=...), or shorten the context",
@@ -252,15 +373,8 @@ class TransformersModel(LogitModel):
         if len(batch[-1].nodes) == 1:
             slots.align(batch)
         batch.sort(key=lambda row: 0 if row.slot is None else row.slot.index)
-        tensors = build_batch(batch, pending, self.bos, self._device)
-        block = self._forward(tensors)
-        slots.commit(batch)
-        if not slots.cache.position_bytes:
-            slots.cache.measure()
-        self.usage.forwards += 1
-        self.usage.positions += tensors.size
         self.usage.copied_positions += copied
-        return tensors.nodes, block
+        return batch
 
     def _forward(self, batch: Batch) -> Tensor:
         """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
@@ -293,15 +407,19 @@ class TransformersModel(LogitModel):
         """Find the fastest way that gives the model's logits; why no way does that uses a cache, or ""."""
         if self._kinds is None:
             return "its layers are not plain attention"
-        if self.max_length is not None and self.max_length < self._offset + POSITIONS:
+        if not self._positions_left(POSITIONS):
             return "it has too few positions to try"
         slots, implementation = self._slots, self.model.config._attn_implementation
         slots.sharing = 1
         known = f"its attention is {implementation!r}" if implementation != "sdpa" else ""
         problem = known or why_not(self.model, own)
         if not problem:
-            self._pass = Decoder(self.model, slots.cache, self._kinds)
+            decoder = self._pass = Decoder(self.model, slots.cache, self._kinds, can_be_swift(self.model, self._kinds))
             problem = self._why_wrong()
+            if problem and decoder.swift:
+                self._remarks.append(f"without kernels for its GPU ({problem})")
+                decoder.swift = False
+                problem = self._why_wrong()
         if problem:
             self._remarks.append(f"computed by its own modules ({problem})")
             self._pass = Modules(self.model, slots.cache, self._kinds)
@@ -318,6 +436,9 @@ class TransformersModel(LogitModel):
         if problem:
             self._pass = None
         return problem
+
+    def _positions_left(self, count: int) -> bool:
+        return self.max_length is None or self.max_length >= self._offset + count
 
     def _do_without_cache(self, problem: str) -> None:
         """Say that whole sequences are computed, and why.
@@ -340,7 +461,7 @@ class TransformersModel(LogitModel):
 
     def _sees_ahead(self) -> bool:
         """Whether a token's logits depend on what comes after it; no, where that can't be tried."""
-        if self.max_length is not None and self.max_length < self._offset + POSITIONS:
+        if not self._positions_left(POSITIONS):
             return False
         try:
             with torch.inference_mode():
@@ -352,14 +473,34 @@ class TransformersModel(LogitModel):
         finally:
             self.usage = Usage()
 
+    def _make_steps(self) -> Steps:
+        """What takes decode steps by the way that was chosen."""
+        assert self._pass is not None
+        one_device = {parameter.device for parameter in self.model.parameters()} == {self._device}
+        capture = self._device.type == "cuda" and one_device
+        ragged = capture and isinstance(self._pass, Decoder) and self._pass.swift
+        return Steps(
+            self._pass, self._slots.cache, self._device, self.vocab_size, self.ahead, ragged=ragged, capture=capture
+        )
+
     def _why_wrong(self) -> str:
         """Why the way chosen does not give the model's own logits, or ""."""
+        self._steps = self._make_steps()
         try:
             with torch.inference_mode():
-                return why_wrong(self._compute, self._compute_whole, self.vocab_size, self._dtype)
+                steps = self._steps.capture and self._positions_left(POSITIONS + _REPEATS)
+                repeats = _REPEATS if steps else 0
+                return why_wrong(self._compute, self._compute_whole, self.vocab_size, self._dtype, repeats)
         finally:
-            self._slots.clear()
+            self._forget_slots()
             self.usage = Usage()
+
+
+def _memory_problem(error: RuntimeError) -> str:
+    """What an error says of memory that ran out; any other error is raised again."""
+    if not is_out_of_memory(error):
+        raise error
+    return str(error).splitlines()[0]
 
 
 def _asked_for(row: Row, pending: Iterable[Prefix]) -> Prefix:

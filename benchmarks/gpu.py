@@ -1,0 +1,248 @@
+"""Decoding with particles on a GPU, on a random model of the shape of Qwen2 1.5B in bfloat16.
+
+    python benchmarks/gpu.py [--no-write]
+
+- *texts*: particles of 64 tokens, in four pieces with a factor after each, resampling; after prompts of 100 tokens and
+  of 4,000; against ``generate`` of transformers, and against what the device's memory and arithmetic would allow: each
+  weight and each key and value read once a step, two operations for each weight and token.
+- *tokens*: the same with a factor after each token, when the program is asked after each.
+
+Tokens after the prompt only: prompts are computed before, and what ``generate`` takes for a prompt and one token is
+taken off. Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import transformers
+from results import table, write_section
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from ppl import Program, factor, infer, load_lm, program, sample
+from ppl.lm import LM
+from ppl.runtime.engines.transformers import TransformersModel
+
+COUNTS = (32, 256, 1024)
+PROMPTS = (100, 4000)
+PIECES, PIECE = 4, 16
+TOKENS = PIECES * PIECE
+FIRST = 0x10000
+"""The character that stands for token 0."""
+
+
+class Unread(TransformersModel):
+    """The engine's model, with a character for each token in place of a tokenizer."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(ord(character) - FIRST for character in text)
+
+    def decode_bytes(self, token: int) -> bytes:
+        return chr(FIRST + token).encode()
+
+
+def random_qwen() -> Any:
+    """The model: 1.5 billion parameters, no token that ends a text."""
+    config = Qwen2Config(
+        vocab_size=151936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+        eos_token_id=None,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        model = Qwen2ForCausalLM(config).eval()
+    torch.set_default_dtype(torch.float32)
+    return model
+
+
+def prompt_of(length: int) -> list[int]:
+    """A prompt of so many tokens."""
+    return [(37 * i + 11) % 151000 for i in range(length)]
+
+
+def pieces(lm: LM, prompt: Sequence[int]) -> Program:
+    """A program that writes four pieces of text, each with evidence."""
+    start = lm.context("".join(chr(FIRST + token) for token in prompt))
+
+    @program
+    def write() -> int:
+        context = start
+        even = 0
+        for _ in range(PIECES):
+            piece = sample(context.text(max_tokens=PIECE))
+            context = context + piece
+            even += piece.tokens[-1] % 2
+            factor(-0.3 * (piece.tokens[-1] % 2))
+        return even
+
+    return write
+
+
+def tokens(lm: LM, prompt: Sequence[int]) -> Program:
+    """A program that writes token by token, each with evidence."""
+    start = lm.context("".join(chr(FIRST + token) for token in prompt))
+
+    @program
+    def write() -> int:
+        context = start
+        for _ in range(TOKENS):
+            token = sample(context.token())
+            context = context + token
+            factor(-0.3 * (token.tokens[0] % 2))
+        return 0
+
+    return write
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall-clock seconds until the device is done."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def ours(write: Program, n: int, repeats: int = 3) -> float:
+    """Seconds of the fastest of some runs, the prompt computed and all graphs captured."""
+    for seed in range(2):
+        infer(write, method="smc", n=n, seed=seed)
+    return min(seconds(lambda seed=seed: infer(write, method="smc", n=n, seed=seed)) for seed in range(2, 2 + repeats))  # type: ignore[misc]
+
+
+def generate(model: Any, prompt: Sequence[int], n: int, count: int) -> float:
+    """Seconds of ``generate`` of transformers for so many tokens of n texts."""
+    ids = torch.tensor([list(prompt)], device="cuda")
+
+    def run() -> None:
+        with torch.inference_mode():
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=0,
+                num_return_sequences=n,
+                max_new_tokens=count,
+                min_new_tokens=count,
+            )
+
+    return seconds(run)
+
+
+def theirs(model: Any, prompt: Sequence[int], n: int) -> float | None:
+    """Seconds of ``generate`` for :data:`TOKENS` tokens after the first; ``None`` if it has no memory for it."""
+    model.set_attn_implementation("sdpa")
+    try:
+        generate(model, prompt, n, 2)
+        first = generate(model, prompt, n, 1)
+        return generate(model, prompt, n, TOKENS + 1) - first
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        torch.cuda.empty_cache()
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of some runs."""
+    return min(seconds(run) for _ in range(10))
+
+
+def rates() -> tuple[float, float]:
+    """Bytes a second that the device reads, and operations a second of its matrix products, as measured."""
+    data = torch.randn(1 << 30, device="cuda", dtype=torch.bfloat16)
+    bandwidth = 2 * data.numel() / fastest(lambda: data.sum())
+    square = data[: 8192 * 8192].view(8192, 8192)
+    return bandwidth, 2 * 8192**3 / fastest(lambda: square @ square)
+
+
+def bounds(model: Any, n: int, prompt: int, rate: tuple[float, float]) -> tuple[float, float]:
+    """Seconds a step at the least, by memory and by arithmetic."""
+    config = model.config
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    position = (
+        2 * config.num_hidden_layers * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
+    )
+    read = 2 * (weights + position * (prompt + n * TOKENS // 2))
+    attention = 4 * config.num_hidden_layers * config.hidden_size * n * (prompt + TOKENS // 2)
+    return read / rate[0], (2 * weights * n + attention) / rate[1]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--no-write", action="store_true")
+    options = parser.parse_args()
+    rate = rates()
+    torch.cuda.empty_cache()
+    model = random_qwen()
+    lm = load_lm(Unread(model, own=True, cache_bytes=24 << 30))
+    rows, one_by_one = [], []
+    speeds: dict[tuple[int, int], float] = {}
+    for length in PROMPTS:
+        prompt = prompt_of(length)
+        for n in COUNTS:
+            mine = ours(pieces(lm, prompt), n)
+            lm.model.clear_cache()  # type: ignore[attr-defined]
+            torch.cuda.empty_cache()
+            other = theirs(model, prompt, n)
+            memory, arithmetic = (TOKENS * bound for bound in bounds(model, n, length, rate))
+            speeds[length, n] = n * TOKENS / mine
+            row = (
+                f"{n} after {length:,}",
+                f"{n * TOKENS / mine:,.0f}",
+                "no memory" if other is None else f"{n * TOKENS / other:,.0f}",
+                "" if other is None else f"{other / mine:.1f}",
+                f"{n * TOKENS / memory:,.0f}",
+                f"{100 * memory / mine:.0f} %",
+                f"{100 * max(memory, arithmetic) / mine:.0f} %",
+            )
+            print(row, flush=True)
+            rows.append(row)
+    for n in COUNTS[:2]:
+        mine = ours(tokens(lm, prompt_of(PROMPTS[0])), n)
+        one_by_one.append((f"{n}", f"{n * TOKENS / mine:,.0f}", f"{1e3 * mine / TOKENS:.1f}"))
+    penalty = ", ".join(f"{100 * (speeds[PROMPTS[0], n] / speeds[PROMPTS[1], n] - 1):.0f} % at {n}" for n in COUNTS)
+    text = "\n\n".join(
+        (
+            "## On a GPU",
+            f"`python benchmarks/gpu.py`: {torch.cuda.get_device_name()}, torch {torch.__version__}, transformers "
+            f"{transformers.__version__}, CPython {platform.python_version()}; {lm.describe()}. Measured: "
+            f"{rate[0] / 1e12:.2f} TB/s read, {rate[1] / 1e12:.0f} TFLOP/s in products of 8,192².",
+            table(
+                (
+                    f"particles of {TOKENS} tokens, and prompt",
+                    "tokens/s",
+                    "`generate`",
+                    "ratio",
+                    "memory's bound",
+                    "of that",
+                    "of the lower bound",
+                ),
+                rows,
+            ),
+            f"SMC with a factor after every {PIECE} tokens. The lower bound is the lower of memory's and arithmetic's. "
+            f"What the prompt of {PROMPTS[1]:,} costs beside that of {PROMPTS[0]}: {penalty}.",
+            table(("particles, a factor after each token", "tokens/s", "ms a step"), one_by_one),
+        )
+    )
+    print(text)
+    if not options.no_write:
+        write_section("gpu", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""Decode steps: one token for each of many rows, again and again, without a word to the host in between.
+
+A step takes its rows from tensors that stay where they are, and leaves there what the next step needs: the token that
+was drawn, its position, whether the text goes on. So on a GPU it is captured once as a CUDA graph, and a replay spares
+the host from launching hundreds of kernels; several steps are taken in a row, and their tokens fetched together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kv_cache import Group, SlotCache, Step
+from .kv_plan import Batch, Row, places_of
+from .laws import NextTokens
+from .requests import Law
+
+_KINDS = 8
+"""How many ways for texts to stop are kept on the device, unless more are needed at once."""
+_GRAPHS = 32
+"""How many captured steps to keep."""
+_ROOM = 64
+"""What is read of slots grows in steps of so many positions, so that few shapes come up."""
+_IDLE, _FAULTY = -1, -2
+"""In place of a token: the row had stopped before; its logits were no numbers."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What does not change from step to step.
+
+    Attributes:
+        rows: how many, padding included.
+        law: of the tokens that are drawn; ``None`` if only logits are wanted.
+        steps: the most steps that are taken in a row.
+        first: the lowest slot where the rows are neighbouring slots in order; else ``None``.
+        used: how many positions are read of each slot at the most.
+        stems: each with how many of its positions are shared, and the rows that share it (``None``: all).
+        shifted: whether slots begin after a stem.
+        longest: the most positions that a path may come to have, rounded up.
+        ragged: whether each row reads as many positions as it has.
+    """
+
+    rows: int
+    law: Law | None
+    steps: int
+    first: int | None
+    used: int
+    stems: tuple[tuple[int, int, tuple[int, ...] | None], ...]
+    shifted: bool
+    longest: int
+    ragged: bool
+
+
+class Lanes:
+    """The tensors of so many rows.
+
+    Attributes:
+        ints: side by side, each [rows]: slots, where these begin in their paths, tokens, positions, how many tokens
+            are left, how the text stops.
+        going: whether a row's text goes on [rows].
+        count: how many steps were taken [1].
+        points: uniform numbers [steps, rows].
+        drawn: tokens [steps, rows].
+        found: their log-probabilities [steps, rows].
+        out: logits of the last step, if no tokens are drawn.
+    """
+
+    def __init__(self, rows: int, steps: int, device: torch.device) -> None:
+        self.ints = torch.zeros(6, rows, dtype=torch.int64, device=device)
+        self.slots, self.shifts, self.tokens, self.positions, self.left, self.kinds = self.ints
+        self.going = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.count = torch.zeros(1, dtype=torch.int64, device=device)
+        self.points = torch.zeros(steps, rows, dtype=torch.float64, device=device)
+        self.drawn = torch.zeros(steps, rows, dtype=torch.int64, device=device)
+        self.found = torch.zeros(steps, rows, dtype=torch.float64, device=device)
+        self.places = torch.arange(rows, device=device)
+        self.out: Tensor | None = None
+
+    def load(self, ints: Sequence[Sequence[int]], real: int) -> None:
+        """Begin with rows, of which the first ``real`` are no padding."""
+        self.ints.copy_(torch.tensor(ints))
+        self.going.copy_(self.places < real)
+        self.count.zero_()
+
+
+class Steps:
+    """Takes decode steps.
+
+    Args:
+        forward: puts a batch through the model.
+        cache: where its keys and values are.
+        device: where the model is.
+        vocab_size: the number of token ids.
+        ahead: the most steps in a row.
+        ragged: whether ``forward`` can let each row read as many positions as it has.
+        capture: whether to replay steps as CUDA graphs.
+
+    Attributes:
+        problem: why steps can't be captured, though they should be; or "".
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Batch], Tensor],
+        cache: SlotCache,
+        device: torch.device,
+        vocab_size: int,
+        ahead: int,
+        *,
+        ragged: bool,
+        capture: bool,
+    ) -> None:
+        self._forward = forward
+        self._cache = cache
+        self._device = device
+        self._ahead = ahead
+        self._ragged = ragged
+        self.capture = capture
+        self.problem = ""
+        self._halts = torch.zeros(_KINDS, vocab_size, dtype=torch.bool, device=device)
+        self._kinds: dict[int, tuple[int, np.ndarray]] = {}
+        self._lanes: dict[tuple[int, int], Lanes] = {}
+        self._seen: set[Shape] = set()
+        self._graphs: OrderedDict[Shape, Any] = OrderedDict()
+        self._pool: Any = None
+        self._store: ref[Tensor] | None = None
+
+    def logits(self, rows: Sequence[Row]) -> Tensor:
+        """One step of placed rows of one token each: logits [rows, vocabulary], overwritten by the next step."""
+        shape, lanes = self._load(rows, None, [1] * len(rows), [0] * len(rows))
+        self._step(shape, lanes)
+        assert lanes.out is not None
+        return lanes.out[: len(rows)]
+
+    def write(
+        self, rows: Sequence[Row], law: Law, points: np.ndarray, limits: Sequence[int], halts: Sequence[np.ndarray]
+    ) -> list[tuple[list[int], list[float]]]:
+        """Draw tokens for placed rows of one token each.
+
+        Args:
+            rows: in the order of their slots, which have room for as many positions more as tokens are drawn.
+            law: of the tokens.
+            points: a uniform number for each token, float64 [steps, rows].
+            limits: the most tokens for each row.
+            halts: for each, the tokens after which it stops, bool [vocabulary].
+
+        Returns:
+            For each row its tokens and their log-probabilities; none where the logits were no numbers.
+        """
+        steps = min(max(limits), self._ahead)
+        shape, lanes = self._load(rows, law, limits, self._kinds_of(halts))
+        lanes.points[:steps, : len(rows)] = torch.from_numpy(np.ascontiguousarray(points[:steps])).to(self._device)
+        for _ in range(steps):
+            self._step(shape, lanes)
+        # Token ids are exact as floating-point numbers: both come in one transfer, each row's side by side.
+        both = torch.stack((lanes.drawn[:steps].double(), lanes.found[:steps])).transpose(1, 2).cpu()
+        tokens, log_probs = both[0].long().tolist(), both[1].tolist()
+        ends = (both[0] >= 0).sum(1).tolist()
+        return [(tokens[i][: ends[i]], log_probs[i][: ends[i]]) for i in range(len(rows))]
+
+    def clear(self) -> None:
+        """Give up all tensors and graphs."""
+        self._graphs.clear()
+        self._seen.clear()
+        self._lanes.clear()
+        self._pool = None
+
+    # --- before the steps -------------------------------------------------------------------------------------------
+
+    def _load(
+        self, rows: Sequence[Row], law: Law | None, limits: Sequence[int], kinds: Sequence[int]
+    ) -> tuple[Shape, Lanes]:
+        steps = 1 if law is None else min(max(limits), self._ahead)
+        slots, shifts, groups = places_of(rows)
+        starts = [row.start for row in rows]
+        tokens = [row.nodes[0].token for row in rows]
+        n = len(rows)
+        lone = all(len(members) == n for members in groups.values())
+        used = max(start - shift for start, shift in zip(starts, shifts, strict=True)) + steps
+        capacity = self._cache.capacity
+        total = _padded(n) if self.capture and self._ragged and lone else n
+        shape = Shape(
+            total,
+            law,
+            1 if law is None else self._ahead,
+            slots[0] if total == n and slots == list(range(slots[0], slots[0] + n)) else None,
+            capacity if self._ragged else min(capacity, -(-used // _ROOM) * _ROOM),
+            tuple((*stem, None if len(members) == n else tuple(members)) for stem, members in groups.items()),
+            any(shifts),
+            -(-(max(starts) + steps) // _ROOM) * _ROOM,
+            self._ragged,
+        )
+        lanes = self._lanes.get((total, self._ahead))
+        if lanes is None:
+            lanes = self._lanes[total, self._ahead] = Lanes(total, self._ahead, self._device)
+        # Padding repeats the last row: it writes what that writes.
+        ints = [[*some, *[some[-1]] * (total - n)] for some in (slots, shifts, tokens, starts, [*limits], [*kinds])]
+        lanes.load(ints, n)
+        return shape, lanes
+
+    def _kinds_of(self, halts: Sequence[np.ndarray]) -> list[int]:
+        """Where the device has the tokens after which each row stops."""
+        distinct = {id(some): some for some in halts}
+        if any(name not in self._kinds for name in distinct):
+            if len(distinct.keys() | self._kinds.keys()) > len(self._halts):
+                self._kinds.clear()
+            if len(distinct) > len(self._halts):
+                self.clear()  # graphs read the old table
+                self._halts = self._halts.new_zeros(1 << (len(distinct) - 1).bit_length(), self._halts.shape[1])
+            for name, some in distinct.items():
+                if name not in self._kinds:
+                    place = len(self._kinds)
+                    self._kinds[name] = place, some  # held, so that its name stays its own
+                    self._halts[place] = torch.from_numpy(some).to(self._device)
+        return [self._kinds[id(some)][0] for some in halts]
+
+    # --- a step -----------------------------------------------------------------------------------------------------
+
+    def _step(self, shape: Shape, lanes: Lanes) -> None:
+        """Take a step: as a graph, if one of this shape was taken before."""
+        if not self.capture or any(members is not None for *_, members in shape.stems):
+            self._take(shape, lanes)
+            return
+        store = self._cache.slot_layers[0].keys
+        if store is None or self._store is None or self._store() is not store:
+            # The slots lie elsewhere now.
+            self._graphs.clear()
+            self._seen.clear()
+            self._store = None if store is None else ref(store)
+        graph = self._graphs.get(shape)
+        if graph is not None:
+            self._graphs.move_to_end(shape)
+        elif shape in self._seen:
+            graph = self._captured(shape, lanes)
+        if graph is None:
+            self._take(shape, lanes)
+            self._seen.add(shape)
+        else:
+            graph.replay()
+
+    def _captured(self, shape: Shape, lanes: Lanes) -> Any:
+        """The graph of a step, which is not taken; ``None`` if that can't be."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            torch.cuda.synchronize(self._device)
+            if self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                self._take(shape, lanes)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.capture, self.problem = False, str(error).splitlines()[0]
+            self.clear()
+            return None
+        self._graphs[shape] = graph
+        if len(self._graphs) > _GRAPHS:
+            self._graphs.popitem(last=False)
+        return graph
+
+    def _take(self, shape: Shape, lanes: Lanes) -> None:
+        inside = lanes.positions - lanes.shifts if shape.shifted else lanes.positions
+        step = Step(
+            lanes.slots,
+            shape.first,
+            shape.used,
+            lanes.slots,
+            inside,
+            None,
+            [
+                Group(stem, length, None if rows is None else torch.tensor(rows, device=self._device))
+                for stem, length, rows in shape.stems
+            ],
+            None,
+            shape.ragged,
+        )
+        tokens, positions = lanes.tokens[:, None], lanes.positions[:, None]
+        shifts = lanes.shifts if shape.shifted else None
+        out = self._forward(Batch(tokens, positions, shifts, step, None, [], 0, shape.longest, False))
+        if shape.law is None:
+            # Kept, so that no other graph writes there.
+            lanes.out = out
+        else:
+            self._draw(shape.law, lanes, out)
+
+    def _draw(self, law: Law, lanes: Lanes, out: Tensor) -> None:
+        """Draw a token for each row, and get ready for the next step."""
+        laws = NextTokens(out if out.dtype in (torch.float32, torch.float64) else out.float(), law)
+        token = laws.at(lanes.places, lanes.points.index_select(0, lanes.count)[0])
+        token = torch.as_tensor(token)
+        log_prob = torch.as_tensor(laws.log_probs(lanes.places, token))
+        good = torch.as_tensor(laws.sound)
+        told = torch.where(lanes.going, torch.where(good, token, _FAULTY), _IDLE)
+        lanes.drawn.index_copy_(0, lanes.count, told[None])
+        lanes.found.index_copy_(0, lanes.count, log_prob[None])
+        lanes.count += 1
+        lanes.left -= 1
+        # A row that has stopped computes its last token again and again, where it is.
+        lanes.going &= good & (lanes.left > 0) & ~self._halts[lanes.kinds, token]
+        lanes.tokens.copy_(torch.where(lanes.going, token, lanes.tokens))
+        lanes.positions += lanes.going
+
+
+def _padded(rows: int) -> int:
+    """The next of few numbers: powers of two, and half way between."""
+    power = 1 << (rows - 1).bit_length()
+    return power * 3 // 4 if rows <= power * 3 // 4 and power >= 8 else power
