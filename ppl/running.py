@@ -15,6 +15,7 @@ from .posterior import Posterior
 from .posterior_values import listed
 from .program import Program
 from .runtime.budget import Budget, Control, controlled
+from .runtime.collecting import young_collections
 from .runtime.engines.model import Usage
 from .runtime.guide import GuidedMachine
 from .runtime.journal import Journal
@@ -104,17 +105,18 @@ def stream(
             task = controlled(method.run(World(program, args, kwargs, machine, key, told)), control)
             yield task if journals is None else recorded(task, journals(number)), source
 
-    for place, population in scheduler.run(tasks()):
-        number = asked[place]
-        machine = machines.pop(number)
-        population.ended = True
-        if report is not None:
-            report(number, population)
-        cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
-        if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
-            _warn_of_unused(program, machine)
-            _warn_of_patterns(program, method, population)
-        yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
+    with young_collections():
+        for place, population in scheduler.run(tasks()):
+            number = asked[place]
+            machine = machines.pop(number)
+            population.ended = True
+            if report is not None:
+                report(number, population)
+            cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
+            if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
+                _warn_of_unused(program, machine)
+                _warn_of_patterns(program, method, population)
+            yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
 
 
 def run_problems(

@@ -1,0 +1,58 @@
+"""Python's garbage collector, kept from looking through what was there before a run, again and again.
+
+A run makes objects by the hundred thousand, nodes of the trie above all, and reference counts free them. But by their
+number they let the collector go through all objects of the process, those of torch and transformers included, which
+takes longer than the run's own work.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+_SHARE = 0.05
+"""The most of the time to spend on whole collections between runs."""
+_SECONDS = 5.0
+"""The first of them comes after so long."""
+
+_lock = Lock()
+
+
+class _State:
+    """Whether a run is under way, and when it is time for a whole collection."""
+
+    within = False
+    due = time.monotonic() + _SECONDS
+
+
+@contextmanager
+def young_collections() -> Iterator[None]:
+    """Collect only what was made inside of this; what was there before is looked through outside, now and then.
+
+    Does nothing inside of another of these, in whichever thread, nor where somebody keeps the collector off or has
+    frozen objects.
+    """
+    with _lock:
+        mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() == 0
+        if mine:
+            _State.within = True
+            _collect_if_due()
+            gc.freeze()
+    try:
+        yield
+    finally:
+        if mine:
+            gc.unfreeze()
+            _State.within = False
+
+
+def _collect_if_due() -> None:
+    """To freeze starts the collector's counts anew: where runs follow each other, it would never come to the old."""
+    started = time.monotonic()
+    if started >= _State.due:
+        gc.collect()
+        ended = time.monotonic()
+        _State.due = ended + (ended - started) / _SHARE

@@ -1,0 +1,91 @@
+"""The garbage collector during runs: not through what was there before, and nothing is kept for ever."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from typing import Any
+from weakref import ref
+
+import pytest
+
+from ppl import dist, infer, program, sample
+from ppl.runtime import collecting
+from ppl.runtime.collecting import young_collections
+
+
+class Node:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    yield
+    assert gc.get_freeze_count() == 0 and not collecting._State.within
+
+
+@program
+def coin() -> bool:
+    return sample(dist.flip(0.5))
+
+
+def test_only_what_is_new_is_looked_through() -> None:
+    old = Node()
+    gone = ref(old)
+    with young_collections():
+        del old
+        new = Node()
+        alive = ref(new)
+        del new
+        gc.collect()
+        assert alive() is None and gone() is not None
+    gc.collect()
+    assert gone() is None
+
+
+def test_within_another_it_does_nothing() -> None:
+    with young_collections():
+        count = gc.get_freeze_count()
+        infer(coin, n=4, seed=0)
+        assert gc.get_freeze_count() == count > 0
+
+
+@pytest.mark.parametrize("who", ["frozen", "disabled"])
+def test_others_decisions_stand(who: str) -> None:
+    gc.freeze() if who == "frozen" else gc.disable()
+    try:
+        count = gc.get_freeze_count()
+        with young_collections():
+            assert gc.get_freeze_count() == count
+        assert gc.get_freeze_count() == count and gc.isenabled() == (who == "frozen")
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_runs_one_after_the_other_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting._State, "due", time.monotonic())
+    left: list[ref[Any]] = []
+    started = time.monotonic()
+    while time.monotonic() < started + 60.0:
+        node = Node()
+        left.append(ref(node))
+        del node
+        infer(coin, n=2, seed=0)
+        if sum(at() is None for at in left) > 100:
+            return
+    pytest.fail("nothing was collected for a minute")
+
+
+def test_a_failed_run_ends_it() -> None:
+    @program
+    def fails() -> None:
+        sample(dist.flip(0.5))
+        raise KeyError("x")
+
+    with pytest.raises(Exception, match="x"):
+        infer(fails, n=2, seed=0)
