@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -12,10 +11,20 @@ from torch import Tensor
 from .prefix import Prefix
 
 
+class Block:
+    """The logits of one forward pass [nodes, vocabulary]; ``None`` once they are forgotten."""
+
+    __slots__ = ("logits",)
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits: Tensor | None = logits
+
+
 class RecentLogits:
     """Logits of recently computed nodes, bounded in bytes, oldest forward pass forgotten first.
 
-    Whole passes are kept as the tensors they came in. Nodes are referred to weakly.
+    Whole passes are kept as the tensors they came in. Nodes know where theirs are (``block``, ``row``), not the other
+    way around.
 
     Args:
         budget: the bytes that the kept tensors may take together.
@@ -24,35 +33,38 @@ class RecentLogits:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.bytes = 0
-        self._blocks: deque[tuple[Tensor, list[ref[Prefix]]]] = deque()
-        self._rows: WeakKeyDictionary[Prefix, tuple[Tensor, int]] = WeakKeyDictionary()
+        self._blocks: deque[Block] = deque()
 
-    def get(self, node: Prefix) -> tuple[Tensor, int] | None:
-        """The tensor that has ``node``'s logits and the row they are in, if still there."""
-        return self._rows.get(node)
+    def has(self, node: Prefix) -> bool:
+        """Whether ``node``'s logits are still there."""
+        return node.block is not None and node.block.logits is not None
 
-    def add(self, nodes: Sequence[Prefix], block: Tensor) -> None:
-        """Keep ``block`` [len(nodes), vocab], which must not be changed afterwards, if it fits the budget."""
-        size = block.numel() * block.element_size()
+    def of(self, node: Prefix) -> tuple[Tensor, int]:
+        """The tensor that has ``node``'s logits, which are there, and the row they are in."""
+        return node.block.logits, node.row
+
+    def add(self, nodes: Sequence[Prefix], logits: Tensor) -> None:
+        """Keep ``logits`` [len(nodes), vocab], which must not be changed afterwards, if they fit the budget."""
+        size = logits.numel() * logits.element_size()
         if not nodes or size > self.budget:
             return
         while self.bytes + size > self.budget:
-            old, refs = self._blocks.popleft()
-            self.bytes -= old.numel() * old.element_size()
-            for gone in refs:
-                node = gone()
-                if node is not None and (found := self._rows.get(node)) is not None and found[0] is old:
-                    del self._rows[node]
+            self._forget(self._blocks.popleft())
         self.bytes += size
-        self._blocks.append((block, [ref(node) for node in nodes]))
+        block = Block(logits)
+        self._blocks.append(block)
         for row, node in enumerate(nodes):
-            self._rows[node] = (block, row)
+            node.block, node.row = block, row
 
     def clear(self) -> None:
         """Forget everything."""
-        self._blocks.clear()
-        self._rows.clear()
-        self.bytes = 0
+        while self._blocks:
+            self._forget(self._blocks.popleft())
+
+    def _forget(self, block: Block) -> None:
+        assert block.logits is not None
+        self.bytes -= block.logits.numel() * block.logits.element_size()
+        block.logits = None
 
 
 def gather(rows: Sequence[tuple[Tensor, int]], vocab_size: int, device: torch.device) -> Tensor:

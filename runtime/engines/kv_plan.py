@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,15 +36,15 @@ class Row:
     slot: Slot | None = None
 
 
-def plan_rows(pending: Iterable[Prefix], cached: Callable[[Prefix], bool], offset: int, longest: int) -> list[Row]:
+def plan_rows(pending: Iterable[Prefix], offset: int, longest: int) -> list[Row]:
     """The rows that can be computed right now on the way to ``pending``.
 
-    New nodes form trees that hang on cached nodes. From each tree one row is taken, the deepest path from its top;
-    the branches off that path continue cached nodes after it has been computed, so a shared part is computed once.
+    What has a ``home`` is cached. New nodes form trees that hang on cached nodes. From each tree one row is taken, the
+    deepest path from its top; the branches off that path continue cached nodes after it has been computed, so a shared
+    part is computed once.
 
     Args:
         pending: the nodes whose logits are wanted.
-        cached: whether a node's keys and values are in a slot.
         offset: positions before a path's first token; with 0 the root has no position of its own.
         longest: where to cut long rows, which bounds the memory of a forward pass.
     """
@@ -54,7 +54,7 @@ def plan_rows(pending: Iterable[Prefix], cached: Callable[[Prefix], bool], offse
     for wanted in pending:
         if wanted in children:
             continue
-        if cached(wanted):
+        if wanted.home is not None:
             rows.append(Row(wanted, [wanted], wanted.length + offset - 1, again=True))
             continue
         node = wanted
@@ -67,7 +67,7 @@ def plan_rows(pending: Iterable[Prefix], cached: Callable[[Prefix], bool], offse
             if parent in children:
                 children[parent].append(node)
                 break
-            if cached(parent):
+            if parent.home is not None:
                 tops.append((parent, node))
                 break
             children[parent] = [node]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Sequence
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from .kv_cache import SlotCache
 from .kv_plan import Row
-from .kv_stems import Stem, Stems, worth_sharing
+from .kv_stems import Stem, Stems, leave, worth_sharing
 from .prefix import Prefix
 
 KEPT = 64
@@ -59,11 +59,12 @@ class Slot:
 
 
 class Slots:
-    """All slots and the node-to-slot map, within a budget of memory.
+    """All slots, within a budget of memory.
 
-    Slots refer to nodes weakly. One is reused once the last node with its home there is gone, so memory follows what
-    the program still holds, and nothing has to be released by hand; the budget only bounds what a program holds on to.
-    The ends of the last paths are held here too, as long as there is a place for others.
+    A node's ``home`` is the slot or stem that has its position. Slots refer to nodes weakly. One is reused once the
+    last node with its home there is gone, so memory follows what the program still holds, and nothing has to be
+    released by hand; the budget only bounds what a program holds on to. The ends of the last paths are held here too,
+    as long as there is a place for others.
 
     Attributes:
         cache: the tensors.
@@ -78,8 +79,7 @@ class Slots:
         self.budget = budget
         self.sharing: int | None = None
         self.slots: list[Slot] = []
-        self.homes: WeakKeyDictionary[Prefix, Slot | Stem] = WeakKeyDictionary()
-        self.stems = Stems(cache, self.homes)
+        self.stems = Stems(cache)
         self.clock = 0
         self._held: dict[Prefix, None] = {}  # the oldest first
 
@@ -91,7 +91,7 @@ class Slots:
 
     def need(self, row: Row) -> int:
         """How many positions a row will take in its slot."""
-        home = None if row.attach is None else self.homes[row.attach]
+        home = home_of(row)
         shift = 0 if home is None else row.start if isinstance(home, Stem) else home.shift
         return row.start + len(row.nodes) - shift
 
@@ -103,9 +103,9 @@ class Slots:
         """
         if self.sharing is None or len(rows) < 2:
             return
-        pinned = {self.homes[row.attach] for row in rows if row.attach is not None}
+        pinned = {home for row in rows if (home := home_of(row)) is not None}
         for node, count in Counter(row.attach for row in rows if row.attach is not None and not row.again).items():
-            home = self.homes[node]
+            home = node.home
             length = node.length + self.offset
             if isinstance(home, Slot) and worth_sharing(count, length - home.shift, length, self.sharing):
                 self._held.clear()  # many go on from here, and need the room
@@ -173,13 +173,13 @@ class Slots:
         free: list[Slot] | None = None
         placed = 0
         for row in rows:
-            home = None if row.attach is None else self.homes[row.attach]
+            home = home_of(row)
             if isinstance(home, Slot) and (row.again or (home.length == row.start and home not in written)):
                 row.slot = home
             else:
                 if free is None:
                     free = self._free(len(rows) - placed, busy, pinned)
-                    home = None if row.attach is None else self.homes[row.attach]
+                    home = home_of(row)
                 slot = free.pop() if free else self._make_room(busy, pinned, home)
                 forced = slot is None
                 if forced:
@@ -247,8 +247,8 @@ class Slots:
             slot.used_at = self.clock
             if not row.again:
                 for node in row.nodes:
-                    slot.chain.append(ref(node))
-                    self.homes[node] = slot
+                    slot.chain.append(node.link)
+                    node.home = slot
             # A path that goes on is held by its new end.
             self._held.pop(row.attach, None)  # type: ignore[arg-type]
             self._held[row.nodes[-1]] = None
@@ -264,8 +264,9 @@ class Slots:
     def clear(self) -> None:
         """Forget everything and free the memory."""
         self._held.clear()
+        for slot in self.slots:
+            leave(slot.chain)
         self.slots.clear()
-        self.homes.clear()
         self.cache.drop()
         self.stems.clear()
 
@@ -290,10 +291,7 @@ class Slots:
 
     def _truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's positions from ``length`` on, and that others were copied from them."""
-        for gone in slot.chain[length - slot.base :]:
-            node = gone()
-            if node is not None:
-                self.homes.pop(node, None)
+        leave(slot.chain[length - slot.base :])
         del slot.chain[length - slot.base :]
         for other in self.slots:
             if other.source is slot and other.base > length:
@@ -342,7 +340,7 @@ class Slots:
                 for gone in source.chain:
                     node = gone()
                     if node is not None:
-                        self.homes[node] = heir
+                        node.home = heir
                 if source in pinned:
                     pinned.add(heir)
                 heir.chain = source.chain + heir.chain
@@ -393,3 +391,13 @@ class Slots:
         slot = min(choices, key=lambda s: s.used_at)
         self.evict(slot)
         return slot
+
+
+def home_of(row: Row) -> Slot | Stem | None:
+    """Where the path is that a row goes on from; ``None`` for one that starts a path."""
+    if row.attach is None:
+        return None
+    home: Slot | Stem | None = row.attach.home
+    if home is None:
+        raise RuntimeError("a row goes on from a path that was given up after it had been planned")
+    return home

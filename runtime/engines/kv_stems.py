@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping
-from typing import Any
+from collections.abc import Collection, Iterable
 from weakref import ref
 
 from .kv_cache import SlotCache
@@ -56,12 +55,10 @@ class Stems:
 
     Args:
         cache: the tensors.
-        homes: node → the slot or stem that has its position; kept up to date.
     """
 
-    def __init__(self, cache: SlotCache, homes: MutableMapping[Prefix, Any]) -> None:
+    def __init__(self, cache: SlotCache) -> None:
         self.cache = cache
-        self.homes = homes
         self.all: list[Stem] = []
         self._made = 0
 
@@ -97,7 +94,7 @@ class Stems:
         for member in chain:
             node = member()
             if node is not None:
-                self.homes[node] = stem
+                node.home = stem
         return stem
 
     def make_room(self, wanted: int, limit: int, kept: Collection[Stem]) -> None:
@@ -115,15 +112,21 @@ class Stems:
                 stay.append(stem)
                 continue
             over -= stem.length
-            for member in stem.chain:
-                node = member()
-                if node is not None:
-                    self.homes.pop(node, None)
+            leave(stem.chain)
             self.cache.drop_stem(stem.index)
         self.all = stay
 
     def clear(self) -> None:
         """Free all; their nodes are computed again if asked for again."""
         for stem in self.all:
+            leave(stem.chain)
             self.cache.drop_stem(stem.index)
         self.all.clear()
+
+
+def leave(chain: Iterable[ref[Prefix]]) -> None:
+    """Take their home from nodes."""
+    for member in chain:
+        node = member()
+        if node is not None:
+            node.home = None

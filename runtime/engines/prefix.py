@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from threading import RLock
+from typing import Any
 from weakref import ref
 
 _changing = RLock()
@@ -23,19 +24,26 @@ class Prefix:
         parent: the sequence without its last token; ``None`` at the root (the empty sequence).
         token: the last token id; ``-1`` at the root.
         length: the number of tokens.
+        home: where the model of this trie keeps what it computed of this token, for the model's own use.
+        block, row: the same for the logits after it.
     """
 
-    __slots__ = ("__weakref__", "_children", "length", "parent", "token")
+    __slots__ = ("__weakref__", "_children", "_link", "block", "home", "length", "parent", "row", "token")
 
     parent: Prefix | None
     token: int
     length: int
+    home: Any
+    block: Any
+    row: int
 
     def __init__(self, parent: Prefix | None = None, token: int = -1) -> None:
         self.parent = parent
         self.token = token
         self.length = 0 if parent is None else parent.length + 1
         self._children: _Child | dict[int, _Child] | None = None  # most have one child, or none
+        self._link: ref[Prefix] | None = None
+        self.home = self.block = None
 
     def child(self, token: int) -> Prefix:
         """The interned node for this sequence followed by ``token``."""
@@ -45,8 +53,16 @@ class Prefix:
                 node = self._known(token)  # another thread may have been here
                 if node is None:
                     node = Prefix(self, token)
-                    self._adopt(_Child(node, self, token))
+                    node._link = link = _Child(node, self, token)
+                    self._adopt(link)
         return node
+
+    @property
+    def link(self) -> ref[Prefix]:
+        """A weak reference to this node, the same each time."""
+        if self._link is None:  # at the root, which no parent refers to
+            self._link = ref(self)
+        return self._link
 
     @property
     def is_leaf(self) -> bool:
@@ -116,12 +132,13 @@ class _Child(ref["Prefix"]):
 
     __slots__ = ("parent", "token")
 
-    parent: Prefix
+    parent: ref[Prefix]
     token: int
 
     def __new__(cls, node: Prefix, parent: Prefix, token: int) -> _Child:
         self = super().__new__(cls, node, _forget)
-        self.parent, self.token = parent, token
+        # Weakly too: who holds this for the node's sake is not to hold the path before it.
+        self.parent, self.token = parent.link, token
         return self
 
     def __init__(self, node: Prefix, parent: Prefix, token: int) -> None:
@@ -130,4 +147,6 @@ class _Child(ref["Prefix"]):
 
 def _forget(child: _Child) -> None:
     with _changing:
-        child.parent._forget(child)
+        parent = child.parent()
+        if parent is not None:
+            parent._forget(child)

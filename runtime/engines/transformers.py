@@ -22,7 +22,7 @@ from .kv_logits import RecentLogits, gather
 from .kv_masks import kinds_of
 from .kv_modules import Modules
 from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
-from .kv_slots import Slots
+from .kv_slots import Slots, home_of
 from .kv_stems import WORTH
 from .kv_steps import Steps
 from .kv_swift import can as can_be_swift
@@ -127,14 +127,8 @@ class TransformersModel(LogitModel):
         """
         for node in nodes:
             self._check(node)
-        found: dict[Prefix, tuple[Tensor, int]] = {}
-        pending: dict[Prefix, None] = {}
-        for node in nodes:
-            recent = self._recent.get(node)
-            if recent is None:
-                pending[node] = None
-            else:
-                found[node] = recent
+        pending = dict.fromkeys(node for node in nodes if not self._recent.has(node))
+        found = {node: self._recent.of(node) for node in nodes if node not in pending}
         with torch.inference_mode():
             while pending:
                 computed, block = self._compute(pending) if self._pass is not None else self._compute_whole(pending)
@@ -146,10 +140,10 @@ class TransformersModel(LogitModel):
 
     def extends(self, node: Prefix) -> bool:
         """Whether all of a node's path but its last token is cached, so that :meth:`write` can go on there."""
-        homes = self._slots.homes
         return (
-            node.parent in homes
-            and node not in homes
+            node.parent is not None
+            and node.parent.home is not None
+            and node.home is None
             and (self.max_length is None or node.length + self._offset <= self.max_length)
         )
 
@@ -252,8 +246,7 @@ class TransformersModel(LogitModel):
 
     def _compute(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
         """One forward pass towards ``pending``: those of its nodes that were computed, and their logits."""
-        slots = self._slots
-        rows = plan_rows(pending, slots.homes.__contains__, self._offset, _LONGEST_ROW)
+        rows = plan_rows(pending, self._offset, _LONGEST_ROW)
         batch = choose_batch(rows, self.max_batch, _MAX_TOKENS)
         try:
             return self._run(rows, batch, pending)
@@ -358,7 +351,7 @@ class TransformersModel(LogitModel):
         """
         slots = self._slots
         slots.share(rows)
-        pinned = {slots.homes[row.attach] for row in rows if row.attach is not None}
+        pinned = {home for row in rows if (home := home_of(row)) is not None}
         longest = max(batch, key=slots.need)
         try:
             if slots.reserve(slots.need(longest) + more, pinned):

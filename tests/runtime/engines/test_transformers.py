@@ -203,7 +203,7 @@ def test_decoding_in_place_copies_nothing_and_reads_views() -> None:
     rows = [check.root.child(token) for token in range(3, 9)]
     for step in range(10):
         check(rows)
-        slots = [check.lm._slots.homes[row].index for row in rows]
+        slots = [row.home.index for row in rows]
         assert slots == list(range(6))
         rows = [row.child(step + i) for i, row in enumerate(rows)]
     assert check.lm.usage.copied_positions == 0
@@ -217,7 +217,7 @@ def test_rows_move_together_when_others_stop() -> None:
     for step in range(4):
         rows = [row.child(step) for row in rows]
         check(rows)
-        slots = sorted(check.lm._slots.homes[row].index for row in rows)
+        slots = sorted(row.home.index for row in rows)
         assert slots == list(range(slots[0], slots[0] + len(rows)))
     check([node.child(40) for node in stopped])
     check([rows[5].child(1), stopped[0].child(40).child(2), rows[0].child(1)])
@@ -277,7 +277,7 @@ def test_memory_is_flat_over_runs(kept: int, monkeypatch: pytest.MonkeyPatch) ->
             check.lm.logits(list(dict.fromkeys(rows)))
             rows = [row.child(rng.randrange(VOCAB)) for row in rng.choices(rows, k=8)]
         del rows
-        assert kept or len(check.lm._slots.homes) == 0
+        assert kept or not any(slot.trim() for slot in check.lm._slots.slots)
         assert check.lm._recent.bytes <= 4 * VOCAB * 32
         shapes.add((check.lm._slots.cache.slots, check.lm._slots.cache.capacity))
     assert len(shapes) == 1 and shapes.pop()[0] <= max(16, kept)
@@ -335,7 +335,7 @@ def test_a_shared_part_moves_to_a_copy_when_its_own_branch_dies(monkeypatch: pyt
     del dead
     stranger = check.root.extend(path(1, 5))
     check([stranger])  # takes the dead branch's slot; the prompt now lives in the heir's
-    assert check.lm._slots.homes[prompt] is check.lm._slots.homes[heir]
+    assert prompt.home is heir.home
     check([check.root.extend(path(2, 5))])  # may not take the stranger for what `other` was copied from
     check([stranger.child(7), prompt.child(8), heir.child(9), other.child(9)])
     assert check.lm.usage.positions == check.expected_positions()
