@@ -53,7 +53,8 @@ class Prefix:
                 node = self._known(token)  # another thread may have been here
                 if node is None:
                     node = Prefix(self, token)
-                    node._link = link = _Child(node, self, token)
+                    node._link = link = _Child(node, _forget)
+                    link.parent, link.token = self.link, token
                     self._adopt(link)
         return node
 
@@ -128,21 +129,13 @@ class _Child(ref["Prefix"]):
     """A weak reference that takes itself away from its parent when its node is freed.
 
     A ``WeakValueDictionary`` a node would do the same at many times the memory, and memory is what nodes are made of.
+    The parent is referred to weakly too: who holds this for the node's sake is not to hold the path before it.
     """
 
     __slots__ = ("parent", "token")
 
     parent: ref[Prefix]
     token: int
-
-    def __new__(cls, node: Prefix, parent: Prefix, token: int) -> _Child:
-        self = super().__new__(cls, node, _forget)
-        # Weakly too: who holds this for the node's sake is not to hold the path before it.
-        self.parent, self.token = parent.link, token
-        return self
-
-    def __init__(self, node: Prefix, parent: Prefix, token: int) -> None:
-        super().__init__(node, _forget)  # type: ignore[call-arg]
 
 
 def _forget(child: _Child) -> None:
