@@ -19,7 +19,6 @@ from .kv_cache import SlotCache, SlotLayer
 from .kv_masks import Kinds
 from .kv_plan import Batch
 from .kv_swift import layer as swift_layer
-from .kv_swift import places_in
 from .kv_weights import LayerWeights, layer_weights, product
 from .memory import size_of
 
@@ -99,7 +98,6 @@ class Decoder:
         stems = self.kinds.stem_masks(batch, x.dtype)
         ragged = batch.step.ragged
         masks = {} if ragged else self.kinds.needed_masks(batch, x.dtype)
-        places = places_in(batch.step, self._layers[0].key_heads, self.cache.capacity) if ragged else None
         self.cache.begin(batch.step)
         shape = batch.tokens.shape
         x = x.flatten(0, 1)
@@ -107,8 +105,8 @@ class Decoder:
             kind = self.kinds.of_layer[index]
             groups = zip(batch.step.groups, stems[kind], strict=True)
             parts = [Part(group, *slots.stem(group), seen) for group, seen in groups]
-            if places is not None:
-                x = swift_layer(weights, x, (turn[0][:, 0], turn[1][:, 0]), slots, places, parts)
+            if ragged:
+                x = swift_layer(weights, x, (turn[0][:, 0], turn[1][:, 0]), slots, batch.step, parts)
             else:
                 x = _layer(weights, x, shape, turn, slots, masks[kind], parts)
         if batch.wanted is not None:

@@ -293,7 +293,7 @@ class Steps:
 
     def _draw(self, law: Law, lanes: Lanes, out: Tensor) -> None:
         """Draw a token for each row, and get ready for the next step."""
-        laws = NextTokens(out if out.dtype in (torch.float32, torch.float64) else out.float(), law)
+        laws = NextTokens(out, law)
         token = laws.at(lanes.places, lanes.points.index_select(0, lanes.count)[0])
         token = torch.as_tensor(token)
         log_prob = torch.as_tensor(laws.log_probs(lanes.places, token))

@@ -6,14 +6,12 @@ after a first call for the same model and types has compiled them; another numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from .triton_launch import launch, power_of_two
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -23,15 +21,6 @@ _HEADS = 4
 
 _INNER = 1024
 """Elements of the feed-forward layer for each program: 16 bytes of each input for each thread in half precision."""
-
-_VARYING = ("own_lse_head", "own_lse_row", "found_lse_head", "found_lse_row")
-"""Arguments that change with the number of rows. Others may be compiled in as multiples of 16."""
-
-
-@cache
-def available(device: torch.device) -> bool:
-    """Whether the kernels run on a device."""
-    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def turn_and_store(
@@ -68,9 +57,9 @@ def turn_and_store(
     assert keys.stride(3) == values.stride(3) == 1 and qkv.shape[1] == (heads + 2 * key_heads) * dim
     query = qkv.new_empty(rows, heads, dim)
     tensors = (qkv, cos, sin, q_norm, k_norm, slots, places, query, keys, values)
-    sizes = {"HEADS": heads, "KEY_HEADS": key_heads, "DIM": dim, "MANY": _HEADS, "BLOCK": _power_of_two(dim)}
+    sizes = {"HEADS": heads, "KEY_HEADS": key_heads, "DIM": dim, "MANY": _HEADS, "BLOCK": power_of_two(dim)}
     grid = (rows, -(-(heads + 2 * key_heads) // _HEADS))
-    _launch(_turn_and_store, grid, *tensors, *keys.stride()[:3], *values.stride()[:3], eps, **sizes, num_warps=4)
+    launch(_turn_and_store, grid, *tensors, *keys.stride()[:3], *values.stride()[:3], eps, **sizes, num_warps=4)
     return query
 
 
@@ -79,30 +68,7 @@ def gated(gate_up: Tensor) -> Tensor:
     assert gate_up.is_contiguous()
     rows, inner = gate_up.shape[0], gate_up.shape[1] // 2
     out = gate_up.new_empty(rows, inner)
-    _launch(_gated, (rows, -(-inner // _INNER)), gate_up, out, inner, BLOCK=_INNER, num_warps=4)
-    return out
-
-
-def merge(out: Tensor, lse: Tensor, found: Tensor, found_lse: Tensor) -> Tensor:
-    """Merge attention to further positions into attention to others.
-
-    A part with a log-sum-exp of minus infinity saw nothing, and does not count whatever its output is. If neither saw
-    anything, ``out`` stays as it is.
-
-    Args:
-        out: the outputs so far [rows, heads, dim], contiguous in dim, changed in place.
-        lse: the log-sum-exp of their scores [heads, rows], float32.
-        found: the outputs to merge into them [rows, heads, dim], contiguous in dim.
-        found_lse: theirs [heads, rows], float32.
-
-    Returns:
-        ``out``.
-    """
-    rows, heads, dim = out.shape
-    assert out.stride(2) == found.stride(2) == 1
-    strides = (*out.stride()[:2], *found.stride()[:2], *lse.stride(), *found_lse.stride())
-    sizes = {"HEADS": heads, "DIM": dim, "MANY": _HEADS, "BLOCK": _power_of_two(dim)}
-    _launch(_merge, (rows, -(-heads // _HEADS)), out, lse, found, found_lse, *strides, **sizes, num_warps=4)
+    launch(_gated, (rows, -(-inner // _INNER)), gate_up, out, inner, BLOCK=_INNER, num_warps=4)
     return out
 
 
@@ -114,28 +80,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     assert x.is_contiguous()
     rows, width = x.shape
     out = torch.empty_like(x)
-    block = _power_of_two(width)
-    _launch(_rms_norm, (rows,), x, weight, out, eps, WIDTH=width, BLOCK=block, num_warps=min(max(block // 256, 1), 16))
+    block = power_of_two(width)
+    launch(_rms_norm, (rows,), x, weight, out, eps, WIDTH=width, BLOCK=block, num_warps=min(max(block // 256, 1), 16))
     return out
-
-
-def _power_of_two(n: int) -> int:
-    """The least power of two that is not below n."""
-    return 1 << (n - 1).bit_length()
-
-
-def _launch(kernel: Callable[..., None], grid: tuple[int, ...], *args: Any, **sizes: int) -> None:
-    """Launch a kernel on the device of its first argument: triton would take the current one."""
-    with torch.cuda.device_of(args[0]):
-        _jitted(kernel)[grid](*args, **sizes)
-
-
-@cache
-def _jitted(kernel: Callable[..., None]) -> Any:
-    """A kernel for triton, which is imported here because importing it takes a while and few need it."""
-    triton = import_module("triton")
-    globals()["tl"] = import_module("triton.language")  # where triton looks for what a kernel uses
-    return triton.jit(kernel, do_not_specialize=_VARYING)
 
 
 # Kernels. In all of them axis 0 of the grid is rows. Its index is made 64 bits wide, and so are the offsets.
@@ -204,38 +151,6 @@ def _gated(gate_up: tl.tensor, out: tl.tensor, inner: tl.tensor, BLOCK: tl.const
     gate = tl.load(gate_up + 2 * row * inner + at, mask=at < inner, other=0.0).to(tl.float32)
     up = tl.load(gate_up + (2 * row + 1) * inner + at, mask=at < inner, other=0.0).to(tl.float32)
     tl.store(out + row * inner + at, gate * tl.sigmoid(gate) * up, mask=at < inner)
-
-
-def _merge(
-    out: tl.tensor,
-    own_lse: tl.tensor,
-    found: tl.tensor,
-    found_lse: tl.tensor,
-    out_row: tl.tensor,
-    out_head: tl.tensor,
-    found_row: tl.tensor,
-    found_head: tl.tensor,
-    own_lse_head: tl.tensor,
-    own_lse_row: tl.tensor,
-    found_lse_head: tl.tensor,
-    found_lse_row: tl.tensor,
-    HEADS: tl.constexpr,
-    DIM: tl.constexpr,
-    MANY: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
-    row = tl.program_id(0).to(tl.int64)
-    head = (tl.program_id(1) * MANY + tl.arange(0, MANY)).to(tl.int64)[:, None]
-    at = tl.arange(0, BLOCK)[None, :]
-    mine = (head < HEADS) & (at < DIM)
-    place = out + row * out_row + head * out_head + at
-    own = tl.load(place, mask=mine, other=0.0).to(tl.float32)
-    other = tl.load(found + row * found_row + head * found_head + at, mask=mine, other=0.0).to(tl.float32)
-    a = tl.load(own_lse + head * own_lse_head + row * own_lse_row, mask=head < HEADS, other=0.0)
-    b = tl.load(found_lse + head * found_lse_head + row * found_lse_row, mask=head < HEADS, other=0.0)
-    merged = own + tl.sigmoid(b - a) * (other - own)
-    merged = tl.where(a == float("-inf"), other, merged)
-    tl.store(place, tl.where(b == float("-inf"), own, merged), mask=mine)
 
 
 def _rms_norm(

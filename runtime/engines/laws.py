@@ -32,7 +32,7 @@ class NextTokens:
     a row does not depend on the rows beside it.
 
     Args:
-        logits: [n, vocabulary], float32 or float64. Not copied, and never changed.
+        logits: [n, vocabulary], of any floating-point type. Not copied on a CPU, and never changed.
         law: (temperature, top_p, top_k).
         rows: which rows of ``logits``, in order; all of them by default.
 
@@ -118,6 +118,7 @@ class NextTokens:
         self._found = found
         rows, among = found.rows, found.among
         self.device, self.vocabulary, self._heat = rows.logits.device, rows.logits.shape[1], rows.heat
+        self._half = rows.logits.dtype in (torch.float16, torch.bfloat16)
         self._xp: Any = np if self.device.type in _NUMPY else torch
         self._logits, self._rows, self._top, self._floor, self._last, masses = map(
             self._view, (rows.logits, rows.numbers, found.top, found.floor, found.last, found.masses)
@@ -143,6 +144,9 @@ class NextTokens:
     def _double(self, found: Array) -> Array:
         return found.astype(np.float64) if self._xp is np else found.double()
 
+    def _wide(self, found: Array) -> Array:
+        return found.float() if self._half else found
+
     def _under(self, edges: Array, target: Array) -> Array:
         """Where a target falls between cumulative masses, int64 [n]; never where there is no mass.
 
@@ -158,7 +162,7 @@ class NextTokens:
             tokens: int64, of a shape that goes with that.
         """
         rows = at if self._rows is None else self._rows[at]
-        below = self._logits[rows, tokens] - self._top[at]  # to the bit as in the pass over the rows
+        below = self._wide(self._logits[rows, tokens]) - self._top[at]  # to the bit as in the pass over the rows
         found = self._double(below)
         if self._among is not None:
             bias, which, shift = self._among

@@ -15,6 +15,8 @@ import torch
 
 from .cuts import kth_largest, nucleus
 from .requests import Allowed, Law
+from .triton_launch import available
+from .triton_masses import block_masses
 
 _BUFFER = {"cpu": 1 << 20}
 """Bytes of the buffer that rows pass through, by kind of device: half of a core's cache of the second level."""
@@ -33,7 +35,7 @@ class Rows(NamedTuple):
     """What n distributions are of.
 
     Attributes:
-        logits: [rows, vocabulary], float32 or float64.
+        logits: [rows, vocabulary].
         numbers: which row each distribution is of, int64 [n]; ``None``: they are in order.
         heat: what logits are divided by.
         block: how many tokens a block has.
@@ -77,17 +79,17 @@ class Measured(NamedTuple):
     Attributes:
         rows: what they are of.
         top: the largest logit, [n].
+        masses: Σ exp over each block of what is kept, relative to the largest that is allowed, [n, blocks].
         floor: the least logit that is kept, relative to the largest, [n]; ``None``: all are kept.
         last: the last token that is kept of those at the floor, int64 [n]; ``None``: all of them are.
-        masses: Σ exp over each block of what is kept, relative to the largest that is allowed, [n, blocks].
         among: what constraints allow of it; ``None``: everything.
     """
 
     rows: Rows
     top: torch.Tensor
-    floor: torch.Tensor | None
-    last: torch.Tensor | None
     masses: torch.Tensor
+    floor: torch.Tensor | None = None
+    last: torch.Tensor | None = None
     among: Among | None = None
 
 
@@ -109,19 +111,26 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
     """Measure the distributions that a law makes of rows of logits.
 
     Args:
-        logits: [rows, vocabulary], float32 or float64.
+        logits: [rows, vocabulary], of any floating-point type.
         law: (temperature, top_p, top_k).
         numbers: which rows, in order; ``None``: all of them.
     """
     temperature, top_p, top_k = law
     vocabulary = logits.shape[1]
     greedy = temperature == 0.0
+    whole = not greedy and top_p == 1.0 and (top_k is None or top_k >= vocabulary)
+    in_one_pass = whole and logits.dtype != torch.float64 and available(logits.device)
+    if not in_one_pass and logits.dtype not in _COLDEST:
+        logits = logits.float()
     rows = Rows(
         logits,
         None if numbers is None else torch.tensor(numbers, device=logits.device),
-        1.0 if greedy else min(max(temperature, _COLDEST[logits.dtype]), _HOTTEST),
+        1.0 if greedy else min(max(temperature, _COLDEST.get(logits.dtype, 1e-30)), _HOTTEST),
         1 << ((vocabulary - 1).bit_length() + 1) // 2,  # about as many tokens in a block as there are blocks
     )
+    if in_one_pass:
+        some = logits if rows.numbers is None else logits[rows.numbers]
+        return Measured(rows, *block_masses(some, _LOG2_E / rows.heat, rows.block))
     tops, floors, lasts, masses = [], [], [], []
     for _, some, buffer in rows.parts(len(logits) if numbers is None else len(numbers)):
         top = some.amax(1)
@@ -145,7 +154,7 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
         # Where all at the floor are kept, the last of them may be any token.
         ends = [torch.full_like(top, vocabulary, dtype=torch.int64) for top in tops]
         ended = _joined([end if last is None else last for end, last in zip(ends, lasts, strict=True)])
-    return Measured(rows, _joined(tops), _joined(floors) if floors else None, ended, _joined(masses))
+    return Measured(rows, _joined(tops), _joined(masses), _joined(floors) if floors else None, ended)
 
 
 def measure_among(found: Measured, places: Sequence[int], allowed: Sequence[Allowed]) -> Measured:
@@ -157,12 +166,14 @@ def measure_among(found: Measured, places: Sequence[int], allowed: Sequence[Allo
         allowed: the tokens, for each.
     """
     logits = found.rows.logits
+    if logits.dtype not in _COLDEST:
+        logits = logits.float()
     at = torch.tensor(places, device=logits.device)
     distinct = {id(some): some for some in allowed}
     number = {name: i for i, name in enumerate(distinct)}
     which = torch.tensor([number[id(some)] for some in allowed], device=logits.device)
     bias = torch.stack([_bias(some, logits) for some in distinct.values()])
-    rows = found.rows._replace(numbers=at if found.rows.numbers is None else found.rows.numbers[at])
+    rows = found.rows._replace(logits=logits, numbers=at if found.rows.numbers is None else found.rows.numbers[at])
     top = found.top[at]
     floor = None if found.floor is None else found.floor[at]
     last = None if found.last is None else found.last[at]
@@ -176,7 +187,7 @@ def measure_among(found: Measured, places: Sequence[int], allowed: Sequence[Allo
         shifts.append(torch.where(largest == -math.inf, 0.0, largest))
         below -= shifts[-1][:, None]
         masses.append(rows.masses(buffer, kept))
-    return Measured(rows, top, floor, last, _joined(masses), Among(bias, which, _joined(shifts)))
+    return Measured(rows, top, _joined(masses), floor, last, Among(bias, which, _joined(shifts)))
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

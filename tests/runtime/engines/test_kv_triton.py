@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 
 import pytest
@@ -14,8 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from ppl.runtime.engines import kv_triton
-from ppl.runtime.engines.kv_triton import available, gated, merge, rms_norm, turn_and_store
+from ppl.runtime.engines import triton_launch
+from ppl.runtime.engines.kv_triton import gated, rms_norm, turn_and_store
+from ppl.runtime.engines.kv_triton_attention import attend_to_slots
+from ppl.runtime.engines.triton_launch import available
+from ppl.runtime.engines.triton_masses import block_masses
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's, of infinities as they are meant
 
@@ -128,42 +132,72 @@ def test_gated(rows: int, inner: int, dtype: torch.dtype) -> None:
     check(got, silu(gate) * up)
 
 
-@runs
-@dtypes
-@pytest.mark.parametrize("rows, heads, dim", [(1, 2, 8), (3, 12, 64), (4, 5, 80), (2, 9, 6)])
-@pytest.mark.parametrize("strided", [False, True])
-def test_merge(rows: int, heads: int, dim: int, strided: bool, dtype: torch.dtype) -> None:
-    out, found = normal(rows, heads, dim, dtype=dtype), normal(rows, heads, dim, dtype=dtype)
-    lse, found_lse = normal(heads, rows, scale=4.0), normal(heads, rows, scale=4.0)
-    if strided:
-        whole = normal(rows, heads + 1, 2 * dim, dtype=dtype)
-        out = whole[:, 1:, dim:]
-        found = found.transpose(0, 1).contiguous().transpose(0, 1)
-        lse = lse.t().contiguous().t()
-        found_lse = normal(heads, 2 * rows, scale=4.0)[:, ::2]
-    share = (found_lse.double() - lse.double()).sigmoid().t()[..., None]
-    exact = out.double() + share * (found.double() - out.double())
-    rest = whole.clone() if strided else None
-    assert merge(out, lse, found, found_lse) is out
-    check(out, exact)
-    if rest is not None:
-        rest[:, 1:, dim:] = out
-        assert torch.equal(whole, rest)
+def at_slots(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Attention in float64 of [rows, heads, dim] to [rows, key heads, positions, dim], and the log-sum-exp."""
+    groups = query.shape[1] // keys.shape[1]
+    keys, values = (some.double().repeat_interleave(groups, 1) for some in (keys, values))
+    scores = torch.einsum("rhd,rhpd->rhp", query.double(), keys) * scale
+    scores = scores.masked_fill(~seen[:, None], -INFINITE)
+    shares = scores.softmax(-1).nan_to_num(0.0)  # where nothing is seen
+    return torch.einsum("rhp,rhpd->rhd", shares, values), scores.logsumexp(-1)
 
 
 @runs
 @dtypes
-def test_merge_of_parts_that_saw_nothing(dtype: torch.dtype) -> None:
-    """Their outputs may be anything."""
-    lowest = torch.finfo(torch.float32).min
-    lse = torch.tensor([[-INFINITE, 1.0, -INFINITE, lowest, 50.0]], device=DEVICE)
-    found_lse = torch.tensor([[2.0, -INFINITE, -INFINITE, 3.0, lowest]], device=DEVICE)
-    out, found = normal(5, 1, 8, dtype=dtype), normal(5, 1, 8, dtype=dtype)
-    want = out.clone()
-    want[[0, 3]] = found[[0, 3]]
-    out[0], found[1], found[2] = torch.nan, torch.nan, torch.nan
-    merge(out, lse, found, found_lse)
-    torch.testing.assert_close(out, want, atol=1e-6, rtol=0)
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("heads, key_heads, dim", [(4, 2, 8), (12, 2, 64), (5, 5, 80), (20, 1, 16), (3, 1, 6)])
+def test_attend_to_slots(heads: int, key_heads: int, dim: int, before: bool, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and INTERPRETED:
+        pytest.skip("the interpreter multiplies the bits of these as whole numbers")
+    rows, slots, capacity, scale = 5, 7, 70, 0.3
+    keys, values = (normal(slots, key_heads, capacity + 1, dim, dtype=dtype)[:, :, 1:] for _ in range(2))
+    where = torch.tensor([6, 0, 3, 4, 4], device=DEVICE)
+    last = torch.tensor([0, 69, 31, 32, 5], device=DEVICE)
+    query = normal(rows, heads, dim, dtype=dtype)
+    stem = [normal(rows, key_heads, 9, dim, dtype=dtype) for _ in range(2)]
+    some = torch.ones(rows, 9, dtype=torch.bool, device=DEVICE)
+    some[3] = False  # a row without a stem
+    given = None
+    if before:
+        out, lse = at_slots(query, stem[0], stem[1], some, scale)
+        given = out.to(dtype), lse.t().contiguous().float()
+    # What lies behind the last position is never looked at.
+    for row, end in zip(where.tolist(), last.tolist(), strict=True):
+        if (where == row).sum() == 1:
+            keys[row, :, end + 1 :], values[row, :, end + 1 :] = float("nan"), float("nan")
+    found = attend_to_slots(query, keys, values, where, last, scale, given)
+    seen = torch.arange(capacity, device=DEVICE) <= last[:, None]
+    mine = [store[where].masked_fill(~seen[:, None, :, None], 0.0) for store in (keys, values)]
+    if before:
+        mine = [torch.cat((mine[0], stem[0]), 2), torch.cat((mine[1], stem[1]), 2)]
+        seen = torch.cat((seen, some), 1)
+    exact, _ = at_slots(query, mine[0], mine[1], seen, scale)
+    # Shares are rounded to the type of the values before they are multiplied with them; so was what came before.
+    limit = 2e-5 if dtype == torch.float32 else 3.0 * torch.finfo(dtype).eps
+    assert found.shape == exact.shape and float((found.double() - exact).abs().max()) < limit
+
+
+@runs
+@dtypes
+@pytest.mark.parametrize("rows, vocabulary, block", [(1, 64, 8), (3, 97, 16), (2, 5000, 64), (2, 9000, 8192)])
+@pytest.mark.parametrize("factor", [1.4427, 0.2])
+def test_block_masses(rows: int, vocabulary: int, block: int, factor: float, dtype: torch.dtype) -> None:
+    logits = normal(rows, vocabulary + 3, dtype=dtype, scale=4.0)[:, :vocabulary]
+    logits[0, : block + 1] = -INFINITE  # a block without any mass
+    top, masses = block_masses(logits, factor, block)
+    exact = logits.double()
+    right = torch.exp2((exact - exact.amax(1, keepdim=True)) * factor)
+    right = torch.nn.functional.pad(right, (0, -vocabulary % block)).view(rows, -1, block).sum(2)
+    assert bool((top == exact.amax(1).float()).all())
+    torch.testing.assert_close(masses.double(), right, rtol=1e-5, atol=1e-7)
+
+
+@runs
+def test_rows_that_are_no_distribution_are_told() -> None:
+    logits = normal(3, 100)
+    logits[0, 77], logits[1] = float("nan"), -INFINITE
+    top, _ = block_masses(logits, 1.0, 16)
+    assert bool(top[0].isnan()) and float(top[1]) == -INFINITE and bool(top[2].isfinite())
 
 
 @runs
@@ -184,10 +218,11 @@ def test_a_graph_holds_them() -> None:
     def step(qkv: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
         rows = len(qkv)
         query = turn_and_store(qkv, cos[:rows], cos[:rows], 4, weight, weight, EPS, keys, values, slots, slots)
-        merge(query, lse[:, :rows], query.flip(0), lse[:, rows:])
-        return gated(rms_norm(query.flatten(1), wide, EPS))
+        out = attend_to_slots(query, keys, values, slots, slots, 0.1, (query.flip(0), lse[:, :rows].contiguous()))
+        top, masses = block_masses(gated(rms_norm(out.flatten(1), wide, EPS)), 1.4, 16)
+        return masses + top[:, None]
 
-    cos, weight, wide, lse = normal(6, 64), normal(64), normal(256), normal(4, 12)
+    cos, weight, wide, lse = normal(6, 64), normal(64), normal(256), normal(4, 6)
     qkv, slots = normal(6, 8 * 64), torch.arange(6, device=DEVICE)
     keys, values = normal(6, 2, 6, 64), normal(6, 2, 6, 64)
     step(qkv[:1], keys, values, slots[:1])
@@ -204,11 +239,9 @@ def test_a_graph_holds_them() -> None:
 
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module can be imported, and says that it won't do."""
+    """The modules can be imported, and it is known that they won't do."""
     assert not available(torch.device("cpu"))
-    monkeypatch.setitem(sys.modules, "triton", None)
-    spec = importlib.util.spec_from_file_location("kv_triton_alone", kv_triton.__file__)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not module.available(torch.device("cuda"))
+    monkeypatch.setattr(triton_launch, "find_spec", lambda name: None)
+    assert not available.__wrapped__(torch.device("cuda"))
+    script = "import sys; sys.modules['triton'] = None; import ppl.runtime.engines.kv_swift"
+    subprocess.run([sys.executable, "-c", script], check=True)
