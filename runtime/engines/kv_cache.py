@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+_ROOM = 64
+"""Memory for stems comes in multiples of so many positions."""
+
 
 @dataclass
 class Group:
@@ -27,6 +30,30 @@ class Group:
 
 
 @dataclass
+class Shared:
+    """The rows of groups as kernels take them, which go through queries of one stem after the other.
+
+    Queries are there several times, for as many segments of their stem. Which stems these are, and how long, is data: a
+    captured step serves all.
+
+    Attributes:
+        order: the row of each query [segments * rows].
+        where: the place of each row's query for each segment in that order [segments, rows].
+        queries: where the queries of each segment of each stem begin in that order, and their number last, int32
+            [segments * stems + 1].
+        starts: where each of these segments begins among the positions of all stems, and one number more, int32
+            [segments * stems + 1].
+        used: how many positions each has, int32 [segments * stems].
+    """
+
+    order: Tensor
+    where: Tensor
+    queries: Tensor
+    starts: Tensor
+    used: Tensor
+
+
+@dataclass
 class Step:
     """Where the rows of one forward pass read and write; q is the number of tokens of the longest row.
 
@@ -40,6 +67,7 @@ class Step:
         groups: the rows that go on from stems.
         place: the one position in their slots to which all rows write one token each, if that is so.
         ragged: whether each row, which is one token, is to read no more positions than it has, by kernels that can.
+        shared: the groups of ragged rows.
     """
 
     slots: Tensor
@@ -51,6 +79,7 @@ class Step:
     groups: Sequence[Group] = ()
     place: int | None = None
     ragged: bool = False
+    shared: Shared | None = None
 
     def to(self, device: torch.device) -> Step:
         """The same step with its indices on ``device`` (layers may live on several)."""
@@ -84,8 +113,9 @@ class SlotLayer(CacheLayerMixin):
         self.cache = ref(cache)
         self.step: Step | None = None
         self.shape = (0, 0)
-        self.stems: dict[int, tuple[Tensor, Tensor]] = {}
-        """Keys and values [heads, length, head_dim] of each stem."""
+        self.stem_keys: Tensor | None = None
+        self.stem_values: Tensor | None = None
+        """Keys and values of all stems, one after the other [heads, positions, head_dim]."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate zeros: never-written memory could hold NaN, which a mask does not stop (0 * NaN is NaN)."""
@@ -134,20 +164,40 @@ class SlotLayer(CacheLayerMixin):
 
     def stem(self, group: Group) -> tuple[Tensor, Tensor]:
         """What the rows of a group share: keys and values [heads, length, head_dim]."""
-        keys, values = self.stems[group.stem]
-        return keys[:, : group.length], values[:, : group.length]
+        cache = self.cache()
+        assert cache is not None and self.stem_keys is not None and self.stem_values is not None
+        start = cache.stems[group.stem].start
+        return self.stem_keys[:, start : start + group.length], self.stem_values[:, start : start + group.length]
 
-    def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
-        """Copy a path to a place of its own: the first ``length`` positions of a slot, after those of ``below``."""
-        assert self.keys is not None and self.values is not None
-        parts = [store[slot, :, :length] for store in (self.keys, self.values)]
-        if below is not None:
-            parts = [
-                torch.cat((old[:, : below[1]], new), 1) for old, new in zip(self.stems[below[0]], parts, strict=True)
-            ]
-        # contiguous() would be a view of the slot where one position or one head makes it contiguous already.
-        keys, values = (part.clone(memory_format=torch.contiguous_format) for part in parts)
-        self.stems[stem] = (keys, values)
+    def add_stem(self, to: slice, slot: int, below: slice) -> None:
+        """Copy a path to where stems are.
+
+        Args:
+            to: where it goes.
+            slot: where its end is.
+            below: where its beginning is, among the stems.
+        """
+        for stems, store in ((self.stem_keys, self.keys), (self.stem_values, self.values)):
+            assert stems is not None and store is not None
+            before, length = below.stop - below.start, to.stop - to.start
+            stems[:, to.start : to.start + before] = stems[:, below]
+            stems[:, to.start + before : to.stop] = store[slot, :, : length - before]
+
+    def repack(self, moves: Sequence[tuple[slice, slice]], positions: int) -> None:
+        """Move the stems to a place for so many positions: pairs of where each was and where it goes."""
+        self.stem_keys = self._repacked(self.stem_keys, self.keys, moves, positions)
+        self.stem_values = self._repacked(self.stem_values, self.values, moves, positions)
+
+    @staticmethod
+    def _repacked(
+        old: Tensor | None, like: Tensor | None, moves: Sequence[tuple[slice, slice]], positions: int
+    ) -> Tensor:
+        assert like is not None
+        new = like.new_zeros(like.shape[1], positions, like.shape[3])
+        for there, here in moves:
+            assert old is not None
+            new[:, here] = old[:, there]
+        return new
 
     def drop(self) -> None:
         """Free the slots."""
@@ -205,6 +255,8 @@ class SlotCache(Cache):
         slots: the number of slots.
         capacity: the number of positions each slot can hold.
         position_bytes: bytes that one position of one slot takes over all layers; 0 before :meth:`measure`.
+        stems: where each stem is, among the positions of all.
+        stem_positions: how many positions there is memory for.
     """
 
     def __init__(self, layers: int) -> None:
@@ -215,6 +267,8 @@ class SlotCache(Cache):
         self.slots = 0
         self.capacity = 0
         self.position_bytes = 0
+        self.stems: dict[int, slice] = {}
+        self.stem_positions = 0
 
     def begin(self, step: Step) -> None:
         """Say where the next forward pass reads and writes."""
@@ -253,22 +307,61 @@ class SlotCache(Cache):
         for layer in self.slot_layers:
             layer.copy(source, target, length)
 
+    def positions_with(self, length: int) -> int:
+        """How many positions the stems will take with one more, of this length."""
+        if self._gap(length) is not None:
+            return self.stem_positions
+        return -(-(sum(at.stop - at.start for at in self.stems.values()) + length) // _ROOM) * _ROOM
+
     def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
         """Copy a path to a place of its own, as a stem that rows can share.
 
         Args:
             stem: what it is called from now on.
             slot: where the path ends.
-            length: how many positions of the slot belong to it.
+            length: how many positions the path has.
             below: the stem that the slot goes on from, and how many positions of it come before the slot's.
         """
+        start = self._gap(length)
+        if start is None:
+            start = self._repack(self.positions_with(length))
+        at = self.stems[stem] = slice(start, start + length)
+        under = 0 if below is None else self.stems[below[0]].start
+        before = slice(under, under + (0 if below is None else below[1]))
         for layer in self.slot_layers:
-            layer.add_stem(stem, slot, length, below)
+            layer.add_stem(at, slot, before)
 
     def drop_stem(self, stem: int) -> None:
-        """Free a stem."""
+        """Give up a stem; its place is kept for others."""
+        del self.stems[stem]
+
+    def drop_stems(self) -> None:
+        """Free all stems."""
+        self.stems.clear()
+        self.stem_positions = 0
         for layer in self.slot_layers:
-            del layer.stems[stem]
+            layer.stem_keys = layer.stem_values = None
+
+    def _gap(self, length: int) -> int | None:
+        """The first place among the stems with room for so many positions."""
+        end = 0
+        for at in sorted(self.stems.values(), key=lambda at: at.start):
+            if at.start - end >= length:
+                return end
+            end = at.stop
+        return end if self.stem_positions - end >= length else None
+
+    def _repack(self, positions: int) -> int:
+        """Put the stems side by side in a place for so many positions; where the last ends."""
+        moves, end = [], 0
+        for stem, at in self.stems.items():
+            here = slice(end, end + at.stop - at.start)
+            moves.append((at, here))
+            self.stems[stem], end = here, here.stop
+        for layer in self.slot_layers:
+            layer.repack(moves, positions)
+        self.stem_positions = positions
+        return end
 
     def drop(self) -> None:
         """Free all slots; stems stay."""

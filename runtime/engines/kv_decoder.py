@@ -102,13 +102,13 @@ class Decoder:
         shape = batch.tokens.shape
         x = x.flatten(0, 1)
         for index, (weights, slots) in enumerate(zip(self._layers, self.cache.slot_layers, strict=True)):
+            if ragged:
+                x = swift_layer(weights, x, (turn[0][:, 0], turn[1][:, 0]), slots, batch.step)
+                continue
             kind = self.kinds.of_layer[index]
             groups = zip(batch.step.groups, stems[kind], strict=True)
             parts = [Part(group, *slots.stem(group), seen) for group, seen in groups]
-            if ragged:
-                x = swift_layer(weights, x, (turn[0][:, 0], turn[1][:, 0]), slots, batch.step, parts)
-            else:
-                x = _layer(weights, x, shape, turn, slots, masks[kind], parts)
+            x = _layer(weights, x, shape, turn, slots, masks[kind], parts)
         if batch.wanted is not None:
             x = x[batch.wanted]
         return linear(_norm(x, body.norm.weight, body.norm.variance_epsilon), self._model.lm_head.weight)

@@ -88,8 +88,7 @@ class Stems:
         """
         stem = Stem(self._made, length, base, chain, used_at)
         self._made += 1
-        under, before = (None, 0) if below is None else ((below[0].index, below[1]), below[1])
-        self.cache.add_stem(stem.index, slot, length - before, under)
+        self.cache.add_stem(stem.index, slot, length, None if below is None else (below[0].index, below[1]))
         self.all.append(stem)
         for member in chain:
             node = member()
@@ -120,8 +119,8 @@ class Stems:
         """Free all; their nodes are computed again if asked for again."""
         for stem in self.all:
             leave(stem.chain)
-            self.cache.drop_stem(stem.index)
         self.all.clear()
+        self.cache.drop_stems()
 
 
 def leave(chain: Iterable[ref[Prefix]]) -> None:

@@ -8,8 +8,9 @@ the host from launching hundreds of kernels; several steps are taken in a row, a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 from weakref import ref
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kv_cache import Group, SlotCache, Step
+from .kv_cache import Group, Shared, SlotCache, Step
 from .kv_plan import Batch, Row, places_of
 from .laws import NextTokens
 from .requests import Law
@@ -28,6 +29,10 @@ _GRAPHS = 32
 """How many captured steps to keep."""
 _ROOM = 64
 """What is read of slots grows in steps of so many positions, so that few shapes come up."""
+_FEWEST, _COSTLY = 8, 256
+"""The least that rows are padded to, since fewer take as long; and from where on more take longer."""
+_LONG, _SEGMENT = 256, 64
+"""Positions of a stem from which it may be read in segments, and what the size of one is a multiple of."""
 _IDLE, _FAULTY = -1, -2
 """In place of a token: the row had stopped before; its logits were no numbers."""
 
@@ -42,9 +47,11 @@ class Shape:
         steps: the most steps that are taken in a row.
         first: the lowest slot where the rows are neighbouring slots in order; else ``None``.
         used: how many positions are read of each slot at the most.
-        stems: each with how many of its positions are shared, and the rows that share it (``None``: all).
+        stems: each with how many of its positions are shared, and the rows that share it (``None``: all); not where
+            kernels take them as data.
+        segments, groups: in how many segments these read the stems, and of how many stems; 0 if there are none.
         shifted: whether slots begin after a stem.
-        longest: the most positions that a path may come to have, rounded up.
+        longest: the most positions that a path may come to have, rounded up; 0 where it does not matter.
         ragged: whether each row reads as many positions as it has.
     """
 
@@ -54,6 +61,8 @@ class Shape:
     first: int | None
     used: int
     stems: tuple[tuple[int, int, tuple[int, ...] | None], ...]
+    segments: int
+    groups: int
     shifted: bool
     longest: int
     ragged: bool
@@ -67,6 +76,7 @@ class Lanes:
             are left, how the text stops.
         going: whether a row's text goes on [rows].
         count: how many steps were taken [1].
+        shared: the stems of ragged rows, by the number of segments and of stems.
         points: uniform numbers [steps, rows].
         drawn: tokens [steps, rows].
         found: their log-probabilities [steps, rows].
@@ -82,6 +92,7 @@ class Lanes:
         self.drawn = torch.zeros(steps, rows, dtype=torch.int64, device=device)
         self.found = torch.zeros(steps, rows, dtype=torch.float64, device=device)
         self.places = torch.arange(rows, device=device)
+        self.shared: dict[tuple[int, int], Shared] = {}
         self.out: Tensor | None = None
 
     def load(self, ints: Sequence[Sequence[int]], real: int) -> None:
@@ -89,6 +100,52 @@ class Lanes:
         self.ints.copy_(torch.tensor(ints))
         self.going.copy_(self.places < real)
         self.count.zero_()
+
+    def share(self, groups: Mapping[tuple[int, int], Sequence[int]], segments: int, padded: int, real: int) -> None:
+        """Tell kernels of stems.
+
+        Args:
+            groups: where a stem begins, and how many of its positions are shared → the rows that share them.
+            real: how many rows are no padding, which goes with the last of them.
+            segments: in how many segments each is read.
+            padded: for how many stems there is to be room.
+        """
+        rows = len(self.slots)
+        having = [
+            [*members, *range(real, rows)] if members[-1] == real - 1 else [*members] for members in groups.values()
+        ]
+        alone = set(range(rows)).difference(*having)
+        order = [row for members in having for row in members] + sorted(alone)
+        ends = list(accumulate(len(members) for members in having))
+        ends += [rows] * (padded + 1 - len(ends))  # the rows that have none are a group as well, which sees nothing
+        queries, starts, used = [], [], []
+        for segment in range(segments):
+            queries += [segment * rows + end for end in (0, *ends[:-1])]
+            for start, length in (*groups, *[(0, 0)] * (padded + 1 - len(groups))):
+                size = -(-length // segments // _SEGMENT) * _SEGMENT if length else 0
+                starts.append(start + min(segment * size, length))
+                used.append(max(0, min(size, length - segment * size)))
+        places = [0] * rows
+        for place, row in enumerate(order):
+            places[row] = place
+        lists = [
+            [*order] * segments,
+            [segment * rows + place for segment in range(segments) for place in places],
+            [*queries, segments * rows],
+            [*starts, 0],
+            used,
+        ]
+        whole = torch.tensor([number for numbers in lists for number in numbers])
+        parts = whole.to(self.slots.device).split([len(numbers) for numbers in lists])
+        kept = self.shared.get((segments, padded))
+        if kept is None:
+            order_at, where, *others = parts
+            fresh = (order_at.clone(), where.clone().view(segments, rows), *(some.int() for some in others))
+            self.shared[segments, padded] = Shared(*fresh)
+        else:
+            tensors = (kept.order, kept.where.view(-1), kept.queries, kept.starts, kept.used)
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part)
 
 
 class Steps:
@@ -127,11 +184,11 @@ class Steps:
         self.problem = ""
         self._halts = torch.zeros(_KINDS, vocab_size, dtype=torch.bool, device=device)
         self._kinds: dict[int, tuple[int, np.ndarray]] = {}
-        self._lanes: dict[tuple[int, int], Lanes] = {}
+        self._lanes: dict[int, Lanes] = {}
         self._seen: set[Shape] = set()
         self._graphs: OrderedDict[Shape, Any] = OrderedDict()
         self._pool: Any = None
-        self._store: ref[Tensor] | None = None
+        self._stores: tuple[ref[Tensor] | None, ...] = ()
 
     def logits(self, rows: Sequence[Row]) -> Tensor:
         """One step of placed rows of one token each: logits [rows, vocabulary], overwritten by the next step."""
@@ -168,10 +225,13 @@ class Steps:
 
     def clear(self) -> None:
         """Give up all tensors and graphs."""
+        self._forget_graphs()
+        self._lanes.clear()
+
+    def _forget_graphs(self) -> None:
         self._graphs.clear()
         self._seen.clear()
-        self._lanes.clear()
-        self._pool = None
+        self._pool = None  # a pool goes with the last graph that has memory of it
 
     # --- before the steps -------------------------------------------------------------------------------------------
 
@@ -181,29 +241,38 @@ class Steps:
         steps = 1 if law is None else min(max(limits), self._ahead)
         slots, shifts, groups = places_of(rows)
         starts = [row.start for row in rows]
-        tokens = [row.nodes[0].token for row in rows]
         n = len(rows)
-        lone = all(len(members) == n for members in groups.values())
+        total = _padded(n) if self.capture and self._ragged else n
+        lanes = self._lanes.get(total)
+        if lanes is None:
+            lanes = self._lanes[total] = Lanes(total, self._ahead, self._device)
+        # Padding repeats the last row: it writes what that writes.
+        tokens = [row.nodes[0].token for row in rows]
+        ints = [[*some, *[some[-1]] * (total - n)] for some in (slots, shifts, tokens, starts, [*limits], [*kinds])]
+        lanes.load(ints, n)
+        taken, shifted = 1 if law is None else self._ahead, any(shifts)
+        if self._ragged:
+            segments, padded = 0, 0
+            if groups:
+                segments = _segments(total, max(length for _, length in groups))
+                padded = 1 << (len(groups) - 1).bit_length()
+                begins = {(self._cache.stems[stem].start, length): rows for (stem, length), rows in groups.items()}
+                lanes.share(begins, segments, padded, n)
+            return Shape(total, law, taken, None, 0, (), segments, padded, shifted, 0, True), lanes
         used = max(start - shift for start, shift in zip(starts, shifts, strict=True)) + steps
-        capacity = self._cache.capacity
-        total = _padded(n) if self.capture and self._ragged and lone else n
         shape = Shape(
             total,
             law,
-            1 if law is None else self._ahead,
-            slots[0] if total == n and slots == list(range(slots[0], slots[0] + n)) else None,
-            capacity if self._ragged else min(capacity, -(-used // _ROOM) * _ROOM),
+            taken,
+            slots[0] if slots == list(range(slots[0], slots[0] + n)) else None,
+            min(self._cache.capacity, -(-used // _ROOM) * _ROOM),
             tuple((*stem, None if len(members) == n else tuple(members)) for stem, members in groups.items()),
-            any(shifts),
+            0,
+            0,
+            shifted,
             -(-(max(starts) + steps) // _ROOM) * _ROOM,
-            self._ragged,
+            False,
         )
-        lanes = self._lanes.get((total, self._ahead))
-        if lanes is None:
-            lanes = self._lanes[total, self._ahead] = Lanes(total, self._ahead, self._device)
-        # Padding repeats the last row: it writes what that writes.
-        ints = [[*some, *[some[-1]] * (total - n)] for some in (slots, shifts, tokens, starts, [*limits], [*kinds])]
-        lanes.load(ints, n)
         return shape, lanes
 
     def _kinds_of(self, halts: Sequence[np.ndarray]) -> list[int]:
@@ -229,12 +298,12 @@ class Steps:
         if not self.capture or any(members is not None for *_, members in shape.stems):
             self._take(shape, lanes)
             return
-        store = self._cache.slot_layers[0].keys
-        if store is None or self._store is None or self._store() is not store:
-            # The slots lie elsewhere now.
-            self._graphs.clear()
-            self._seen.clear()
-            self._store = None if store is None else ref(store)
+        first = self._cache.slot_layers[0]
+        stores = tuple(None if store is None else ref(store) for store in (first.keys, first.stem_keys))
+        if stores != self._stores:
+            # Slots or stems lie elsewhere now.
+            self._forget_graphs()
+            self._stores = stores
         graph = self._graphs.get(shape)
         if graph is not None:
             self._graphs.move_to_end(shape)
@@ -281,6 +350,7 @@ class Steps:
             ],
             None,
             shape.ragged,
+            lanes.shared[shape.segments, shape.groups] if shape.groups else None,
         )
         tokens, positions = lanes.tokens[:, None], lanes.positions[:, None]
         shifts = lanes.shifts if shape.shifted else None
@@ -310,6 +380,12 @@ class Steps:
 
 
 def _padded(rows: int) -> int:
-    """The next of few numbers: powers of two, and half way between."""
-    power = 1 << (rows - 1).bit_length()
-    return power * 3 // 4 if rows <= power * 3 // 4 and power >= 8 else power
+    """The next of few numbers: powers of two, and half way between where rows cost arithmetic."""
+    power = max(_FEWEST, 1 << (rows - 1).bit_length())
+    return power * 3 // 4 if rows <= power * 3 // 4 and power >= _COSTLY else power
+
+
+def _segments(rows: int, length: int) -> int:
+    """In how many segments to read stems, so that few rows of a long one keep a device busy."""
+    most = 8 if rows <= 64 else 4 if rows <= 256 else 2
+    return min(most, 1 << (-(-length // _LONG) - 1).bit_length())

@@ -6,19 +6,20 @@ rows are part of what is launched: a step of this kind is the same launches ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .kv_attention import Part
-from .kv_cache import SlotLayer, Step
+from .kv_cache import Shared, SlotLayer, Step
 from .kv_masks import Kinds
 from .kv_triton import gated, rms_norm, turn_and_store
 from .kv_triton_attention import attend_to_slots
 from .kv_weights import LayerWeights, product
 from .triton_launch import available
+
+_flash = torch.ops.aten._flash_attention_forward
+"""Torch has public functions for this only without a length for each sequence, before 2.12."""
 
 
 def can(model: Any, kinds: Kinds) -> bool:
@@ -41,7 +42,6 @@ def layer(
     turn: tuple[Tensor, Tensor],
     slots: SlotLayer,
     step: Step,
-    parts: Sequence[Part],
 ) -> Tensor:
     """One layer.
 
@@ -50,8 +50,7 @@ def layer(
         x: its input [rows, width].
         turn: what rotary positions multiply a head with, and its halves swapped [rows, dim].
         slots: where its keys and values are.
-        step: where the rows are in there.
-        parts: the stems, of which each row sees all that is given.
+        step: where the rows are in there, and which stems they share.
 
     Returns:
         Its output [rows, width].
@@ -74,35 +73,36 @@ def layer(
         step.slots,
         step.write_positions,
     )
-    before = _at_stems(query, parts, weights.scale)
+    before = None
+    if step.shared is not None:
+        before = (*_at_stems(query, slots, step.shared, weights.scale), step.shared.where)
     out = attend_to_slots(query, keys, values, step.slots, step.write_positions, weights.scale, before)
     x = product(out.flatten(1), *weights.out, x)
     inner = product(rms_norm(x, weights.after, weights.eps), *weights.gate_up)
     return product(gated(inner), *weights.down, x)
 
 
-def _at_stems(query: Tensor, parts: Sequence[Part], scale: float) -> tuple[Tensor, Tensor] | None:
-    """Attention to stems, of which each row has one at most.
+def _at_stems(query: Tensor, slots: SlotLayer, shared: Shared, scale: float) -> tuple[Tensor, Tensor]:
+    """Attention of all rows to the segments of their stems: all queries of a stem against one set of keys.
 
     Returns:
-        Outputs [rows, heads, dim] and their log-sum-exp [heads, rows]; ``None`` if there are no stems.
+        Outputs [segments * rows, heads, dim] and their log-sum-exp [heads, segments * rows], in the order of
+        ``shared``.
     """
-    if not parts:
-        return None
-    if parts[0].group.rows is None:
-        return _at_stem(query, parts[0], scale)
-    out, lse = torch.zeros_like(query), query.new_full(query.shape[1::-1], -torch.inf, dtype=torch.float32)
-    for part in parts:
-        rows = part.group.rows
-        assert rows is not None
-        out[rows], lse[:, rows] = _at_stem(query[rows], part, scale)
-    return out, lse
-
-
-def _at_stem(query: Tensor, part: Part, scale: float) -> tuple[Tensor, Tensor]:
-    """Attention of rows to one stem: all their queries against one set of keys."""
-    keys, values = (some.transpose(0, 1)[None] for some in (part.keys, part.values))
-    out, lse, *_ = torch.ops.aten._flash_attention_forward(
-        query[None], keys, values, None, None, len(query), keys.shape[1], 0.0, False, False, scale=scale
+    assert slots.stem_keys is not None and slots.stem_values is not None
+    keys, values = slots.stem_keys.transpose(0, 1), slots.stem_values.transpose(0, 1)
+    out, lse, *_ = _flash(
+        query.index_select(0, shared.order),
+        keys,
+        values,
+        shared.queries,
+        shared.starts,
+        len(query),
+        len(keys),
+        0.0,
+        False,
+        False,
+        scale=scale,
+        seqused_k=shared.used,
     )
-    return out[0].contiguous(), lse[0].contiguous()
+    return out, lse

@@ -25,7 +25,7 @@ def attend_to_slots(
     slots: Tensor,
     last: Tensor,
     scale: float,
-    before: tuple[Tensor, Tensor] | None = None,
+    before: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Attention of each row's queries to the first positions of its slot.
 
@@ -35,8 +35,9 @@ def attend_to_slots(
         slots: the slot of each row [rows], int64.
         last: the last of its positions that each row sees [rows], int64.
         scale: of the scores.
-        before: attention to other positions, to be merged with: outputs [rows, heads, dim], contiguous, and their
-            log-sum-exp [heads, rows], float32, contiguous; minus infinity for a row that saw nothing there.
+        before: attention to other positions, to be merged with: outputs [n, heads, dim] and their log-sum-exp
+            [heads, n], float32, infinite of either sign where nothing was seen; and for each of some parts, which of
+            these n belongs to each row [parts, rows], int64. All contiguous.
 
     Returns:
         Outputs [rows, heads, dim], contiguous.
@@ -45,17 +46,18 @@ def attend_to_slots(
     assert query.is_contiguous() and heads % key_heads == 0
     assert keys.stride() == values.stride() and keys.stride(3) == 1
     out = query.new_empty(rows, heads, dim)
-    found, lse = before or (None, None)
-    assert before is None or (before[0].is_contiguous() and before[1].is_contiguous())
+    found, lse, where = before or (None, None, None)
+    assert before is None or all(some.is_contiguous() for some in before)
     sizes = {
         "KEY_HEADS": key_heads,
         "GROUP": heads // key_heads,
+        "PARTS": 0 if where is None else len(where),
         "DIM": dim,
         "QUERIES": max(16, power_of_two(heads // key_heads)),  # the least that a product takes
         "POSITIONS": _POSITIONS,
         "BLOCK": max(16, power_of_two(dim)),
     }
-    args = (query, keys, values, slots, last, out, found, lse, rows, *keys.stride()[:3], scale)
+    args = (query, keys, values, slots, last, out, found, lse, where, rows, *keys.stride()[:3], scale)
     launch(_attend_to_slots, (rows, key_heads), *args, **sizes, num_warps=4)
     return out
 
@@ -69,6 +71,7 @@ def _attend_to_slots(
     out: tl.tensor,
     found: tl.tensor,
     lse: tl.tensor,
+    where: tl.tensor,
     rows: tl.tensor,
     slot_stride: tl.tensor,
     head_stride: tl.tensor,
@@ -76,6 +79,7 @@ def _attend_to_slots(
     scale: tl.tensor,
     KEY_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
+    PARTS: tl.constexpr,
     DIM: tl.constexpr,
     QUERIES: tl.constexpr,
     POSITIONS: tl.constexpr,
@@ -88,14 +92,21 @@ def _attend_to_slots(
     mine = (group < GROUP)[:, None] & (at < DIM)[None, :]
     places = (row * (KEY_HEADS * GROUP) + head)[:, None] * DIM + at[None, :]
     q = tl.load(query + places, mask=mine, other=0.0)
-    if found is not None:
-        total = tl.load(found + places, mask=mine, other=0.0).to(tl.float32)
-        top = tl.load(lse + head * rows + row, mask=group < GROUP, other=float("-inf"))
-        mass = tl.where(top == float("-inf"), 0.0, 1.0)
-    else:
-        total = tl.zeros([QUERIES, BLOCK], dtype=tl.float32)
-        top = tl.full([QUERIES], float("-inf"), dtype=tl.float32)
-        mass = tl.zeros([QUERIES], dtype=tl.float32)
+    total = tl.zeros([QUERIES, BLOCK], dtype=tl.float32)
+    top = tl.full([QUERIES], float("-inf"), dtype=tl.float32)
+    mass = tl.zeros([QUERIES], dtype=tl.float32)
+    for part in tl.static_range(PARTS):
+        place = tl.load(where + part * rows + row)
+        other = tl.load(lse + head * (PARTS * rows) + place, mask=group < GROUP, other=float("-inf"))
+        other = tl.where(other == float("inf"), float("-inf"), other)
+        higher = tl.maximum(top, other)
+        level = tl.where(higher == float("-inf"), 0.0, higher)
+        kept, share = tl.exp(top - level), tl.exp(other - level)
+        theirs = (place * (KEY_HEADS * GROUP) + head)[:, None] * DIM + at[None, :]
+        seen = mine & (other != float("-inf"))[:, None]
+        total = total * kept[:, None] + share[:, None] * tl.load(found + theirs, mask=seen, other=0.0).to(tl.float32)
+        mass = mass * kept + share
+        top = higher
     count = tl.load(last + row) + 1
     begin = tl.load(slots + row) * slot_stride + key_head * head_stride
     for start in range(0, count, POSITIONS):

@@ -202,7 +202,7 @@ class TransformersModel(LogitModel):
     def cache_info(self) -> CacheInfo:
         """What is cached now."""
         slots = self._slots
-        positions = slots.cache.slots * slots.cache.capacity + slots.stems.positions
+        positions = slots.cache.slots * slots.cache.capacity + slots.cache.stem_positions
         return CacheInfo(
             positions * slots.cache.position_bytes,
             slots.budget,
@@ -263,7 +263,7 @@ class TransformersModel(LogitModel):
             NoRoom: neither helps.
         """
         slots = self._slots
-        held = any(slot.trim() for slot in slots.slots) or bool(slots.stems.all)
+        held = any(slot.trim() for slot in slots.slots) or slots.cache.stem_positions > 0
         self._forget_slots()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

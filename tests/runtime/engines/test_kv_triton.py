@@ -9,17 +9,26 @@ import importlib.util
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from ppl.runtime.engines import triton_launch
+from ppl.runtime.engines import kv_steps, kv_swift, triton_launch
+from ppl.runtime.engines.kv_decoder import Decoder
 from ppl.runtime.engines.kv_triton import gated, rms_norm, turn_and_store
 from ppl.runtime.engines.kv_triton_attention import attend_to_slots
+from ppl.runtime.engines.local import LocalEngine
+from ppl.runtime.engines.requests import Generate, TextSpec
+from ppl.runtime.engines.transformers import TransformersModel
 from ppl.runtime.engines.triton_launch import available
 from ppl.runtime.engines.triton_masses import block_masses
+from ppl.runtime.source import derive
+
+from .test_ahead import Lettered, answers
+from .tiny_models import make
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's, of infinities as they are meant
 
@@ -151,7 +160,7 @@ def test_attend_to_slots(heads: int, key_heads: int, dim: int, before: bool, dty
         pytest.skip("the interpreter multiplies the bits of these as whole numbers")
     rows, slots, capacity, scale = 5, 7, 70, 0.3
     keys, values = (normal(slots, key_heads, capacity + 1, dim, dtype=dtype)[:, :, 1:] for _ in range(2))
-    where = torch.tensor([6, 0, 3, 4, 4], device=DEVICE)
+    lies = torch.tensor([6, 0, 3, 4, 4], device=DEVICE)
     last = torch.tensor([0, 69, 31, 32, 5], device=DEVICE)
     query = normal(rows, heads, dim, dtype=dtype)
     stem = [normal(rows, key_heads, 9, dim, dtype=dtype) for _ in range(2)]
@@ -159,15 +168,23 @@ def test_attend_to_slots(heads: int, key_heads: int, dim: int, before: bool, dty
     some[3] = False  # a row without a stem
     given = None
     if before:
-        out, lse = at_slots(query, stem[0], stem[1], some, scale)
-        given = out.to(dtype), lse.t().contiguous().float()
+        # Two segments of stems, each in an order of its own.
+        halves = [
+            at_slots(query, stem[0][:, :, half], stem[1][:, :, half], some[:, half], scale)
+            for half in (slice(4), slice(4, 9))
+        ]
+        where = [torch.randperm(rows, device=DEVICE) for _ in halves]
+        out = torch.cat([half[0][order.argsort()] for half, order in zip(halves, where, strict=True)])
+        lse = torch.cat([half[1][order.argsort()] for half, order in zip(halves, where, strict=True)]).float()
+        lse[lse == -INFINITE] = INFINITE  # as flash attention has it
+        given = out.to(dtype), lse.t().contiguous(), torch.stack((where[0], where[1] + rows))
     # What lies behind the last position is never looked at.
-    for row, end in zip(where.tolist(), last.tolist(), strict=True):
-        if (where == row).sum() == 1:
+    for row, end in zip(lies.tolist(), last.tolist(), strict=True):
+        if (lies == row).sum() == 1:
             keys[row, :, end + 1 :], values[row, :, end + 1 :] = float("nan"), float("nan")
-    found = attend_to_slots(query, keys, values, where, last, scale, given)
+    found = attend_to_slots(query, keys, values, lies, last, scale, given)
     seen = torch.arange(capacity, device=DEVICE) <= last[:, None]
-    mine = [store[where].masked_fill(~seen[:, None, :, None], 0.0) for store in (keys, values)]
+    mine = [store[lies].masked_fill(~seen[:, None, :, None], 0.0) for store in (keys, values)]
     if before:
         mine = [torch.cat((mine[0], stem[0]), 2), torch.cat((mine[1], stem[1]), 2)]
         seen = torch.cat((seen, some), 1)
@@ -218,7 +235,9 @@ def test_a_graph_holds_them() -> None:
     def step(qkv: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
         rows = len(qkv)
         query = turn_and_store(qkv, cos[:rows], cos[:rows], 4, weight, weight, EPS, keys, values, slots, slots)
-        out = attend_to_slots(query, keys, values, slots, slots, 0.1, (query.flip(0), lse[:, :rows].contiguous()))
+        out = attend_to_slots(
+            query, keys, values, slots, slots, 0.1, (query.flip(0), lse[:, :rows].contiguous(), slots[None])
+        )
         top, masses = block_masses(gated(rms_norm(out.flatten(1), wide, EPS)), 1.4, 16)
         return masses + top[:, None]
 
@@ -236,6 +255,57 @@ def test_a_graph_holds_them() -> None:
     stored = keys.clone(), values.clone()
     assert torch.equal(got, step(qkv, keys, values, slots))
     assert torch.equal(keys, stored[0]) and torch.equal(values, stored[1])
+
+
+def flash(
+    query: Tensor, keys: Tensor, values: Tensor, queries: Tensor, starts: Tensor, *_: object, **options: Any
+) -> tuple[Tensor, ...]:
+    """What flash attention computes for sequences of queries [n, heads, dim] and of keys [positions, heads, dim]."""
+    out, lse = torch.zeros_like(query), torch.full((query.shape[1], len(query)), INFINITE)
+    for i, used in enumerate(options["seqused_k"].tolist()):
+        rows, at = slice(int(queries[i]), int(queries[i + 1])), slice(int(starts[i]), int(starts[i]) + used)
+        if used and rows.start < rows.stop:
+            some = [
+                store[at].transpose(0, 1)[None].expand(rows.stop - rows.start, -1, -1, -1) for store in (keys, values)
+            ]
+            seen = torch.ones(rows.stop - rows.start, used, dtype=torch.bool)
+            found, sums = at_slots(query[rows], some[0], some[1], seen, options["scale"])
+            out[rows], lse[:, rows] = found.to(out.dtype), sums.t().float()
+    return out, lse
+
+
+def several(model: TransformersModel) -> list[Any]:
+    """Four texts after each of three contexts."""
+    contexts = [model.root.extend(range(3, 3 + length)) for length in (9, 20, 5)]
+    specs = [TextSpec(max_tokens=count, temperature=0.3) for count in (12, 7)]
+    asked = [Generate(contexts[i % 3], specs[i % 2], derive(5, i)) for i in range(12)]
+    return answers(LocalEngine(model), asked)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="needs TRITON_INTERPRET=1; on a device, test_transformers_cuda.py does it")
+@pytest.mark.parametrize("stems", [False, True])
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_texts_by_kernels(name: str, stems: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole texts, in batches with padding, with stems in several segments and without."""
+    monkeypatch.setattr(kv_steps, "_LONG", 4)
+    monkeypatch.setattr(kv_steps, "_SEGMENT", 2)
+    monkeypatch.setattr(kv_swift, "_flash", flash)
+    plain = Lettered(make(name).half(), bos=1)
+    model = Lettered(make(name).half(), bos=1, ahead=8)
+    assert isinstance(model._pass, Decoder) and model._steps is not None and model._slots.sharing is not None
+    model._pass.swift = model._steps._ragged = True
+    monkeypatch.setattr(kv_steps, "_padded", lambda rows: rows + 3)
+    monkeypatch.setattr(model._steps, "capture", True)
+    monkeypatch.setattr(model._steps, "_step", model._steps._take)
+    if stems:
+        model._slots.sharing = 1
+    ours, right = several(model), several(plain)
+    assert bool(model._steps._lanes) and any(lanes.shared for lanes in model._steps._lanes.values()) == stems
+    same = sum(a.value == b.value for a, b in zip(ours, right, strict=True))
+    assert same >= 10  # a number near an edge may fall elsewhere in half precision
+    for a, b in zip(ours, right, strict=True):
+        if a.value == b.value:
+            assert a.log_prob == pytest.approx(b.log_prob, abs=0.2)
 
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,8 @@ class Checked:
     def kv_tensors(self) -> list[torch.Tensor]:
         layers: Any = self.lm._slots.cache.layers
         slots = [store for layer in layers for store in (layer.keys, layer.values) if store is not None]
-        return slots + [store for layer in layers for pair in layer.stems.values() for store in pair]
+        stems = [store for layer in layers for store in (layer.stem_keys, layer.stem_values) if store is not None]
+        return slots + stems
 
 
 def path(seed: int, length: int) -> list[int]:
