@@ -5,6 +5,7 @@
 - *texts*: particles of 64 tokens, in four pieces with a factor after each, resampling; after prompts of 100 tokens and
   of 4,000; against ``generate`` of transformers, and against what the device's memory and arithmetic would allow: each
   weight and each key and value read once a step, two operations for each weight and token.
+- *problems*: eight with 32 particles each, after prompts of their own.
 - *tokens*: the same with a factor after each token, when the program is asked after each.
 
 Tokens after the prompt only: prompts are computed before, and what ``generate`` takes for a prompt and one token is
@@ -17,6 +18,7 @@ import argparse
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ import transformers
 from results import table, write_section
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from ppl import Program, factor, infer, load_lm, program, sample
+from ppl import Program, factor, infer, infer_many, load_lm, program, sample
 from ppl.lm import LM
 from ppl.runtime.engines.transformers import TransformersModel
 
@@ -32,6 +34,7 @@ COUNTS = (32, 256, 1024)
 PROMPTS = (100, 4000)
 PIECES, PIECE = 4, 16
 TOKENS = PIECES * PIECE
+PROBLEMS = 8
 FIRST = 0x10000
 """The character that stands for token 0."""
 
@@ -92,6 +95,26 @@ def pieces(lm: LM, prompt: Sequence[int]) -> Program:
     return write
 
 
+def problems(lm: LM) -> Program:
+    """The same, after a prompt of its own for each problem."""
+    starts = [
+        lm.context("".join(chr(FIRST + token + i) for token in prompt_of(PROMPTS[0] - i))) for i in range(PROBLEMS)
+    ]
+
+    @program
+    def write(number: int) -> int:
+        context = starts[number]
+        even = 0
+        for _ in range(PIECES):
+            piece = sample(context.text(max_tokens=PIECE))
+            context = context + piece
+            even += piece.tokens[-1] % 2
+            factor(-0.3 * (piece.tokens[-1] % 2))
+        return even
+
+    return write
+
+
 def tokens(lm: LM, prompt: Sequence[int]) -> Program:
     """A program that writes token by token, each with evidence."""
     start = lm.context("".join(chr(FIRST + token) for token in prompt))
@@ -117,11 +140,16 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def ours(write: Program, n: int, repeats: int = 3) -> float:
-    """Seconds of the fastest of some runs, the prompt computed and all graphs captured."""
+def ours(run: Callable[[int], object], repeats: int = 3) -> float:
+    """Seconds of the fastest of some runs by seed, the prompt computed and all graphs captured."""
     for seed in range(2):
-        infer(write, method="smc", n=n, seed=seed)
-    return min(seconds(lambda seed=seed: infer(write, method="smc", n=n, seed=seed)) for seed in range(2, 2 + repeats))  # type: ignore[misc]
+        run(seed)
+    return min(seconds(partial(run, seed)) for seed in range(2, 2 + repeats))
+
+
+def smc(write: Program, n: int) -> Callable[[int], object]:
+    """A run by seed."""
+    return lambda seed: infer(write, method="smc", n=n, seed=seed)
 
 
 def generate(model: Any, prompt: Sequence[int], n: int, count: int) -> float:
@@ -195,7 +223,7 @@ def main() -> None:
     for length in PROMPTS:
         prompt = prompt_of(length)
         for n in COUNTS:
-            mine = ours(pieces(lm, prompt), n)
+            mine = ours(smc(pieces(lm, prompt), n))
             lm.model.clear_cache()  # type: ignore[attr-defined]
             torch.cuda.empty_cache()
             other = theirs(model, prompt, n)
@@ -212,8 +240,14 @@ def main() -> None:
             )
             print(row, flush=True)
             rows.append(row)
+    many = problems(lm)
+    inputs = list(range(PROBLEMS))
+    mine = ours(lambda seed: infer_many(many, inputs, method="smc", n=COUNTS[0], seed=seed))
+    total = PROBLEMS * COUNTS[0] * TOKENS
+    together = f"{PROBLEMS} problems of {COUNTS[0]} particles each, in shared batches: {total / mine:,.0f} tokens/s."
+    print(together, flush=True)
     for n in COUNTS[:2]:
-        mine = ours(tokens(lm, prompt_of(PROMPTS[0])), n)
+        mine = ours(smc(tokens(lm, prompt_of(PROMPTS[0])), n))
         one_by_one.append((f"{n}", f"{n * TOKENS / mine:,.0f}", f"{1e3 * mine / TOKENS:.1f}"))
     penalty = ", ".join(f"{100 * (speeds[PROMPTS[0], n] / speeds[PROMPTS[1], n] - 1):.0f} % at {n}" for n in COUNTS)
     text = "\n\n".join(
@@ -236,6 +270,7 @@ def main() -> None:
             ),
             f"SMC with a factor after every {PIECE} tokens. The lower bound is the lower of memory's and arithmetic's. "
             f"What the prompt of {PROMPTS[1]:,} costs beside that of {PROMPTS[0]}: {penalty}.",
+            together,
             table(("particles, a factor after each token", "tokens/s", "ms a step"), one_by_one),
         )
     )

@@ -45,6 +45,7 @@ def young_collections() -> Iterator[None]:
         yield
     finally:
         if mine:
+            gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
             gc.unfreeze()
             _State.within = False
 

@@ -101,7 +101,7 @@ def test_texts_in_half_precision(name: str, dtype: torch.dtype, ahead: int, stem
         lm._slots.sharing = 1
     assert lm._steps is not None and lm._steps._ragged == (name in ("llama", "qwen2", "qwen3"))
     ours = plain = 0.0
-    for completion in drawn(lm, SPECS, 40):
+    for completion in drawn(lm, SPECS, 80):
         context = completion.request.context.tokens()
         tokens = [1, *context, *completion.value.tokens]
         after = len(context) + 1
@@ -113,4 +113,6 @@ def test_texts_in_half_precision(name: str, dtype: torch.dtype, ahead: int, stem
             totals.append(rows[range(len(tokens) - 1), tokens[1:]][after - 1 :].sum())
         ours += float(abs(completion.log_prob - totals[0]))
         plain += float(abs(totals[1] - totals[0]))
-    assert (lm._steps._graphs or stems) and 0.0 < ours <= SLACK * plain  # of several stems no graph is made
+    # Where kernels don't take stems as data, several of them at once are not captured.
+    assert lm._steps._graphs or (stems and not lm._steps._ragged)
+    assert 0.0 < ours <= 1.5 * plain  # of few and long sums
