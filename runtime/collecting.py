@@ -18,6 +18,9 @@ _SHARE = 0.05
 _SECONDS = 5.0
 """The first of them comes after so long."""
 
+_FROZEN = gc.get_freeze_count() if hasattr(gc, "get_freeze_count") else 0
+"""Python 3.12 starts with some frozen objects of its own."""
+
 _lock = Lock()
 
 
@@ -36,7 +39,7 @@ def young_collections() -> Iterator[None]:
     frozen objects.
     """
     with _lock:
-        mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() == 0
+        mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
         if mine:
             _State.within = True
             _collect_if_due()

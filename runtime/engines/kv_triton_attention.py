@@ -103,8 +103,8 @@ def _attend_to_slots(
         level = tl.where(higher == float("-inf"), 0.0, higher)
         kept, share = tl.exp(top - level), tl.exp(other - level)
         theirs = (place * (KEY_HEADS * GROUP) + head)[:, None] * DIM + at[None, :]
-        seen = mine & (other != float("-inf"))[:, None]
-        total = total * kept[:, None] + share[:, None] * tl.load(found + theirs, mask=seen, other=0.0).to(tl.float32)
+        had = mine & (other != float("-inf"))[:, None]
+        total = total * kept[:, None] + share[:, None] * tl.load(found + theirs, mask=had, other=0.0).to(tl.float32)
         mass = mass * kept + share
         top = higher
     count = tl.load(last + row) + 1
