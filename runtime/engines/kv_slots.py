@@ -246,8 +246,8 @@ class Slots:
             assert slot is not None
             slot.used_at = self.clock
             if not row.again:
+                slot.chain += [node.link for node in row.nodes]
                 for node in row.nodes:
-                    slot.chain.append(node.link)
                     node.home = slot
             # A path that goes on is held by its new end.
             self._held.pop(row.attach, None)  # type: ignore[arg-type]

@@ -50,12 +50,7 @@ class Prefix:
         node = self._known(token)
         if node is None:
             with _changing:
-                node = self._known(token)  # another thread may have been here
-                if node is None:
-                    node = Prefix(self, token)
-                    node._link = link = _Child(node, _forget)
-                    link.parent, link.token = self.link, token
-                    self._adopt(link)
+                node = self._known(token) or self._new(token)  # another thread may have been here
         return node
 
     @property
@@ -75,14 +70,20 @@ class Prefix:
         link = children.get(token) if isinstance(children, dict) else children
         return None if link is None or link.token != token else link()
 
-    def _adopt(self, child: _Child) -> None:
+    def _new(self, token: int) -> Prefix:
+        node = Prefix(self, token)
+        node._link = child = _Child(node, _forget)
+        child.parent, child.token = self._link or self.link, token
         children = self._children
-        if isinstance(children, dict):
-            children[child.token] = child
-        elif children is None or children.token == child.token:
+        if children is None:
+            self._children = child
+        elif isinstance(children, dict):
+            children[token] = child
+        elif children.token == token:
             self._children = child
         else:
-            self._children = {children.token: children, child.token: child}
+            self._children = {children.token: children, token: child}
+        return node
 
     def _forget(self, child: _Child) -> None:
         children = self._children
@@ -95,8 +96,19 @@ class Prefix:
         """The interned node for this sequence followed by ``tokens``."""
         node = self
         for token in tokens:
-            node = node.child(token)
+            only = node._children
+            known = only() if type(only) is _Child and only.token == token else None
+            node = known or node.child(token)
         return node
+
+    def grow(self, tokens: Iterable[int]) -> list[Prefix]:
+        """The interned nodes for this sequence followed by one, two, ... of ``tokens``, where most are new."""
+        node, found = self, []
+        with _changing:
+            for token in tokens:
+                node = node._new(token) if node._children is None else node.child(token)
+                found.append(node)
+        return found
 
     def ancestors(self) -> Iterator[Prefix]:
         """This node, its parent, and so on up to and including the root."""

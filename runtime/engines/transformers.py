@@ -315,11 +315,9 @@ class TransformersModel(LogitModel):
         found = {}
         for row, (tokens, log_probs) in zip(batch, drawn, strict=True):
             if tokens:
-                node = first = row.nodes[0]
-                for token in tokens[:-1]:
-                    node = node.child(token)
-                    row.nodes.append(node)
-                found[first] = Written(tokens, log_probs, node)
+                first = row.nodes[0]
+                row.nodes += first.grow(tokens[:-1])
+                found[first] = Written(tokens, log_probs, row.nodes[-1])
         size = sum(len(row.nodes) for row in batch)
         self._count(batch, size, min(max(limits), self.ahead))
         return found
