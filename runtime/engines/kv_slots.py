@@ -148,12 +148,7 @@ class Slots:
             return False
         order = sorted(self.slots, key=lambda s: (s.trim(), s in pinned, s.used_at), reverse=True)
         kept = sorted(order[:allowed], key=lambda s: s.index)
-        for slot in order[allowed:]:
-            self.evict(slot)
-        self.cache.resize(len(kept), capacity, [slot.index for slot in kept])
-        self.slots = kept
-        for index, slot in enumerate(kept):
-            slot.index = index
+        self._keep(kept, capacity)
         return True
 
     def place(self, rows: Sequence[Row], pinned: set[Slot | Stem]) -> tuple[int, int]:
@@ -277,7 +272,10 @@ class Slots:
             stem for stem in (*(slot.stem for slot in self.slots if slot.trim()), *pinned) if isinstance(stem, Stem)
         }
         self.stems.make_room(length, self.budget // 2 // size, kept)
-        if (self.cache.positions_with(length) + self.cache.capacity * len(self.slots)) * size > self.budget:
+        cache = self.cache
+        if (cache.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
+            self._keep([other for other in self.slots if other is slot or other.trim()])
+        if (cache.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
             return
         own = slot.chain[: length - slot.base]
         below = None if slot.stem is None else (slot.stem, slot.shift)
@@ -288,6 +286,15 @@ class Slots:
             if other.source is slot and other.base <= length:
                 other.source = None
         slot.base, slot.source = length, None
+
+    def _keep(self, kept: list[Slot], capacity: int | None = None) -> None:
+        """Free all slots but some, in their order, which are made to hold so many positions."""
+        for slot in set(self.slots).difference(kept):
+            self.evict(slot)
+        self.cache.resize(len(kept), capacity or self.cache.capacity, [slot.index for slot in kept])
+        self.slots = kept
+        for index, slot in enumerate(kept):
+            slot.index = index
 
     def _truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's positions from ``length`` on, and that others were copied from them."""

@@ -134,3 +134,16 @@ def test_a_wrong_merge_is_seen(bug: str, monkeypatch: pytest.MonkeyPatch) -> Non
         check([nodes[0].parent or nodes[0]])
         check([*nodes, nodes[0].child(3).child(4)])
         check([node.child(VOCAB - 1) for node in nodes])
+
+
+def test_a_long_prompt_is_shared_after_many_short_ones() -> None:
+    """Every slot came to be as long as the prompt, and together they filled the memory."""
+    size = Checked("llama").lm._slots.cache.position_bytes
+    check = Checked("llama", cache_bytes=20 * 30 * size)
+    check.lm._slots.sharing = 8
+    check([check.root.child(token) for token in range(3, 23)])
+    prompt = check.root.extend(path(0, 28))
+    check([prompt])
+    before = check.lm.usage.copied_positions
+    check([prompt.child(token) for token in range(3, 23)])
+    assert check.lm._slots.stems.all and check.lm.usage.copied_positions == before
