@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_ROOM = 64
-"""Memory for stems comes in multiples of so many positions."""
+from .kv_ranges import Ranges
 
 
 @dataclass
@@ -166,7 +165,7 @@ class SlotLayer(CacheLayerMixin):
         """What the rows of a group share: keys and values [heads, length, head_dim]."""
         cache = self.cache()
         assert cache is not None and self.stem_keys is not None and self.stem_values is not None
-        start = cache.stems[group.stem].start
+        start = cache.stems.at[group.stem].start
         return self.stem_keys[:, start : start + group.length], self.stem_values[:, start : start + group.length]
 
     def add_stem(self, to: slice, slot: int, below: slice) -> None:
@@ -256,7 +255,6 @@ class SlotCache(Cache):
         capacity: the number of positions each slot can hold.
         position_bytes: bytes that one position of one slot takes over all layers; 0 before :meth:`measure`.
         stems: where each stem is, among the positions of all.
-        stem_positions: how many positions there is memory for.
     """
 
     def __init__(self, layers: int) -> None:
@@ -267,8 +265,7 @@ class SlotCache(Cache):
         self.slots = 0
         self.capacity = 0
         self.position_bytes = 0
-        self.stems: dict[int, slice] = {}
-        self.stem_positions = 0
+        self.stems = Ranges()
 
     def begin(self, step: Step) -> None:
         """Say where the next forward pass reads and writes."""
@@ -307,12 +304,6 @@ class SlotCache(Cache):
         for layer in self.slot_layers:
             layer.copy(source, target, length)
 
-    def positions_with(self, length: int) -> int:
-        """How many positions the stems will take with one more, of this length."""
-        if self._gap(length) is not None:
-            return self.stem_positions
-        return -(-(sum(at.stop - at.start for at in self.stems.values()) + length) // _ROOM) * _ROOM
-
     def add_stem(self, stem: int, slot: int, length: int, below: tuple[int, int] | None) -> None:
         """Copy a path to a place of its own, as a stem that rows can share.
 
@@ -322,46 +313,20 @@ class SlotCache(Cache):
             length: how many positions the path has.
             below: the stem that the slot goes on from, and how many positions of it come before the slot's.
         """
-        start = self._gap(length)
-        if start is None:
-            start = self._repack(self.positions_with(length))
-        at = self.stems[stem] = slice(start, start + length)
-        under = 0 if below is None else self.stems[below[0]].start
+        moves = self.stems.add(stem, length)
+        at = self.stems.at[stem]
+        under = 0 if below is None else self.stems.at[below[0]].start
         before = slice(under, under + (0 if below is None else below[1]))
         for layer in self.slot_layers:
+            if moves is not None:
+                layer.repack(moves, self.stems.positions)
             layer.add_stem(at, slot, before)
-
-    def drop_stem(self, stem: int) -> None:
-        """Give up a stem; its place is kept for others."""
-        del self.stems[stem]
 
     def drop_stems(self) -> None:
         """Free all stems."""
-        self.stems.clear()
-        self.stem_positions = 0
+        self.stems = Ranges()
         for layer in self.slot_layers:
             layer.stem_keys = layer.stem_values = None
-
-    def _gap(self, length: int) -> int | None:
-        """The first place among the stems with room for so many positions."""
-        end = 0
-        for at in sorted(self.stems.values(), key=lambda at: at.start):
-            if at.start - end >= length:
-                return end
-            end = at.stop
-        return end if self.stem_positions - end >= length else None
-
-    def _repack(self, positions: int) -> int:
-        """Put the stems side by side in a place for so many positions; where the last ends."""
-        moves, end = [], 0
-        for stem, at in self.stems.items():
-            here = slice(end, end + at.stop - at.start)
-            moves.append((at, here))
-            self.stems[stem], end = here, here.stop
-        for layer in self.slot_layers:
-            layer.repack(moves, positions)
-        self.stem_positions = positions
-        return end
 
     def drop(self) -> None:
         """Free all slots; stems stay."""

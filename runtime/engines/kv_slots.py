@@ -86,7 +86,7 @@ class Slots:
     def limit(self, capacity: int) -> int:
         """How many slots of ``capacity`` positions the budget allows."""
         size = self.cache.position_bytes * capacity
-        left = self.budget - self.cache.stem_positions * self.cache.position_bytes
+        left = self.budget - self.cache.stems.positions * self.cache.position_bytes
         return max(left, 0) // size if size else 1 << 30
 
     def need(self, row: Row) -> int:
@@ -130,7 +130,7 @@ class Slots:
         """
         if need <= self.cache.capacity:
             return False
-        if self.limit(need) < 1 and self.cache.stem_positions:
+        if self.limit(need) < 1 and self.cache.stems.positions:
             self.clear()
             return True
         if self.limit(need) < 1:
@@ -273,9 +273,9 @@ class Slots:
         }
         self.stems.make_room(length, self.budget // 2 // size, kept)
         cache = self.cache
-        if (cache.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
+        if (cache.stems.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
             self._keep([other for other in self.slots if other is slot or other.trim()])
-        if (cache.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
+        if (cache.stems.positions_with(length) + cache.capacity * len(self.slots)) * size > self.budget:
             return
         own = slot.chain[: length - slot.base]
         below = None if slot.stem is None else (slot.stem, slot.shift)

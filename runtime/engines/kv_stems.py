@@ -112,7 +112,7 @@ class Stems:
                 continue
             over -= stem.length
             leave(stem.chain)
-            self.cache.drop_stem(stem.index)
+            self.cache.stems.drop(stem.index)
         self.all = stay
 
     def clear(self) -> None:

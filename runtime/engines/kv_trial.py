@@ -55,7 +55,7 @@ def why_wrong(compute: Compute, plain: Compute, vocab_size: int, dtype: torch.dt
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
-        return f"{type(error).__name__}: {error}".removesuffix(": ")
+        return f"{type(error).__name__}: {error}".removesuffix(": ").splitlines()[0]
     worst, spread = float(torch.stack(errors).max()), float(torch.stack(spreads).mean())
     return "" if worst <= _tolerance(dtype) * spread + 1e-6 else f"its logits change by {worst:.2g}"
 

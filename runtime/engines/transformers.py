@@ -15,37 +15,29 @@ import torch
 from torch import Tensor
 
 from . import kv_modules
-from .ahead import Stretch, Written
 from .kv_cache import SlotCache
 from .kv_decoder import Decoder, why_not
 from .kv_logits import RecentLogits, gather
 from .kv_masks import kinds_of
 from .kv_modules import Modules
-from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
-from .kv_slots import Slots, home_of
+from .kv_slots import Slots
+from .kv_slotted import SlottedModel
 from .kv_stems import WORTH
 from .kv_steps import Steps
 from .kv_swift import can as can_be_swift
 from .kv_text import Tokens
 from .kv_trial import POSITIONS, sees_ahead, why_wrong
-from .memory import is_out_of_memory
-from .model import CacheInfo, ContextError, LogitModel, NoRoom, Usage
+from .model import CacheInfo, ContextError, Usage
 from .prefix import Prefix
 
 DEFAULT_CACHE_BYTES = 2 << 30
 """Key-value memory on a CPU; on a GPU, half of what is free when the model is loaded."""
 
-_MAX_TOKENS = 8192
-"""The most tokens, padding included, of a forward pass over several rows."""
-_LONGEST_ROW = 2048
-"""The most tokens of one row in a forward pass; the rest of a longer prompt goes into further passes."""
-
-
 _REPEATS = 3
 """How many steps more to try where steps are captured: the first as they are, the others as graphs."""
 
 
-class TransformersModel(LogitModel):
+class TransformersModel(SlottedModel):
     """A ``transformers`` causal language model.
 
     One instance serves one thread at a time. Whoever changes the model's weights calls :meth:`clear_cache` afterwards.
@@ -110,8 +102,8 @@ class TransformersModel(LogitModel):
         self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
         self._kinds = kinds_of(self._config)
-        self._pass: Decoder | Modules | None = None
-        self._steps: Steps | None = None
+        self._pass = None
+        self._steps = None
         self._remarks: list[str] = []
         problem = self._choose_pass(own)
         if problem:
@@ -137,34 +129,6 @@ class TransformersModel(LogitModel):
                     found[node] = (block, row)
                     del pending[node]
         return gather([found[node] for node in nodes], self.vocab_size, self._device)
-
-    def extends(self, node: Prefix) -> bool:
-        """Whether all of a node's path but its last token is cached, so that :meth:`write` can go on there."""
-        return (
-            node.parent is not None
-            and node.parent.home is not None
-            and node.home is None
-            and (self.max_length is None or node.length + self._offset <= self.max_length)
-        )
-
-    def write(self, stretch: Stretch) -> list[Written | None]:
-        """Draw up to ``ahead`` tokens for each of some texts.
-
-        Raises:
-            NoRoom: there is no memory for one of them.
-        """
-        rows = [Row(node.parent, [node], node.length + self._offset - 1) for node in stretch.nodes]
-        batch = rows[: self.max_batch]
-        problem = ""
-        found: dict[Prefix, Written] = {}
-        try:
-            with torch.inference_mode():
-                found = self._write(rows, batch, stretch)
-        except RuntimeError as error:
-            problem = _memory_problem(error)
-        if problem:
-            self._make_room(batch, stretch.nodes, problem)
-        return [found.get(node) for node in stretch.nodes]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The token ids of ``text``, with no special tokens added.
@@ -202,7 +166,7 @@ class TransformersModel(LogitModel):
     def cache_info(self) -> CacheInfo:
         """What is cached now."""
         slots = self._slots
-        positions = slots.cache.slots * slots.cache.capacity + slots.cache.stem_positions
+        positions = slots.cache.slots * slots.cache.capacity + slots.cache.stems.positions
         return CacheInfo(
             positions * slots.cache.position_bytes,
             slots.budget,
@@ -218,11 +182,6 @@ class TransformersModel(LogitModel):
         self._recent.clear()
         if isinstance(self._pass, Decoder):
             self._pass.refresh()
-
-    def _forget_slots(self) -> None:
-        self._slots.clear()
-        if self._steps is not None:
-            self._steps.clear()
 
     def _text(self) -> Tokens:
         if self._tokens is None:
@@ -243,134 +202,6 @@ class TransformersModel(LogitModel):
                 "(max_position_embeddings): shorten it, or bound the texts in it by max_tokens=",
                 node,
             )
-
-    def _compute(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
-        """One forward pass towards ``pending``: those of its nodes that were computed, and their logits."""
-        rows = plan_rows(pending, self._offset, _LONGEST_ROW)
-        batch = choose_batch(rows, self.max_batch, _MAX_TOKENS)
-        try:
-            return self._run(rows, batch, pending)
-        except RuntimeError as error:
-            # The error keeps the frames, and thus the tensors, of the failed pass alive.
-            problem = _memory_problem(error)
-        self._make_room(batch, pending, problem)
-        return [], torch.empty(0, self.vocab_size)
-
-    def _make_room(self, batch: Sequence[Row], pending: Iterable[Prefix], problem: str) -> None:
-        """Free all memory and make batches smaller, after one had no room.
-
-        Raises:
-            NoRoom: neither helps.
-        """
-        slots = self._slots
-        held = any(slot.trim() for slot in slots.slots) or slots.cache.stem_positions > 0
-        self._forget_slots()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(batch) > 1:
-            self.max_batch = len(batch) // 2
-        elif not held:
-            longest = batch[0].start + len(batch[0].nodes)
-            raise NoRoom(
-                f"no memory for a single context of {longest} tokens "
-                f"({longest * slots.cache.position_bytes:,} bytes of key-value cache, "
-                f"{len(batch[0].nodes)} tokens in one pass) on {self._device}: {problem}. Shorten the context, or load "
-                "the model in a smaller type (dtype='bfloat16') or on a device with more memory",
-                _asked_for(batch[0], pending),
-            )
-
-    def _run(
-        self, rows: Sequence[Row], batch: list[Row], pending: Mapping[Prefix, None]
-    ) -> tuple[list[Prefix], Tensor]:
-        batch = self._place(rows, batch, pending)
-        if not batch:
-            return [], torch.empty(0, self.vocab_size)
-        steps = self._steps
-        if (
-            steps is not None
-            and steps.capture
-            and all(len(row.nodes) == 1 and row.nodes[0] in pending for row in batch)
-        ):
-            nodes, size = [row.nodes[0] for row in batch], len(batch)
-            block = steps.logits(batch).to(torch.float32, copy=True)
-        else:
-            tensors = build_batch(batch, pending, self.bos, self._device)
-            nodes, size = tensors.nodes, tensors.size
-            block = self._forward(tensors)
-        self._count(batch, size)
-        return nodes, block
-
-    def _write(self, rows: Sequence[Row], batch: list[Row], stretch: Stretch) -> dict[Prefix, Written]:
-        """Draw tokens for a batch: what some of its nodes went on with."""
-        steps, column = self._steps, {node: i for i, node in enumerate(stretch.nodes)}
-        assert steps is not None
-        batch = self._place(rows, batch, column, len(stretch.points) - 1)
-        if not batch:
-            return {}
-        at = [column[row.nodes[0]] for row in batch]
-        limits = [stretch.limits[i] for i in at]
-        if self.max_length is not None:
-            limits = [min(limit, self.max_length - row.start) for limit, row in zip(limits, batch, strict=True)]
-        drawn = steps.write(batch, stretch.law, stretch.points[:, at], limits, [stretch.halts[i] for i in at])
-        found = {}
-        for row, (tokens, log_probs) in zip(batch, drawn, strict=True):
-            if tokens:
-                first = row.nodes[0]
-                row.nodes += first.grow(tokens[:-1])
-                found[first] = Written(tokens, log_probs, row.nodes[-1])
-        size = sum(len(row.nodes) for row in batch)
-        self._count(batch, size, min(max(limits), self.ahead))
-        return found
-
-    def _count(self, batch: Sequence[Row], size: int, forwards: int = 1) -> None:
-        """Record that passes computed a batch of so many tokens."""
-        slots = self._slots
-        slots.commit(batch)
-        if not slots.cache.position_bytes:
-            slots.cache.measure()
-        self.usage.forwards += forwards
-        self.usage.positions += size
-
-    def _place(self, rows: Sequence[Row], batch: list[Row], pending: Iterable[Prefix], more: int = 0) -> list[Row]:
-        """Give rows their slots.
-
-        Args:
-            rows: all that could be computed now.
-            batch: those that are to be.
-            pending: the nodes asked for.
-            more: how many positions more each will take.
-
-        Returns:
-            As many of them as have a slot, in the order of these; none if places changed, so that rows must be planned
-            again.
-
-        Raises:
-            NoRoom: there is none even for one.
-        """
-        slots = self._slots
-        slots.share(rows)
-        pinned = {home for row in rows if (home := home_of(row)) is not None}
-        longest = max(batch, key=slots.need)
-        try:
-            if slots.reserve(slots.need(longest) + more, pinned):
-                return []
-        except MemoryError as error:
-            raise NoRoom(
-                f"{error}: load the model with more (cache_bytes=...), or shorten the context",
-                _asked_for(longest, pending),
-            ) from None
-        placed, copied = slots.place(batch, pinned)
-        batch = batch[:placed]
-        if len(batch[-1].nodes) == 1:
-            slots.align(batch)
-        batch.sort(key=lambda row: 0 if row.slot is None else row.slot.index)
-        self.usage.copied_positions += copied
-        return batch
-
-    def _forward(self, batch: Batch) -> Tensor:
-        """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
-        assert self._pass is not None
-        return self._pass(batch)[: len(batch.nodes)].float()
 
     def _compute_whole(self, pending: Mapping[Prefix, None]) -> tuple[list[Prefix], Tensor]:
         """The same as :meth:`_compute` for models without a usable cache: whole sequences, those of one length."""
@@ -405,7 +236,7 @@ class TransformersModel(LogitModel):
         known = f"its attention is {implementation!r}" if implementation != "sdpa" else ""
         problem = known or why_not(self.model, own)
         if not problem:
-            decoder = self._pass = Decoder(self.model, slots.cache, self._kinds, can_be_swift(self.model, self._kinds))
+            self._pass = decoder = Decoder(self.model, slots.cache, self._kinds, can_be_swift(self.model, self._kinds))
             problem = self._why_wrong()
             if problem and decoder.swift:
                 self._remarks.append(f"without kernels for its GPU ({problem})")
@@ -485,18 +316,6 @@ class TransformersModel(LogitModel):
         finally:
             self._forget_slots()
             self.usage = Usage()
-
-
-def _memory_problem(error: RuntimeError) -> str:
-    """What an error says of memory that ran out; any other error is raised again."""
-    if not is_out_of_memory(error):
-        raise error
-    return str(error).splitlines()[0]
-
-
-def _asked_for(row: Row, pending: Iterable[Prefix]) -> Prefix:
-    """One of the nodes on the way to which a row is computed."""
-    return next(node for node in pending if any(at is row.nodes[-1] for at in node.ancestors()))
 
 
 def _max_length(config: Any) -> int | None:

@@ -186,7 +186,7 @@ def test_memory_that_runs_out() -> None:
             return forward(batch)
 
     assert model._steps is not None
-    model._pass = model._steps._forward = Small()  # type: ignore[assignment]
+    model._pass = model._steps._forward = Small()
     found = drawn(model, SPECS, 12)
     right = drawn(Lettered(make("llama"), bos=1), SPECS, 12)
     assert [c.value for c in found] == [c.value for c in right] and max(sizes) > 3 >= model.max_batch

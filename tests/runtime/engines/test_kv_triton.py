@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from ppl.runtime.engines import kv_steps, kv_swift, triton_launch
+from ppl.runtime.engines import kv_lanes, kv_steps, kv_swift, triton_launch
 from ppl.runtime.engines.kv_decoder import Decoder
 from ppl.runtime.engines.kv_triton import gated, rms_norm, turn_and_store
 from ppl.runtime.engines.kv_triton_attention import attend_to_slots
@@ -288,12 +288,12 @@ def several(model: TransformersModel) -> list[Any]:
 def test_texts_by_kernels(name: str, stems: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole texts, in batches with padding, with stems in several segments and without."""
     monkeypatch.setattr(kv_steps, "_LONG", 4)
-    monkeypatch.setattr(kv_steps, "_SEGMENT", 2)
+    monkeypatch.setattr(kv_lanes, "_SEGMENT", 2)
     monkeypatch.setattr(kv_swift, "_flash", flash)
     plain = Lettered(make(name).half(), bos=1)
     model = Lettered(make(name).half(), bos=1, ahead=8)
     assert isinstance(model._pass, Decoder) and model._steps is not None and model._slots.sharing is not None
-    model._pass.swift = model._steps._ragged = True
+    model._pass.swift = model._steps.ragged = True
     monkeypatch.setattr(kv_steps, "_padded", lambda rows: rows + 3)
     monkeypatch.setattr(model._steps, "capture", True)
     monkeypatch.setattr(model._steps, "_step", model._steps._take)
@@ -315,3 +315,42 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not available.__wrapped__(torch.device("cuda"))
     script = "import sys; sys.modules['triton'] = None; import ppl.runtime.engines.kv_swift"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+COMPILE = """
+import inspect
+import triton, triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+from ppl.runtime.engines import kv_triton, kv_triton_attention, triton_masses
+
+def check(kernel, sizes, **types):
+    kernel.__globals__["tl"] = tl
+    names = list(inspect.signature(kernel).parameters)
+    constants = {(names.index(name),): size for name, size in sizes.items()}
+    signature = {name: types.get(name, "i32") if name not in sizes else "constexpr" for name in names}
+    triton.compile(ASTSource(JITFunction(kernel), signature, constants), target=GPUTarget("cuda", 90, 32))
+
+store = {name: "*bf16" for name in ("keys", "values", "query", "out", "qkv", "cos", "sin", "x", "weight", "gate_up")}
+at = {"slots": "*i64", "last": "*i64", "places": "*i64", "scale": "fp32", "eps": "fp32", "factor": "fp32"}
+heads = {"KEY_HEADS": 2, "DIM": 128, "BLOCK": 128}
+none = {"found": None, "lse": None, "where": None}
+stems = {"found": "*bf16", "lse": "*fp32", "where": "*i64"}
+attend, sizes = kv_triton_attention._attend_to_slots, {"GROUP": 6, "QUERIES": 16, "POSITIONS": 32}
+check(attend, {**heads, **sizes, **none, "PARTS": 0}, **store, **at)
+check(attend, {**heads, **sizes, "PARTS": 3}, **store, **at, **stems)
+turn = {**heads, "HEADS": 12, "MANY": 4}
+check(kv_triton._turn_and_store, {**turn, "q_norm": None, "k_norm": None}, **store, **at)
+check(kv_triton._turn_and_store, turn, **store, **at, q_norm="*bf16", k_norm="*bf16")
+check(kv_triton._gated, {"BLOCK": 1024}, **store)
+check(kv_triton._rms_norm, {"WIDTH": 1536, "BLOCK": 2048}, **store, **at)
+check(triton_masses._block_masses, {"BLOCK": 512, "MANY": 8}, logits="*bf16", tops="*fp32", masses="*fp32", **at)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+def test_they_compile_for_a_gpu() -> None:
+    """What the interpreter lets pass, such as a variable of two types."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", COMPILE], check=True, env=environment)

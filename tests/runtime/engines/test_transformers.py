@@ -246,7 +246,7 @@ def test_rows_do_not_depend_on_the_rest_of_the_batch() -> None:
 
 
 def test_long_prompts_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppl.runtime.engines.transformers._LONGEST_ROW", 4)
+    monkeypatch.setattr("ppl.runtime.engines.kv_slotted._LONGEST_ROW", 4)
     check = Checked("gemma3", keep=True)
     check([check.root.extend(path(0, 30)), check.root.extend(path(0, 17)).child(3), check.root.extend(path(1, 5))])
     assert check.lm.usage.positions == check.expected_positions()

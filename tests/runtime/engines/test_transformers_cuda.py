@@ -99,7 +99,7 @@ def test_texts_in_half_precision(name: str, dtype: torch.dtype, ahead: int, stem
     lm = Lettered(model, bos=1, ahead=ahead)
     if stems and lm._slots.sharing is not None:
         lm._slots.sharing = 1
-    assert lm._steps is not None and lm._steps._ragged == (name in ("llama", "qwen2", "qwen3"))
+    assert lm._steps is not None and lm._steps.ragged == (name in ("llama", "qwen2", "qwen3"))
     ours = plain = 0.0
     for completion in drawn(lm, SPECS, 80):
         context = completion.request.context.tokens()
@@ -114,5 +114,5 @@ def test_texts_in_half_precision(name: str, dtype: torch.dtype, ahead: int, stem
         ours += float(abs(completion.log_prob - totals[0]))
         plain += float(abs(totals[1] - totals[0]))
     # Where kernels don't take stems as data, several of them at once are not captured.
-    assert lm._steps._graphs or (stems and not lm._steps._ragged)
+    assert lm._steps._graphs or (stems and not lm._steps.ragged)
     assert 0.0 < ours <= 1.5 * plain  # of few and long sums
