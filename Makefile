@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-vllm test-llamacpp lint format bench bench-decoding bench-speculative bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence bench-peers train clean
+.PHONY: help install demo test test-slow test-vllm test-llamacpp lint format bench bench-decoding bench-speculative bench-reasoning bench-execution bench-compile bench-passes bench-methods bench-method-cost bench-evidence bench-peers bench-gpu train clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ bench: bench-reasoning bench-decoding bench-speculative bench-execution bench-co
 bench-decoding: $(STAMP)  ## decoding with particles beside generate of transformers, and how its cost grows
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/decoding.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
+
+bench-gpu: $(STAMP)  ## decoding with particles on a GPU beside generate and the device's bounds
+	@$(BIN)/python benchmarks/gpu.py
 
 bench-speculative: $(STAMP)  ## a draft model as a proposal against the model alone
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speculative.py

@@ -209,8 +209,28 @@ def bounds(model: Any, n: int, prompt: int, rate: tuple[float, float]) -> tuple[
     return read / rate[0], (2 * weights * n + attention) / rate[1]
 
 
+def beside(model: Any, lm: LM, n: int, length: int, rate: tuple[float, float]) -> tuple[float, tuple[str, ...]]:
+    """Tokens a second, and the row of the table."""
+    prompt = prompt_of(length)
+    mine = ours(smc(pieces(lm, prompt), n))
+    lm.model.clear_cache()  # type: ignore[attr-defined]
+    torch.cuda.empty_cache()
+    other = theirs(model, prompt, n)
+    memory, arithmetic = (TOKENS * bound for bound in bounds(model, n, length, rate))
+    total = n * TOKENS
+    return total / mine, (
+        f"{n} after {length:,}",
+        f"{total / mine:,.0f}",
+        "no memory" if other is None else f"{total / other:,.0f}",
+        "" if other is None else f"{other / mine:.1f}",
+        f"{total / memory:,.0f}",
+        f"{100 * memory / mine:.0f} %",
+        f"{100 * max(memory, arithmetic) / mine:.0f} %",
+    )
+
+
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, write; each table when it is there, since a lent machine may go."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--no-write", action="store_true")
     options = parser.parse_args()
@@ -218,65 +238,40 @@ def main() -> None:
     torch.cuda.empty_cache()
     model = random_qwen()
     lm = load_lm(Unread(model, own=True, cache_bytes=24 << 30))
-    rows, one_by_one = [], []
-    speeds: dict[tuple[int, int], float] = {}
+    found = [
+        "## On a GPU: `make bench-gpu`",
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, transformers {transformers.__version__}, CPython "
+        f"{platform.python_version()}; {lm.describe()}. Measured: {rate[0] / 1e12:.2f} TB/s read, "
+        f"{rate[1] / 1e12:.0f} TFLOP/s in products of 8,192².",
+    ]
+
+    def told(*paragraphs: str) -> None:
+        found.extend(paragraphs)
+        print(*paragraphs, sep="\n\n", flush=True)
+        if not options.no_write:
+            write_section("gpu", "\n\n".join(found))
+
+    rows, speeds = [], {}
     for length in PROMPTS:
-        prompt = prompt_of(length)
         for n in COUNTS:
-            mine = ours(smc(pieces(lm, prompt), n))
-            lm.model.clear_cache()  # type: ignore[attr-defined]
-            torch.cuda.empty_cache()
-            other = theirs(model, prompt, n)
-            memory, arithmetic = (TOKENS * bound for bound in bounds(model, n, length, rate))
-            speeds[length, n] = n * TOKENS / mine
-            row = (
-                f"{n} after {length:,}",
-                f"{n * TOKENS / mine:,.0f}",
-                "no memory" if other is None else f"{n * TOKENS / other:,.0f}",
-                "" if other is None else f"{other / mine:.1f}",
-                f"{n * TOKENS / memory:,.0f}",
-                f"{100 * memory / mine:.0f} %",
-                f"{100 * max(memory, arithmetic) / mine:.0f} %",
-            )
-            print(row, flush=True)
+            speeds[length, n], row = beside(model, lm, n, length, rate)
             rows.append(row)
-    many = problems(lm)
-    inputs = list(range(PROBLEMS))
+    penalty = ", ".join(f"{100 * (speeds[PROMPTS[0], n] / speeds[PROMPTS[1], n] - 1):.0f} % at {n}" for n in COUNTS)
+    heads = ("tokens/s", "`generate`", "ratio", "memory's bound", "of that", "of the lower bound")
+    told(
+        table((f"particles of {TOKENS} tokens, and prompt", *heads), rows),
+        f"SMC with a factor after every {PIECE} tokens. The lower bound is the lower of memory's and arithmetic's. "
+        f"What the prompt of {PROMPTS[1]:,} costs beside that of {PROMPTS[0]}: {penalty}.",
+    )
+    many, inputs = problems(lm), list(range(PROBLEMS))
     mine = ours(lambda seed: infer_many(many, inputs, method="smc", n=COUNTS[0], seed=seed))
     total = PROBLEMS * COUNTS[0] * TOKENS
-    together = f"{PROBLEMS} problems of {COUNTS[0]} particles each, in shared batches: {total / mine:,.0f} tokens/s."
-    print(together, flush=True)
+    told(f"{PROBLEMS} problems of {COUNTS[0]} particles each, in shared batches: {total / mine:,.0f} tokens/s.")
+    one_by_one = []
     for n in COUNTS[:2]:
         mine = ours(smc(tokens(lm, prompt_of(PROMPTS[0])), n))
         one_by_one.append((f"{n}", f"{n * TOKENS / mine:,.0f}", f"{1e3 * mine / TOKENS:.1f}"))
-    penalty = ", ".join(f"{100 * (speeds[PROMPTS[0], n] / speeds[PROMPTS[1], n] - 1):.0f} % at {n}" for n in COUNTS)
-    text = "\n\n".join(
-        (
-            "## On a GPU",
-            f"`python benchmarks/gpu.py`: {torch.cuda.get_device_name()}, torch {torch.__version__}, transformers "
-            f"{transformers.__version__}, CPython {platform.python_version()}; {lm.describe()}. Measured: "
-            f"{rate[0] / 1e12:.2f} TB/s read, {rate[1] / 1e12:.0f} TFLOP/s in products of 8,192².",
-            table(
-                (
-                    f"particles of {TOKENS} tokens, and prompt",
-                    "tokens/s",
-                    "`generate`",
-                    "ratio",
-                    "memory's bound",
-                    "of that",
-                    "of the lower bound",
-                ),
-                rows,
-            ),
-            f"SMC with a factor after every {PIECE} tokens. The lower bound is the lower of memory's and arithmetic's. "
-            f"What the prompt of {PROMPTS[1]:,} costs beside that of {PROMPTS[0]}: {penalty}.",
-            together,
-            table(("particles, a factor after each token", "tokens/s", "ms a step"), one_by_one),
-        )
-    )
-    print(text)
-    if not options.no_write:
-        write_section("gpu", text)
+    told(table(("particles, a factor after each token", "tokens/s", "ms a step"), one_by_one))
 
 
 if __name__ == "__main__":
