@@ -105,9 +105,13 @@ def stream(
             task = controlled(method.run(World(program, args, kwargs, machine, key, told)), control)
             yield task if journals is None else recorded(task, journals(number)), source
 
-    with young_collections():
-        for place, population in scheduler.run(tasks()):
-            number = asked[place]
+    results = scheduler.run(tasks())
+    while True:
+        with young_collections():  # not while whoever asked does something else
+            found = next(results, None)
+            if found is None:
+                return
+            number, population = asked[found[0]], found[1]
             machine = machines.pop(number)
             population.ended = True
             if report is not None:
@@ -116,7 +120,8 @@ def stream(
             if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
                 _warn_of_unused(program, machine)
                 _warn_of_patterns(program, method, population)
-            yield number, Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
+            posterior = Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
+        yield number, posterior
 
 
 def run_problems(

@@ -8,6 +8,7 @@ takes longer than the run's own work.
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ _SHARE = 0.05
 _SECONDS = 5.0
 """The first of them comes after so long."""
 
-_FROZEN = gc.get_freeze_count() if hasattr(gc, "get_freeze_count") else 0
-"""Python 3.12 starts with some frozen objects of its own."""
+_FROZEN = 1000 if sys.version_info[:2] == (3, 12) else 0
+"""Python 3.12 starts with some hundred frozen objects of its own."""
 
 _lock = Lock()
 
@@ -40,10 +41,10 @@ def young_collections() -> Iterator[None]:
     """
     with _lock:
         mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
-        if mine:
-            _State.within = True
-            _collect_if_due()
-            gc.freeze()
+        _State.within = _State.within or mine
+    if mine:
+        _collect_if_due()
+        gc.freeze()
     try:
         yield
     finally:

@@ -59,7 +59,7 @@ class Lanes:
         points: uniform numbers [steps, rows].
         drawn: tokens [steps, rows].
         found: their log-probabilities [steps, rows].
-        out: logits of the last step, if no tokens are drawn.
+        out: the logits of the last step in which no tokens were drawn [rows, vocabulary].
     """
 
     def __init__(self, rows: int, steps: int, device: torch.device) -> None:

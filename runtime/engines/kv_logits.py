@@ -14,9 +14,10 @@ from .prefix import Prefix
 class Block:
     """The logits of one forward pass [nodes, vocabulary]; ``None`` once they are forgotten."""
 
-    __slots__ = ("logits",)
+    __slots__ = ("logits", "owner")
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, owner: RecentLogits, logits: Tensor) -> None:
+        self.owner = owner
         self.logits: Tensor | None = logits
 
 
@@ -37,7 +38,8 @@ class RecentLogits:
 
     def has(self, node: Prefix) -> bool:
         """Whether ``node``'s logits are still there."""
-        return node.block is not None and node.block.logits is not None
+        block: Block | None = node.block
+        return block is not None and block.logits is not None and block.owner is self
 
     def of(self, node: Prefix) -> tuple[Tensor, int]:
         """The tensor that has ``node``'s logits, which are there, and the row they are in."""
@@ -51,7 +53,7 @@ class RecentLogits:
         while self.bytes + size > self.budget:
             self._forget(self._blocks.popleft())
         self.bytes += size
-        block = Block(logits)
+        block = Block(self, logits)
         self._blocks.append(block)
         for row, node in enumerate(nodes):
             node.block, node.row = block, row

@@ -21,7 +21,8 @@ class Slot:
     """The bookkeeping of one slot: a path of cached positions, of which the first ``base`` belong to others.
 
     Attributes:
-        index: the row in the tensors.
+        cache: the tensors.
+        index: the row in them.
         stem: where the path's first ``shift`` positions are, if not in the slot itself.
         shift: the position of the path that the slot begins with.
         base: how many positions are in the stem or were copied from another slot: their nodes have their home there.
@@ -30,9 +31,10 @@ class Slot:
         used_at: when a forward pass last read this slot.
     """
 
-    __slots__ = ("base", "chain", "index", "shift", "source", "stem", "used_at")
+    __slots__ = ("base", "cache", "chain", "index", "shift", "source", "stem", "used_at")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, cache: SlotCache, index: int) -> None:
+        self.cache = cache
         self.index = index
         self.stem: Stem | None = None
         self.shift = 0
@@ -114,6 +116,10 @@ class Slots:
             # What is to come needs few positions a slot.
             self.slots.clear()
             self.cache.drop()
+
+    def has_room(self, need: int) -> bool:
+        """Whether all slots can hold so many positions without giving anything up."""
+        return need <= self.cache.capacity or len(self.slots) <= self.limit(need)
 
     def reserve(self, need: int, pinned: Collection[Slot | Stem]) -> bool:
         """Make every slot hold at least ``need`` positions, evicting if longer slots must be fewer.
@@ -365,7 +371,7 @@ class Slots:
         if target <= have:
             return []
         self.cache.resize(target, self.cache.capacity)
-        new = [Slot(index) for index in range(have, target)]
+        new = [Slot(self.cache, index) for index in range(have, target)]
         self.slots += new
         return new
 

@@ -132,7 +132,8 @@ class SlottedModel(LogitModel):
         """Draw tokens for a batch: what some of its nodes went on with."""
         steps, column = self._steps, {node: i for i, node in enumerate(stretch.nodes)}
         assert steps is not None
-        batch = self._place(rows, batch, column, len(stretch.points) - 1)
+        more = [stretch.limits[column[row.nodes[0]]] - 1 for row in batch]
+        batch = self._place(rows, batch, column, more)
         if not batch:
             return {}
         at = [column[row.nodes[0]] for row in batch]
@@ -159,18 +160,20 @@ class SlottedModel(LogitModel):
         self.usage.forwards += forwards
         self.usage.positions += size
 
-    def _place(self, rows: Sequence[Row], batch: list[Row], pending: Iterable[Prefix], more: int = 0) -> list[Row]:
+    def _place(
+        self, rows: Sequence[Row], batch: list[Row], pending: Iterable[Prefix], more: Sequence[int] = ()
+    ) -> list[Row]:
         """Give rows their slots.
 
         Args:
             rows: all that could be computed now.
             batch: those that are to be.
             pending: the nodes asked for.
-            more: how many positions more each will take.
+            more: how many positions more each may take, if there is room for them as things are.
 
         Returns:
             As many of them as have a slot, in the order of these; none if places changed, so that rows must be planned
-            again.
+            again, or if there is no room for more positions.
 
         Raises:
             NoRoom: there is none even for one.
@@ -179,8 +182,13 @@ class SlottedModel(LogitModel):
         slots.share(rows)
         pinned = {home for row in rows if (home := home_of(row)) is not None}
         longest = max(batch, key=slots.need)
+        need = slots.need(longest)
+        if more:
+            need = max(slots.need(row) + some for row, some in zip(batch, more, strict=True))
+            if not slots.has_room(need):
+                return []
         try:
-            if slots.reserve(slots.need(longest) + more, pinned):
+            if slots.reserve(need, pinned):
                 return []
         except MemoryError as error:
             raise NoRoom(
@@ -189,7 +197,7 @@ class SlottedModel(LogitModel):
             ) from None
         placed, copied = slots.place(batch, pinned)
         batch = batch[:placed]
-        if len(batch[-1].nodes) == 1 and not (self._steps and self._steps.ragged):
+        if len(batch[-1].nodes) == 1 and not (self._steps and self._steps.ragged and self._steps.capture):
             slots.align(batch)
         batch.sort(key=lambda row: 0 if row.slot is None else row.slot.index)
         self.usage.copied_positions += copied

@@ -16,6 +16,7 @@ class Stem:
     """A beginning of paths, of fixed length, that is never written again.
 
     Attributes:
+        cache: where it is.
         index: what the cache calls it.
         length: how many positions it has, from the start of the path.
         base: how many of the first positions belong to nodes with their home elsewhere.
@@ -23,9 +24,12 @@ class Stem:
         used_at: when a row last went on from it.
     """
 
-    __slots__ = ("base", "chain", "index", "length", "used_at")
+    __slots__ = ("base", "cache", "chain", "index", "length", "used_at")
 
-    def __init__(self, index: int, length: int, base: int, chain: list[ref[Prefix]], used_at: int) -> None:
+    def __init__(
+        self, cache: SlotCache, index: int, length: int, base: int, chain: list[ref[Prefix]], used_at: int
+    ) -> None:
+        self.cache = cache
         self.index = index
         self.length = length
         self.base = base
@@ -86,7 +90,7 @@ class Stems:
             below: the stem that the slot goes on from, and how many of its positions come before the slot's.
             used_at: the time.
         """
-        stem = Stem(self._made, length, base, chain, used_at)
+        stem = Stem(self.cache, self._made, length, base, chain, used_at)
         self._made += 1
         self.cache.add_stem(stem.index, slot, length, None if below is None else (below[0].index, below[1]))
         self.all.append(stem)

@@ -26,6 +26,10 @@ _KINDS = 8
 """How many ways for texts to stop are kept on the device, unless more are needed at once."""
 _GRAPHS = 32
 """How many captured steps to keep."""
+_FAILURES = 3
+"""After so many shapes that can't be captured no more are tried."""
+_LANES = 16
+"""For how many numbers of rows to keep tensors."""
 _ROOM = 64
 """What is read of slots grows in steps of so many positions, so that few shapes come up."""
 _FEWEST, _COSTLY = 8, 256
@@ -45,6 +49,7 @@ class Steps:
         device: where the model is.
         vocab_size: the number of token ids.
         ahead: the most steps in a row.
+        bos: the token of the root, if it has one.
         ragged: whether ``forward`` can let each row read as many positions as it has.
         capture: whether to replay steps as CUDA graphs.
 
@@ -61,6 +66,7 @@ class Steps:
         vocab_size: int,
         ahead: int,
         *,
+        bos: int | None,
         ragged: bool,
         capture: bool,
     ) -> None:
@@ -68,13 +74,15 @@ class Steps:
         self._cache = cache
         self._device = device
         self._ahead = ahead
+        self._bos = bos
         self.ragged = ragged
         self.capture = capture
         self.problem = ""
         self._halts = torch.zeros(_KINDS, vocab_size, dtype=torch.bool, device=device)
         self._kinds: dict[int, tuple[int, np.ndarray]] = {}
-        self._lanes: dict[int, Lanes] = {}
+        self._lanes: OrderedDict[int, Lanes] = OrderedDict()
         self._seen: set[Shape] = set()
+        self._failed: set[Shape] = set()
         self._graphs: OrderedDict[Shape, Any] = OrderedDict()
         self._pool: Any = None
         self._stores: tuple[ref[Tensor] | None, ...] = ()
@@ -130,13 +138,11 @@ class Steps:
         steps = 1 if law is None else min(max(limits), self._ahead)
         slots, shifts, groups = places_of(rows)
         starts = [row.start for row in rows]
-        n = len(rows)
+        n, nodes = len(rows), [row.nodes for row in rows]
         total = _padded(n) if self.capture and self.ragged else n
-        lanes = self._lanes.get(total)
-        if lanes is None:
-            lanes = self._lanes[total] = Lanes(total, self._ahead, self._device)
+        lanes = self._lanes_of(total)
         # Padding repeats the last row: it writes what that writes.
-        tokens = [row.nodes[0].token for row in rows]
+        tokens = [node.token if node.parent is not None or self._bos is None else self._bos for (node,) in nodes]
         ints = [[*some, *[some[-1]] * (total - n)] for some in (slots, shifts, tokens, starts, [*limits], [*kinds])]
         lanes.load(ints, n)
         taken, shifted = 1 if law is None else self._ahead, any(shifts)
@@ -164,6 +170,19 @@ class Steps:
         )
         return shape, lanes
 
+    def _lanes_of(self, rows: int) -> Lanes:
+        """The tensors of so many rows; those that were not used for longest go, and the graphs that work on them."""
+        lanes = self._lanes.get(rows)
+        if lanes is None:
+            lanes = self._lanes[rows] = Lanes(rows, self._ahead, self._device)
+            if len(self._lanes) > _LANES:
+                gone, _ = self._lanes.popitem(last=False)
+                for shape in [shape for shape in self._seen if shape.rows == gone]:
+                    self._seen.discard(shape)
+                    self._graphs.pop(shape, None)
+        self._lanes.move_to_end(rows)
+        return lanes
+
     def _kinds_of(self, halts: Sequence[np.ndarray]) -> list[int]:
         """Where the device has the tokens after which each row stops."""
         distinct = {id(some): some for some in halts}
@@ -184,19 +203,22 @@ class Steps:
 
     def _step(self, shape: Shape, lanes: Lanes) -> None:
         """Take a step: as a graph, if one of this shape was taken before."""
-        if not self.capture or any(members is not None for *_, members in shape.stems):
+        # Stems of some rows would be of this step only; to find a nucleus means to wait for the device.
+        whole = shape.law is None or shape.law[1] == 1.0
+        if not (self.capture and whole) or any(members is not None for *_, members in shape.stems):
             self._take(shape, lanes)
             return
         first = self._cache.slot_layers[0]
-        stores = tuple(None if store is None else ref(store) for store in (first.keys, first.stem_keys))
-        if stores != self._stores:
+        stores = (first.keys, first.stem_keys)
+        before = [None if store is None else store() for store in self._stores]
+        if len(before) < len(stores) or any(a is not b for a, b in zip(stores, before, strict=True)):
             # Slots or stems lie elsewhere now.
             self._forget_graphs()
-            self._stores = stores
+            self._stores = tuple(None if store is None else ref(store) for store in stores)
         graph = self._graphs.get(shape)
         if graph is not None:
             self._graphs.move_to_end(shape)
-        elif shape in self._seen:
+        elif shape in self._seen and shape not in self._failed:
             graph = self._captured(shape, lanes)
         if graph is None:
             self._take(shape, lanes)
@@ -216,8 +238,11 @@ class Steps:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self.capture, self.problem = False, str(error).splitlines()[0]
-            self.clear()
+            self.problem = str(error).partition("\n")[0]
+            self._failed.add(shape)
+            if len(self._failed) > _FAILURES:
+                self.capture = False
+                self.clear()
             return None
         self._graphs[shape] = graph
         if len(self._graphs) > _GRAPHS:
@@ -244,15 +269,16 @@ class Steps:
         tokens, positions = lanes.tokens[:, None], lanes.positions[:, None]
         shifts = lanes.shifts if shape.shifted else None
         out = self._forward(Batch(tokens, positions, shifts, step, None, [], 0, shape.longest, False))
-        if shape.law is None:
-            # Kept, so that no other graph writes there.
-            lanes.out = out
-        else:
+        if shape.law is not None:
             self._draw(shape.law, lanes, out)
+        elif lanes.out is None:
+            lanes.out = out.clone()  # where captured steps of any shape leave theirs
+        else:
+            lanes.out.copy_(out)
 
     def _draw(self, law: Law, lanes: Lanes, out: Tensor) -> None:
         """Draw a token for each row, and get ready for the next step."""
-        laws = NextTokens(out, law)
+        laws = NextTokens(out.float() if out.dtype == torch.float64 else out, law)
         token = laws.at(lanes.places, lanes.points.index_select(0, lanes.count)[0])
         token = torch.as_tensor(token)
         log_prob = torch.as_tensor(laws.log_probs(lanes.places, token))

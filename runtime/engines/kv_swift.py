@@ -22,18 +22,20 @@ _flash = torch.ops.aten._flash_attention_forward
 """Torch has public functions for this only without a length for each sequence, before 2.12."""
 
 
-def can(model: Any, kinds: Kinds) -> bool:
-    """Whether a model's layers can be computed so."""
-    weight = model.get_input_embeddings().weight
-    layer = model.model.layers[0]
-    return (
-        weight.dtype in (torch.float16, torch.bfloat16)
-        and available(weight.device)
-        and all(span is None for span in kinds.spans.values())
-        and layer.self_attn.head_dim % 8 == 0
-        and layer.self_attn.head_dim <= 256
-        and type(layer.mlp.act_fn).__name__ in ("SiLU", "SiLUActivation")
-    )
+def why_not(model: Any, kinds: Kinds) -> str:
+    """Why a model's layers can't be computed so, or ""."""
+    weight, layer = model.get_input_embeddings().weight, model.model.layers[0]
+    if not available(weight.device):
+        return "triton does not work here"
+    if weight.dtype not in (torch.float16, torch.bfloat16):
+        return f"its type is {str(weight.dtype).removeprefix('torch.')}"
+    if any(span is not None for span in kinds.spans.values()):
+        return "its layers see a part of the text"
+    if layer.self_attn.head_dim % 8 or layer.self_attn.head_dim > 256:
+        return f"its heads have {layer.self_attn.head_dim} numbers"
+    if type(layer.mlp.act_fn).__name__ not in ("SiLU", "SiLUActivation"):
+        return f"its activation is {type(layer.mlp.act_fn).__name__}"
+    return ""
 
 
 def layer(

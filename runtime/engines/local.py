@@ -78,7 +78,7 @@ class LocalEngine(Engine):
         Raises:
             RequestError: a request cannot be answered. It alone is dropped; the others go on, and
                 what finished with it is returned by the next call.
-            Exception: whatever the model raised. Nothing has changed, and the next call tries again.
+            Exception: whatever the model raised. What it was asked for is asked again by the next call.
         """
         if self._errors:
             raise self._errors.popleft()
@@ -141,13 +141,13 @@ class LocalEngine(Engine):
 
     def _go_on(self, batch: Batch) -> Batch:
         """Let the model write on those texts of a batch that it may go on with by itself; a batch of what is left."""
-        found = texts_that_go_on(batch, self.model)
-        if found is None:
-            return batch
-        law, jobs = found
-        stretch = stretch_of(law, jobs, self.model.ahead, self._halts)
-        with _one_at_a_time, _threads_for(self.model.size * len(jobs)):
-            written = self.model.write(stretch)
+        with _one_at_a_time:  # what the model has cached must not change in between
+            found = texts_that_go_on(batch, self.model)
+            if found is None:
+                return batch
+            law, jobs = found
+            with _threads_for(self.model.size * len(jobs)):
+                written = self.model.write(stretch_of(law, jobs, self.model.ahead, self._halts))
         gone: set[Job] = set()
         for job, some in zip(jobs, written, strict=True):
             if some is not None:

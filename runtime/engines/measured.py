@@ -130,6 +130,7 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
     )
     if in_one_pass:
         some = logits if rows.numbers is None else logits[rows.numbers]
+        some = some if some.stride(1) == 1 else some.contiguous()
         return Measured(rows, *block_masses(some, _LOG2_E / rows.heat, rows.block))
     tops, floors, lasts, masses = [], [], [], []
     for _, some, buffer in rows.parts(len(logits) if numbers is None else len(numbers)):

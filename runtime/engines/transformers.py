@@ -24,7 +24,7 @@ from .kv_slots import Slots
 from .kv_slotted import SlottedModel
 from .kv_stems import WORTH
 from .kv_steps import Steps
-from .kv_swift import can as can_be_swift
+from .kv_swift import why_not as why_not_swift
 from .kv_text import Tokens
 from .kv_trial import POSITIONS, sees_ahead, why_wrong
 from .model import CacheInfo, ContextError, Usage
@@ -91,7 +91,13 @@ class TransformersModel(SlottedModel):
         self._offset = 0 if self.bos is None else 1
         on_gpu = self._device.type == "cuda"
         self.max_batch = max_batch or (1024 if on_gpu else 256)
-        self.ahead = ahead or (8 if on_gpu else 1)
+        if ahead is not None and ahead < 1:
+            raise ValueError(f"ahead={ahead}: give at least 1, which is to look after each token")
+        self._one_device = {parameter.device for parameter in model.parameters()} == {self._device}
+        # Whoever gives logits of their own wants texts drawn from those; and not every device has float64.
+        able = self._one_device and self._device.type in ("cpu", "cuda")
+        able = able and type(self).logits is TransformersModel.logits
+        self.ahead = (ahead or (8 if on_gpu else 1)) if able else 1
         if cache_bytes is None:
             cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else DEFAULT_CACHE_BYTES
         self._slots = Slots(SlotCache(int(self._config.num_hidden_layers)), self._offset, cache_bytes)
@@ -189,6 +195,9 @@ class TransformersModel(SlottedModel):
         return self._tokens
 
     def _check(self, node: Prefix) -> None:
+        home = node.home or (node.parent and node.parent.home)
+        if home is not None and home.cache is not self._slots.cache:
+            raise ValueError("a node of another model's trie: each model has a root of its own, and nodes from there")
         length = node.length + self._offset
         if length == 0:
             raise ContextError(
@@ -236,12 +245,14 @@ class TransformersModel(SlottedModel):
         known = f"its attention is {implementation!r}" if implementation != "sdpa" else ""
         problem = known or why_not(self.model, own)
         if not problem:
-            self._pass = decoder = Decoder(self.model, slots.cache, self._kinds, can_be_swift(self.model, self._kinds))
+            slow = why_not_swift(self.model, self._kinds)
+            self._pass = decoder = Decoder(self.model, slots.cache, self._kinds, swift=not slow)
             problem = self._why_wrong()
             if problem and decoder.swift:
-                self._remarks.append(f"without kernels for its GPU ({problem})")
-                decoder.swift = False
+                slow, decoder.swift = problem, False
                 problem = self._why_wrong()
+            if slow and not problem and self._device.type == "cuda":
+                self._remarks.append(f"without kernels of its own ({slow})")
         if problem:
             self._remarks.append(f"computed by its own modules ({problem})")
             self._pass = Modules(self.model, slots.cache, self._kinds)
@@ -298,11 +309,17 @@ class TransformersModel(SlottedModel):
     def _make_steps(self) -> Steps:
         """What takes decode steps by the way that was chosen."""
         assert self._pass is not None
-        one_device = {parameter.device for parameter in self.model.parameters()} == {self._device}
-        capture = self._device.type == "cuda" and one_device
+        capture = self._device.type == "cuda" and self._one_device
         ragged = capture and isinstance(self._pass, Decoder) and self._pass.swift
         return Steps(
-            self._pass, self._slots.cache, self._device, self.vocab_size, self.ahead, ragged=ragged, capture=capture
+            self._pass,
+            self._slots.cache,
+            self._device,
+            self.vocab_size,
+            self.ahead,
+            bos=self.bos,
+            ragged=ragged,
+            capture=capture,
         )
 
     def _why_wrong(self) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    import triton.language as tl
 
 _VARYING = ("rows",)
 """Arguments that change from step to step. Others may be compiled in as multiples of 16."""
@@ -16,8 +19,19 @@ _VARYING = ("rows",)
 
 @cache
 def available(device: torch.device) -> bool:
-    """Whether kernels run on a device."""
-    return device.type == "cuda" and find_spec("triton") is not None
+    """Whether kernels run on a device: tried out, since triton needs a C compiler and a place to write too."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    number = torch.zeros(1, dtype=torch.int32, device=device)
+    try:
+        launch(_one, (1,), number)
+        return number.item() == 1
+    except Exception:  # whatever it lacks, torch's own operations do
+        return False
+
+
+def _one(number: tl.tensor) -> None:
+    tl.store(number, 1)
 
 
 def launch(kernel: Callable[..., None], grid: tuple[int, ...], *args: Any, **sizes: int) -> None:
