@@ -19,7 +19,7 @@ from .prefix import Prefix
 from .requests import Generate, Law, TextSpec
 
 _WORTH = 0.5
-"""The least part of a batch's nodes whose texts go on by themselves, for which the others take but one token meanwhile."""
+"""The least part of a batch's nodes whose texts go on by themselves, while the others take one token."""
 
 
 class Stretch(NamedTuple):

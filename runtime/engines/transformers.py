@@ -165,8 +165,9 @@ class TransformersModel(SlottedModel):
         size = self.size
         scale, unit = (1e9, "B") if size >= 1e9 else (1e6, "M") if size >= 1e5 else (1e3, "K")
         dtype = str(self._dtype).removeprefix("torch.")
-        slow = [f"without CUDA graphs ({self._steps.problem})"] if self._steps and self._steps.problem else []
-        remarks = "".join(f"; {remark}" for remark in (*self._remarks, *slow))
+        remarks = "".join(f"; {remark}" for remark in self._remarks)
+        if self._steps is not None and self._steps.problem:
+            remarks += f"; {'some steps ' * self._steps.capture}without CUDA graphs ({self._steps.problem})"
         return f"{type(self.model).__name__}, {size / scale:.1f}{unit} parameters, {dtype} on {self._device}{remarks}"
 
     def cache_info(self) -> CacheInfo:
@@ -195,7 +196,7 @@ class TransformersModel(SlottedModel):
         return self._tokens
 
     def _check(self, node: Prefix) -> None:
-        home = node.home or (node.parent and node.parent.home)
+        home = node.home if node.home is not None or node.parent is None else node.parent.home
         if home is not None and home.cache is not self._slots.cache:
             raise ValueError("a node of another model's trie: each model has a root of its own, and nodes from there")
         length = node.length + self._offset

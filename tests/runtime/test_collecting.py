@@ -10,7 +10,7 @@ from weakref import ref
 
 import pytest
 
-from ppl import dist, infer, program, sample
+from ppl import dist, infer, infer_stream, program, sample
 from ppl.runtime import collecting
 from ppl.runtime.collecting import young_collections
 
@@ -30,6 +30,11 @@ def thawed() -> Iterator[None]:
 
 @program
 def coin() -> bool:
+    return sample(dist.flip(0.5))
+
+
+@program
+def coin_of(number: int) -> bool:
     return sample(dist.flip(0.5))
 
 
@@ -88,3 +93,21 @@ def test_a_failed_run_ends_it() -> None:
 
     with pytest.raises(Exception, match="x"):
         infer(fails, n=2, seed=0)
+
+
+def test_who_takes_results_one_by_one_is_not_in_a_run_meanwhile() -> None:
+    class Reader:
+        def __init__(self) -> None:
+            self.results = self.read()
+
+        def read(self) -> Iterator[int]:
+            for number, _ in infer_stream(coin_of, [1, 2, 3], n=2, seed=0):
+                yield number
+
+    reader = Reader()
+    next(reader.results)
+    assert gc.get_freeze_count() <= collecting._FROZEN
+    gone = ref(reader)
+    del reader
+    gc.collect()
+    assert gone() is None

@@ -323,7 +323,7 @@ import triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
-from ppl.runtime.engines import kv_triton, kv_triton_attention, triton_masses
+from ppl.runtime.engines import kv_triton, kv_triton_attention, triton_launch, triton_masses
 
 def check(kernel, sizes, **types):
     kernel.__globals__["tl"] = tl
@@ -343,6 +343,7 @@ check(attend, {**heads, **sizes, "PARTS": 3}, **store, **at, **stems)
 turn = {**heads, "HEADS": 12, "MANY": 4}
 check(kv_triton._turn_and_store, {**turn, "q_norm": None, "k_norm": None}, **store, **at)
 check(kv_triton._turn_and_store, turn, **store, **at, q_norm="*bf16", k_norm="*bf16")
+check(triton_launch._one, {}, number="*i32")
 check(kv_triton._gated, {"BLOCK": 1024}, **store)
 check(kv_triton._rms_norm, {"WIDTH": 1536, "BLOCK": 2048}, **store, **at)
 check(triton_masses._block_masses, {"BLOCK": 512, "MANY": 8}, logits="*bf16", tops="*fp32", masses="*fp32", **at)
