@@ -26,6 +26,8 @@ _KINDS = 8
 """How many ways for texts to stop are kept on the device, unless more are needed at once."""
 _GRAPHS = 32
 """How many captured steps to keep."""
+_SEEN = 1024
+"""Of how many shapes to know that they came up before."""
 _FAILURES = 3
 """After so many shapes that can't be captured no more are tried."""
 _LANES = 16
@@ -128,7 +130,6 @@ class Steps:
     def _forget_graphs(self) -> None:
         self._graphs.clear()
         self._seen.clear()
-        self._pool = None  # a pool goes with the last graph that has memory of it
 
     # --- before the steps -------------------------------------------------------------------------------------------
 
@@ -177,9 +178,9 @@ class Steps:
             lanes = self._lanes[rows] = Lanes(rows, self._ahead, self._device)
             if len(self._lanes) > _LANES:
                 gone, _ = self._lanes.popitem(last=False)
-                for shape in [shape for shape in self._seen if shape.rows == gone]:
-                    self._seen.discard(shape)
-                    self._graphs.pop(shape, None)
+                self._seen = {shape for shape in self._seen if shape.rows != gone}
+                for shape in [shape for shape in self._graphs if shape.rows == gone]:
+                    del self._graphs[shape]
         self._lanes.move_to_end(rows)
         return lanes
 
@@ -222,6 +223,8 @@ class Steps:
             graph = self._captured(shape, lanes)
         if graph is None:
             self._take(shape, lanes)
+            if len(self._seen) >= _SEEN:
+                self._seen.clear()
             self._seen.add(shape)
         else:
             graph.replay()
@@ -231,7 +234,7 @@ class Steps:
         graph = torch.cuda.CUDAGraph()
         try:
             torch.cuda.synchronize(self._device)
-            if self._pool is None:
+            if not self._graphs:  # a pool goes with the last graph that has memory of it
                 self._pool = torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 self._take(shape, lanes)
