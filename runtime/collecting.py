@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from threading import Lock
 
 _SHARE = 0.05
-"""The most of the time to spend on whole collections between runs."""
+"""The most of the time in runs to spend on whole collections."""
 _SECONDS = 5.0
-"""The first of them comes after so long."""
+"""The first of them comes after so long in runs."""
 
 _FROZEN = 1000 if sys.version_info[:2] == (3, 12) else 0
 """Python 3.12 starts with some hundred frozen objects of its own."""
@@ -26,10 +26,10 @@ _lock = Lock()
 
 
 class _State:
-    """Whether a run is under way, and when it is time for a whole collection."""
+    """Whether a run is under way, and how much longer runs may take until it is time for a whole collection."""
 
     within = False
-    due = time.monotonic() + _SECONDS
+    left = _SECONDS
 
 
 @contextmanager
@@ -42,22 +42,23 @@ def young_collections() -> Iterator[None]:
     with _lock:
         mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
         _State.within = _State.within or mine
-    if mine:
-        _collect_if_due()
-        gc.freeze()
+    started = time.monotonic()
     try:
+        if mine:
+            _collect_if_due()
+            gc.freeze()
         yield
     finally:
         if mine:
             gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
             gc.unfreeze()
+            _State.left -= time.monotonic() - started
             _State.within = False
 
 
 def _collect_if_due() -> None:
     """To freeze starts the collector's counts anew: where runs follow each other, it would never come to the old."""
-    started = time.monotonic()
-    if started >= _State.due:
+    if _State.left <= 0.0:
+        started = time.monotonic()
         gc.collect()
-        ended = time.monotonic()
-        _State.due = ended + (ended - started) / _SHARE
+        _State.left = (time.monotonic() - started) / _SHARE

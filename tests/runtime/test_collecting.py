@@ -72,7 +72,7 @@ def test_others_decisions_stand(who: str) -> None:
 
 
 def test_runs_one_after_the_other_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting._State, "due", time.monotonic())
+    monkeypatch.setattr(collecting._State, "left", 0.0)
     left: list[ref[Any]] = []
     started = time.monotonic()
     while time.monotonic() < started + 60.0:
