@@ -54,17 +54,20 @@ class SlottedModel(LogitModel):
         Raises:
             NoRoom: there is no memory for one of them.
         """
-        rows = [Row(node.parent, [node], node.length + self._offset - 1) for node in stretch.nodes]
-        batch = rows[: self.max_batch]
-        problem = ""
+        rest = [Row(node.parent, [node], node.length + self._offset - 1) for node in stretch.nodes]
         found: dict[Prefix, Written] = {}
-        try:
-            with torch.inference_mode():
-                found = self._write(rows, batch, stretch)
-        except RuntimeError as error:
-            problem = _memory_problem(error)
-        if problem:
-            self._make_room(batch, stretch.nodes, problem)
+        while rest:
+            batch, problem = rest[: self.max_batch], ""
+            try:
+                with torch.inference_mode():
+                    found.update(self._write(rest, batch, stretch))
+            except RuntimeError as error:
+                problem = _memory_problem(error)
+            if problem:
+                self._make_room(batch, stretch.nodes, problem)
+                break
+            # A batch may have taken the place of what comes after.
+            rest = [row for row in rest[len(batch) :] if row.attach is not None and row.attach.home is not None]
         return [found.get(node) for node in stretch.nodes]
 
     def _forget_slots(self) -> None:

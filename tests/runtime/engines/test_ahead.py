@@ -192,6 +192,15 @@ def test_memory_that_runs_out() -> None:
     assert [c.value for c in found] == [c.value for c in right] and max(sizes) > 3 >= model.max_batch
 
 
+def test_more_texts_than_fit_a_batch() -> None:
+    """They all go on, batch by batch."""
+    specs = [TextSpec(max_tokens=16)]
+    one, many = Lettered(make("llama"), bos=1, max_batch=5), Lettered(make("llama"), bos=1, max_batch=5, ahead=8)
+    right, found = drawn(one, specs, 30), drawn(many, specs, 30)
+    assert [c.value for c in found] == [c.value for c in right]
+    assert many.usage.positions == one.usage.positions and many.usage.forwards <= 1.3 * one.usage.forwards
+
+
 def test_a_small_cache_changes_nothing() -> None:
     size = Lettered(make("llama"), bos=1)
     right = drawn(size, SPECS, 30)
