@@ -198,7 +198,14 @@ def test_more_texts_than_fit_a_batch() -> None:
     one, many = Lettered(make("llama"), bos=1, max_batch=5), Lettered(make("llama"), bos=1, max_batch=5, ahead=8)
     right, found = drawn(one, specs, 30), drawn(many, specs, 30)
     assert [c.value for c in found] == [c.value for c in right]
-    assert many.usage.positions == one.usage.positions and many.usage.forwards <= 1.3 * one.usage.forwards
+    assert many.usage.positions == one.usage.positions
+    engine, steps = LocalEngine(many), 0
+    for i in range(30):
+        engine.submit(Generate(many.root.extend([9, 3 + i]), specs[0], derive(6, i)), RandomSource())
+    while engine.pending:
+        engine.step()
+        steps += 1
+    assert steps <= 1 + 16 // 8 + 1  # the first token by itself
 
 
 def test_a_small_cache_changes_nothing() -> None:
