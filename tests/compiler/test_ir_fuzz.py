@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -76,6 +77,14 @@ def test_all_kinds_of_nodes_were_read_back() -> None:
 # --- hostile text ---
 
 
+def seconds(text: str) -> float:
+    """How long it takes to read a text, or to refuse it."""
+    start = time.process_time()
+    with suppress(IRSyntaxError, InvalidIR):
+        parse(text, "hostile.ir")
+    return time.process_time() - start
+
+
 def harmless(text: str) -> ir.Program | None:
     """Read any text: it takes no time to speak of, and ends in IR that can be printed and read, or in a refusal."""
     start = time.process_time()
@@ -89,7 +98,9 @@ def harmless(text: str) -> ir.Program | None:
     except InvalidIR:
         return None
     finally:
-        assert time.process_time() - start < 2 + len(text) / 50_000
+        limit = 2 + len(text) / 50_000
+        # Once more, if it took long: a whole garbage collection may have come in between.
+        assert time.process_time() - start < limit or seconds(text) < limit
     printed = to_text(program)
     assert to_text(parse(printed)) == printed
     return program
