@@ -7,7 +7,6 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ def test_all_kinds_of_nodes_were_read_back() -> None:
 def seconds(text: str) -> float:
     """How long it takes to read a text, or to refuse it."""
     start = time.process_time()
-    with suppress(IRSyntaxError, InvalidIR):
+    with contextlib.suppress(IRSyntaxError, InvalidIR):
         parse(text, "hostile.ir")
     return time.process_time() - start
 
