@@ -15,14 +15,15 @@ Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about three
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from results import machine, once, paired, table, write_section
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from ppl import Program, factor, infer, load_lm, program, sample
 from ppl.constraints import Matches
+from ppl.context import Context
 from ppl.lm import LM
 from ppl.runtime.engines.model import LogitModel
 from ppl.runtime.engines.transformers import TransformersModel
@@ -51,26 +52,37 @@ def random_llama() -> LlamaForCausalLM:
 
 
 class Unread(TransformersModel):
-    """The engine's model, with a Chinese character for each token in place of a tokenizer."""
+    """The engine's model, with a Chinese character for each token in place of a tokenizer.
+
+    Attributes:
+        first: the character that stands for token 0.
+    """
+
+    first = 0x4E00
 
     def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(ord(character) - 0x4E00 for character in text)
+        return tuple(ord(character) - self.first for character in text)
 
     def decode_bytes(self, token: int) -> bytes:
-        return chr(0x4E00 + token).encode()
+        return chr(self.first + token).encode()
 
 
-def prompt_of(length: int) -> list[int]:
+def prompt_of(length: int, vocabulary: int = VOCABULARY, first: int = 11) -> list[int]:
     """A prompt of so many tokens."""
-    return [(37 * i + 11) % VOCABULARY for i in range(length)]
+    return [(37 * i + first) % vocabulary for i in range(length)]
 
 
-def generate(model: LlamaForCausalLM, prompt: list[int], particles: int, tokens: int) -> None:
+def context_of(lm: LM, prompt: Sequence[int]) -> Context:
+    """A prompt as text, for a model of :class:`Unread`'s kind."""
+    return lm.context(b"".join(map(lm.model.decode_bytes, prompt)).decode())
+
+
+def generate(model: PreTrainedModel, prompt: Sequence[int], particles: int, tokens: int) -> None:
     """``generate`` of transformers for so many texts of one length."""
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([list(prompt)], device=model.device)
     with torch.inference_mode():
         model.set_attn_implementation("sdpa")
-        model.generate(  # type: ignore[misc]
+        model.generate(  # type: ignore[operator]
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=True,
@@ -88,7 +100,7 @@ def lm_over(model: LlamaForCausalLM) -> LM:
 
 def steps(lm: LM, prompt: list[int]) -> Program:
     """A program that writes tokens one by one, each with evidence."""
-    start = lm.context("".join(chr(0x4E00 + token) for token in prompt))
+    start = context_of(lm, prompt)
 
     @program
     def write(count: int) -> int:
@@ -106,7 +118,7 @@ def steps(lm: LM, prompt: list[int]) -> Program:
 
 def masked_steps(lm: LM, prompt: list[int]) -> Program:
     """The same, each token held to half of the vocabulary, and the mass of that half in the weight."""
-    start = lm.context("".join(chr(0x4E00 + token) for token in prompt))
+    start = context_of(lm, prompt)
     half = "".join(chr(0x4E00 + token) for token in range(0, VOCABULARY, 2))
     word = Matches(f"[{half}]+")
 

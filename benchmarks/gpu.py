@@ -23,36 +23,31 @@ from typing import Any
 
 import torch
 import transformers
+from decoding import Unread, context_of, generate, prompt_of, steps
 from results import table, write_section
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ppl import Program, factor, infer, infer_many, load_lm, program, sample
 from ppl.lm import LM
-from ppl.runtime.engines.transformers import TransformersModel
 
 COUNTS = (32, 256, 1024)
 PROMPTS = (100, 4000)
 PIECES, PIECE = 4, 16
 TOKENS = PIECES * PIECE
 PROBLEMS = 8
-FIRST = 0x10000
-"""The character that stands for token 0."""
+VOCABULARY = 151936
 
 
-class Unread(TransformersModel):
-    """The engine's model, with a character for each token in place of a tokenizer."""
+class Wide(Unread):
+    """With room for all characters."""
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(ord(character) - FIRST for character in text)
-
-    def decode_bytes(self, token: int) -> bytes:
-        return chr(FIRST + token).encode()
+    first = 0x10000
 
 
 def random_qwen() -> Any:
     """The model: 1.5 billion parameters, no token that ends a text."""
     config = Qwen2Config(
-        vocab_size=151936,
+        vocab_size=VOCABULARY,
         hidden_size=1536,
         intermediate_size=8960,
         num_hidden_layers=28,
@@ -72,34 +67,9 @@ def random_qwen() -> Any:
     return model
 
 
-def prompt_of(length: int) -> list[int]:
-    """A prompt of so many tokens."""
-    return [(37 * i + 11) % 151000 for i in range(length)]
-
-
-def pieces(lm: LM, prompt: Sequence[int]) -> Program:
-    """A program that writes four pieces of text, each with evidence."""
-    start = lm.context("".join(chr(FIRST + token) for token in prompt))
-
-    @program
-    def write() -> int:
-        context = start
-        even = 0
-        for _ in range(PIECES):
-            piece = sample(context.text(max_tokens=PIECE))
-            context = context + piece
-            even += piece.tokens[-1] % 2
-            factor(-0.3 * (piece.tokens[-1] % 2))
-        return even
-
-    return write
-
-
-def problems(lm: LM) -> Program:
-    """The same, after a prompt of its own for each problem."""
-    starts = [
-        lm.context("".join(chr(FIRST + token + i) for token in prompt_of(PROMPTS[0] - i))) for i in range(PROBLEMS)
-    ]
+def pieces(lm: LM, prompts: Sequence[Sequence[int]]) -> Program:
+    """A program that writes four pieces of text after one of some prompts, each with evidence."""
+    starts = [context_of(lm, prompt) for prompt in prompts]
 
     @program
     def write(number: int) -> int:
@@ -111,22 +81,6 @@ def problems(lm: LM) -> Program:
             even += piece.tokens[-1] % 2
             factor(-0.3 * (piece.tokens[-1] % 2))
         return even
-
-    return write
-
-
-def tokens(lm: LM, prompt: Sequence[int]) -> Program:
-    """A program that writes token by token, each with evidence."""
-    start = lm.context("".join(chr(FIRST + token) for token in prompt))
-
-    @program
-    def write() -> int:
-        context = start
-        for _ in range(TOKENS):
-            token = sample(context.token())
-            context = context + token
-            factor(-0.3 * (token.tokens[0] % 2))
-        return 0
 
     return write
 
@@ -147,37 +101,17 @@ def ours(run: Callable[[int], object], repeats: int = 3) -> float:
     return min(seconds(partial(run, seed)) for seed in range(2, 2 + repeats))
 
 
-def smc(write: Program, n: int) -> Callable[[int], object]:
+def smc(write: Program, argument: int, n: int) -> Callable[[int], object]:
     """A run by seed."""
-    return lambda seed: infer(write, method="smc", n=n, seed=seed)
-
-
-def generate(model: Any, prompt: Sequence[int], n: int, count: int) -> float:
-    """Seconds of ``generate`` of transformers for so many tokens of n texts."""
-    ids = torch.tensor([list(prompt)], device="cuda")
-
-    def run() -> None:
-        with torch.inference_mode():
-            model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                top_k=0,
-                num_return_sequences=n,
-                max_new_tokens=count,
-                min_new_tokens=count,
-            )
-
-    return seconds(run)
+    return lambda seed: infer(write, argument, method="smc", n=n, seed=seed)
 
 
 def theirs(model: Any, prompt: Sequence[int], n: int) -> float | None:
     """Seconds of ``generate`` for :data:`TOKENS` tokens after the first; ``None`` if it has no memory for it."""
-    model.set_attn_implementation("sdpa")
     try:
         generate(model, prompt, n, 2)
-        first = generate(model, prompt, n, 1)
-        return generate(model, prompt, n, TOKENS + 1) - first
+        first, whole = (seconds(partial(generate, model, prompt, n, count)) for count in (1, TOKENS + 1))
+        return whole - first
     except torch.OutOfMemoryError:
         return None
     finally:
@@ -211,8 +145,8 @@ def bounds(model: Any, n: int, prompt: int, rate: tuple[float, float]) -> tuple[
 
 def beside(model: Any, lm: LM, n: int, length: int, rate: tuple[float, float]) -> tuple[float, tuple[str, ...]]:
     """Tokens a second, and the row of the table."""
-    prompt = prompt_of(length)
-    mine = ours(smc(pieces(lm, prompt), n))
+    prompt = prompt_of(length, VOCABULARY)
+    mine = ours(smc(pieces(lm, [prompt]), 0, n))
     lm.model.clear_cache()  # type: ignore[attr-defined]
     torch.cuda.empty_cache()
     other = theirs(model, prompt, n)
@@ -237,7 +171,7 @@ def main() -> None:
     rate = rates()
     torch.cuda.empty_cache()
     model = random_qwen()
-    lm = load_lm(Unread(model, own=True, cache_bytes=24 << 30))
+    lm = load_lm(Wide(model, own=True, cache_bytes=24 << 30))
     found = [
         "## On a GPU: `make bench-gpu`",
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, transformers {transformers.__version__}, CPython "
@@ -263,13 +197,14 @@ def main() -> None:
         f"SMC with a factor after every {PIECE} tokens. The lower bound is the lower of memory's and arithmetic's. "
         f"What the prompt of {PROMPTS[1]:,} costs beside that of {PROMPTS[0]}: {penalty}.",
     )
-    many, inputs = problems(lm), list(range(PROBLEMS))
+    inputs = list(range(PROBLEMS))
+    many = pieces(lm, [prompt_of(PROMPTS[0] - i, VOCABULARY, 11 + i) for i in inputs])
     mine = ours(lambda seed: infer_many(many, inputs, method="smc", n=COUNTS[0], seed=seed))
     total = PROBLEMS * COUNTS[0] * TOKENS
     told(f"{PROBLEMS} problems of {COUNTS[0]} particles each, in shared batches: {total / mine:,.0f} tokens/s.")
     one_by_one = []
     for n in COUNTS[:2]:
-        mine = ours(smc(tokens(lm, prompt_of(PROMPTS[0])), n))
+        mine = ours(smc(steps(lm, prompt_of(PROMPTS[0], VOCABULARY)), TOKENS, n))
         one_by_one.append((f"{n}", f"{n * TOKENS / mine:,.0f}", f"{1e3 * mine / TOKENS:.1f}"))
     told(table(("particles, a factor after each token", "tokens/s", "ms a step"), one_by_one))
 

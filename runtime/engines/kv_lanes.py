@@ -23,7 +23,6 @@ class Shape:
     Attributes:
         rows: how many, padding included.
         law: of the tokens that are drawn; ``None`` if only logits are wanted.
-        steps: the most steps that are taken in a row.
         first: the lowest slot where the rows are neighbouring slots in order; else ``None``.
         used: how many positions are read of each slot at the most.
         stems: each with how many of its positions are shared, and the rows that share it (``None``: all); not where
@@ -36,7 +35,6 @@ class Shape:
 
     rows: int
     law: Law | None
-    steps: int
     first: int | None
     used: int
     stems: tuple[tuple[int, int, tuple[int, ...] | None], ...]

@@ -146,7 +146,7 @@ class Steps:
         tokens = [node.token if node.parent is not None or self._bos is None else self._bos for (node,) in nodes]
         ints = [[*some, *[some[-1]] * (total - n)] for some in (slots, shifts, tokens, starts, [*limits], [*kinds])]
         lanes.load(ints, n)
-        taken, shifted = 1 if law is None else self._ahead, any(shifts)
+        shifted = any(shifts)
         if self.ragged:
             segments, padded = 0, 0
             if groups:
@@ -154,12 +154,11 @@ class Steps:
                 padded = 1 << (len(groups) - 1).bit_length()
                 begins = {(self._cache.stems.at[stem].start, length): rows for (stem, length), rows in groups.items()}
                 lanes.share(begins, segments, padded, n)
-            return Shape(total, law, taken, None, 0, (), segments, padded, shifted, 0, True), lanes
+            return Shape(total, law, None, 0, (), segments, padded, shifted, 0, True), lanes
         used = max(start - shift for start, shift in zip(starts, shifts, strict=True)) + steps
         shape = Shape(
             total,
             law,
-            taken,
             slots[0] if slots == list(range(slots[0], slots[0] + n)) else None,
             min(self._cache.capacity, -(-used // _ROOM) * _ROOM),
             tuple((*stem, None if len(members) == n else tuple(members)) for stem, members in groups.items()),

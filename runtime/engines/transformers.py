@@ -91,8 +91,8 @@ class TransformersModel(SlottedModel):
         self._offset = 0 if self.bos is None else 1
         on_gpu = self._device.type == "cuda"
         self.max_batch = max_batch or (1024 if on_gpu else 256)
-        if ahead is not None and ahead < 1:
-            raise ValueError(f"ahead={ahead}: give at least 1, which is to look after each token")
+        if ahead is not None and not (isinstance(ahead, int) and ahead >= 1):
+            raise ValueError(f"ahead={ahead!r}: give at least 1, a whole number; 1 is to look after each token")
         self._one_device = {parameter.device for parameter in model.parameters()} == {self._device}
         # Whoever gives logits of their own wants texts drawn from those; and not every device has float64.
         able = self._one_device and self._device.type in ("cpu", "cuda")
