@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-import time
+import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -72,17 +73,14 @@ def test_others_decisions_stand(who: str) -> None:
 
 
 def test_runs_one_after_the_other_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which each run and each whole collection takes a second: every 20 runs at the least."""
+    monkeypatch.setattr(collecting, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     monkeypatch.setattr(collecting._State, "left", 0.0)
-    left: list[ref[Any]] = []
-    started = time.monotonic()
-    while time.monotonic() < started + 60.0:
-        node = Node()
-        left.append(ref(node))
-        del node
+    nodes: list[ref[Any]] = []
+    for _ in range(50):
+        nodes.append(ref(Node()))
         infer(coin, n=2, seed=0)
-        if sum(at() is None for at in left) > 100:
-            return
-    pytest.fail("nothing was collected for a minute")
+    assert sum(at() is not None for at in nodes) <= 20
 
 
 def test_a_failed_run_ends_it() -> None:
