@@ -13,7 +13,7 @@ from .kv_cache import Group, Step
 from .prefix import Prefix
 
 if TYPE_CHECKING:
-    from .kv_slots import Slot
+    from .kv_pool import Slot
 
 
 @dataclass

@@ -94,7 +94,7 @@ class SlottedModel(LogitModel):
             NoRoom: neither helps.
         """
         slots = self._slots
-        held = any(slot.trim() for slot in slots.slots) or slots.cache.stems.positions > 0
+        held = slots.used
         self._forget_slots()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

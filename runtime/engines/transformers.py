@@ -176,8 +176,8 @@ class TransformersModel(SlottedModel):
         positions = slots.cache.slots * slots.cache.capacity + slots.cache.stems.positions
         return CacheInfo(
             positions * slots.cache.position_bytes,
-            slots.budget,
-            sum(slot.trim() for slot in slots.slots),
+            slots.pool.budget,
+            slots.pool.in_use,
             len(slots.stems.all),
             self._recent.bytes,
             self.usage.snapshot(),

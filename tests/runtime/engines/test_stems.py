@@ -41,7 +41,7 @@ def test_a_prompt_is_kept_and_read_once(name: str) -> None:
     assert [stem.length - slots.offset for stem in slots.stems.all] == [24]
     assert check.lm.usage.copied_positions == 0
     assert check.lm.usage.positions == check.expected_positions()
-    assert all(slot.shift == slots.stems.all[0].length for slot in slots.slots if slot.chain)
+    assert all(slot.shift == slots.stems.all[0].length for slot in slots.pool.slots if slot.chain)
 
 
 def test_short_or_lonely_paths_are_copied() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ppl.runtime.engines import kv_slots
+from ppl.runtime.engines import kv_pool
 from ppl.runtime.engines.prefix import Prefix
 from ppl.runtime.engines.transformers import TransformersModel
 
@@ -268,7 +268,7 @@ def test_repeated_questions_are_answered_from_memory() -> None:
 
 @pytest.mark.parametrize("kept", [0, 4, 64])
 def test_memory_is_flat_over_runs(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_slots, "KEPT", kept)
+    monkeypatch.setattr(kv_pool, "KEPT", kept)
     check = Checked("llama", logits_bytes=4 * VOCAB * 32)
     shapes = set()
     for run in range(6):
@@ -278,14 +278,14 @@ def test_memory_is_flat_over_runs(kept: int, monkeypatch: pytest.MonkeyPatch) ->
             check.lm.logits(list(dict.fromkeys(rows)))
             rows = [row.child(rng.randrange(VOCAB)) for row in rng.choices(rows, k=8)]
         del rows
-        assert kept or not any(slot.trim() for slot in check.lm._slots.slots)
+        assert kept or not check.lm._slots.pool.in_use
         assert check.lm._recent.bytes <= 4 * VOCAB * 32
         shapes.add((check.lm._slots.cache.slots, check.lm._slots.cache.capacity))
     assert len(shapes) == 1 and shapes.pop()[0] <= max(16, kept)
 
 
 def test_what_nobody_holds_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_slots, "KEPT", 4)
+    monkeypatch.setattr(kv_pool, "KEPT", 4)
     check = Checked("llama")
     prompt = check.root.extend(path(0, 5))
     ways = [(token, 3, token) for token in range(3, 9)]
@@ -303,7 +303,7 @@ def test_what_nobody_holds_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_kept_gives_way_to_what_is_held() -> None:
     check = Checked("llama")
     check([check.root.extend(path(0, 5))])
-    check.lm._slots.budget = 6 * 64 * check.lm._slots.cache.position_bytes
+    check.lm._slots.pool.budget = 6 * 64 * check.lm._slots.cache.position_bytes
     held = [check.root.extend(path(seed, 8)) for seed in range(3)]
     check(held)
     for seed in range(10, 20):
@@ -315,7 +315,7 @@ def test_what_is_kept_gives_way_to_what_is_held() -> None:
 
 
 def test_slots_of_dead_branches_are_reused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_slots, "KEPT", 0)
+    monkeypatch.setattr(kv_pool, "KEPT", 0)
     check = Checked("llama")
     rng = random.Random(0)
     rows = [check.root.extend(path(0, 6)).child(token) for token in range(3, 11)]
@@ -327,7 +327,7 @@ def test_slots_of_dead_branches_are_reused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_shared_part_moves_to_a_copy_when_its_own_branch_dies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_slots, "KEPT", 0)
+    monkeypatch.setattr(kv_pool, "KEPT", 0)
     check = Checked("llama")
     prompt = check.root.extend(path(0, 5))
     check([prompt])
