@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _set = object.__setattr__
 
+_ONE = 1.0
+_TOKEN = TextSpec(max_tokens=1)
+"""What most programs ask for at each step."""
+
 
 class Context:
     """What a model has read so far: tokens and the model. Immutable; ``context + text`` is a new one.
@@ -41,7 +45,7 @@ class Context:
         _set(self, "lm", lm)
         _set(self, "node", node)
 
-    def token(self, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None) -> TextDistribution:
+    def token(self, temperature: float = _ONE, top_p: float = _ONE, top_k: int | None = None) -> TextDistribution:
         """The next token, as a text of one token.
 
         Args:
@@ -52,6 +56,8 @@ class Context:
         Raises:
             TypeError, ValueError: an argument is of the wrong type or outside its range.
         """
+        if temperature is _ONE and top_p is _ONE and top_k is None:
+            return TextDistribution(self, _TOKEN)
         return TextDistribution(self, _described((), 1, temperature, top_p, top_k))
 
     def line(

@@ -13,8 +13,9 @@ from weakref import WeakValueDictionary
 from .context import Context
 from .runtime.engines.base import Completion, Engine, Request
 from .runtime.engines.model import CacheInfo, LanguageModel, LogitModel
+from .runtime.engines.requests import Generated
 from .runtime.source import RandomSource, Source
-from .text import tokens_of
+from .text import Text, tokens_of
 
 if TYPE_CHECKING:
     from .runtime.engines.table import Weight
@@ -52,6 +53,7 @@ class LM:
         self.engine.name = name
         self.name = name
         self._make_engine = make_engine
+        self._words: dict[Generated, Text] = {}
 
     def context(self, text_or_messages: str | Sequence[Mapping[str, str]] = "") -> Context:
         """What the model is to have read.
@@ -95,6 +97,15 @@ class LM:
     def decode(self, tokens: Iterable[int]) -> str:
         """How tokens read. Special tokens read as nothing, incomplete characters as U+FFFD."""
         return b"".join(map(self.model.decode_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def written(self, generated: Generated) -> Text:
+        """A text that this model wrote. Texts of one token come by the thousand, and are one object each."""
+        text = self._words.get(generated)
+        if text is None:
+            text = Text(self.decode(generated.tokens), generated.tokens, generated.finish, self)
+            if len(generated.tokens) == 1:
+                self._words[generated] = text
+        return text
 
     def describe(self) -> str:
         """One line: what the model is and where it runs."""

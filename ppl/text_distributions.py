@@ -210,8 +210,7 @@ class TextDistribution(_OfContext):
         return missed_texts(self, proposals)
 
     def _text(self, generated: Generated) -> Text:
-        lm = self.lm
-        return Text(lm.decode(generated.tokens), generated.tokens, generated.finish, lm)
+        return self.context.lm.written(generated)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TextDistribution):

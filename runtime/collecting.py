@@ -19,6 +19,10 @@ _SHARE = 0.05
 _SECONDS = 5.0
 """The first of them comes after so long in runs."""
 
+_YOUNG = 10_000
+"""How many more objects than before to look for rubbish among. Python's 700 are a few steps of a model: the objects of a
+batch would be looked through while it is computed."""
+
 _FROZEN = 1000 if sys.version_info[:2] == (3, 12) else 0
 """Python 3.12 starts with some hundred frozen objects of its own."""
 
@@ -34,7 +38,8 @@ class _State:
 
 @contextmanager
 def young_collections() -> Iterator[None]:
-    """Collect only what was made inside of this; what was there before is looked through outside, now and then.
+    """Collect only what was made inside of this, and not at every turn; what was there before is looked through outside,
+    now and then.
 
     Does nothing inside of another of these, in whichever thread, nor where somebody keeps the collector off or has
     frozen objects.
@@ -43,13 +48,16 @@ def young_collections() -> Iterator[None]:
         mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
         _State.within = _State.within or mine
     started = time.monotonic()
+    young, *older = gc.get_threshold()
     try:
         if mine:
             _collect_if_due()
             gc.freeze()
+            gc.set_threshold(max(young, _YOUNG) if young else 0, *older)
         yield
     finally:
         if mine:
+            gc.set_threshold(young, *older)
             gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
             gc.unfreeze()
             _State.left -= time.monotonic() - started

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .engines.base import ModelDistribution
 from .source import Key, Source
 
 
@@ -107,24 +108,22 @@ def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
     return -math.inf
 
 
-_local: dict[type, bool] = {}
-_deferred: dict[type, bool] = {}
+def _recognised(kind: type) -> Callable[[Any], bool]:
+    """``isinstance`` for an abstract class, which takes long, remembered for each type."""
+    known: dict[type, bool] = {}
+
+    def is_one(value: Any) -> bool:
+        found = known.get(type(value))
+        if found is None:
+            found = known[type(value)] = isinstance(value, kind)
+        return found
+
+    return is_one
 
 
-def is_local(value: Any) -> bool:
-    """``isinstance(value, Distribution)``, which takes long for an abstract class, remembered for each type."""
-    known = _local.get(type(value))
-    if known is None:
-        known = _local[type(value)] = isinstance(value, Distribution)
-    return known
-
-
-def is_deferred(value: Any) -> bool:
-    """``isinstance(value, Deferred)``, remembered likewise."""
-    known = _deferred.get(type(value))
-    if known is None:
-        known = _deferred[type(value)] = isinstance(value, Deferred)
-    return known
+is_local = _recognised(Distribution)
+is_model = _recognised(ModelDistribution)
+is_deferred = _recognised(Deferred)
 
 
 def as_distribution(value: Any) -> Distribution | None:

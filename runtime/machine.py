@@ -14,7 +14,7 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .budget import Control
 from .dialogue import Dialogue, converse
-from .distributions import Deferred, Distribution, NotFound, is_local
+from .distributions import Deferred, Distribution, NotFound, is_local, is_model
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
@@ -367,7 +367,7 @@ class Machine:
             ProgramError: it is none.
             NotFound: its law is still to be found.
         """
-        if is_local(value) or isinstance(value, ModelDistribution):
+        if is_local(value) or is_model(value):
             return value
         if isinstance(value, Deferred) and value.law is None and type(self) is Machine:
             raise NotFound(value)  # other machines follow a run that is there already, and can't begin to answer twice

@@ -81,12 +81,13 @@ class Batch:
         wanted: what is asked, by law.
     """
 
-    __slots__ = ("_limit", "rows", "wanted")
+    __slots__ = ("_last", "_limit", "rows", "wanted")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = math.inf if limit is None else limit
         self.rows: dict[Prefix, int] = {}
         self.wanted: dict[Law, Wanted] = {}
+        self._last: tuple[Law | None, Wanted] = None, Wanted()
 
     def row(self, node: Prefix) -> int:
         """The row of ``node``, shared by all who ask for it; -1 where the batch has no room for it."""
@@ -111,7 +112,10 @@ class Batch:
 
     def under(self, law: Law) -> Wanted:
         """Where to leave what is asked under ``law``."""
+        if law is self._last[0]:  # most ask under the same
+            return self._last[1]
         wanted = self.wanted.get(law)
         if wanted is None:
             wanted = self.wanted[law] = Wanted()
+        self._last = law, wanted
         return wanted

@@ -56,13 +56,14 @@ class Writing(Job):
         self._source = source
         self._end = ending
         self.key = request.key
-        self._law = request.spec.law
+        self._law = ending.law
         self._log_prob = self._log_base = 0.0
         self._state = ending.start
         self.node = request.context
         self.tokens: list[int] = []
         self.allowed: Allowed | None = None
-        self._look_ahead()
+        if ending.constrained:
+            self._look_ahead()
 
     def plan(self, batch: Batch) -> None:
         row = batch.row(self.node)
@@ -78,7 +79,8 @@ class Writing(Job):
         self._state, finish = self._end.after(self._state, token, len(tokens))
         if finish is None:
             self.node = self.node.child(token)
-            self._look_ahead()
+            if self._end.constrained:
+                self._look_ahead()
         else:
             self._finish(finish)
 
@@ -117,8 +119,7 @@ class Writing(Job):
             self.ruled_out()
 
     def _finish(self, finish: Finish) -> None:
-        assert isinstance(self.request, Generate)
-        base = None if self.request.spec.constraint is None else self._log_base
+        base = self._log_base if self._end.constrained else None
         generated = Generated(tuple(self.tokens), finish)
         self.completion = Completion(self.request, generated, self._log_prob, len(self.tokens), base)
 

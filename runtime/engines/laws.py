@@ -21,6 +21,9 @@ from .requests import Allowed, Law
 _NUMPY = frozenset({"cpu"})
 """Kinds of devices whose memory numpy can read."""
 
+_BELOW = 1.0 - 2.0**-53
+"""A float64 times this is the next one towards zero."""
+
 Array = Any
 """An array of numpy, or a tensor on the device of the logits; exact checks give numpy's everywhere."""
 
@@ -150,9 +153,9 @@ class NextTokens:
     def _under(self, edges: Array, target: Array) -> Array:
         """Where a target falls between cumulative masses, int64 [n]; never where there is no mass.
 
-        Rounding may carry the target up to the last edge itself, behind which there is none.
+        Rounding may carry the target up to the last edge itself, behind which there is none: it stays below.
         """
-        return self._xp.minimum((edges <= target[:, None]).sum(1), (edges < edges[:, -1:]).sum(1))
+        return (edges <= self._xp.minimum(target, edges[:, -1] * _BELOW)[:, None]).sum(1)
 
     def _relative(self, at: Array, tokens: Array) -> Array:
         """Log-probabilities up to the normaliser, float64; ``-inf`` where excluded.

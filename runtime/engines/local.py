@@ -55,6 +55,7 @@ class LocalEngine(Engine):
         self.max_batch = max_batch
         self._jobs: list[Job] = []
         self._endings: dict[TextSpec, Ending] = {}
+        self._last: tuple[TextSpec | None, Ending] = None, Ending(TextSpec(), model)
         self._halts = Halts(model)
         self._errors: deque[RequestError] = deque()
         # What a model keeps for a node lives as long as the node. Those of the last step's texts are held here until
@@ -132,11 +133,14 @@ class LocalEngine(Engine):
         raise TypeError(f"{type(self).__name__} cannot compute a {type(request).__name__}")
 
     def _ending(self, spec: TextSpec) -> Ending:
+        if spec is self._last[0]:  # particles ask the same one after the other
+            return self._last[1]
         ending = self._endings.get(spec)
         if ending is None:
             if len(self._endings) >= _ENDINGS:
                 self._endings.clear()
             ending = self._endings[spec] = Ending(spec, self.model)
+        self._last = spec, ending
         return ending
 
     def _go_on(self, batch: Batch) -> Batch:

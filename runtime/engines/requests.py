@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from ..source import Key
 from .base import Request
@@ -72,8 +72,7 @@ class TextSpec:
 PLAIN = TextSpec().law
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
+class Generated(NamedTuple):
     """A complete text: its token ids, with the last one whole, and why it ended there."""
 
     tokens: tuple[int, ...]
@@ -169,6 +168,8 @@ class Ending:
 
     Attributes:
         start: the state before the first token.
+        law: what tokens are drawn from.
+        constrained: whether a constraint rules tokens out.
     """
 
     __slots__ = (
@@ -181,6 +182,8 @@ class Ending:
         "_pause",
         "_stops",
         "_vocabulary",
+        "constrained",
+        "law",
         "start",
     )
 
@@ -190,6 +193,8 @@ class Ending:
         self._max_tokens = math.inf if spec.max_tokens is None else spec.max_tokens
         self._pause = spec.pause
         self._vocabulary = vocabulary
+        self.law = spec.law
+        self.constrained = spec.constraint is not None
         self._eos = vocabulary.eos_tokens
         self._bytes: dict[int, bytes] = {}
         self._allowed: dict[tuple[State, bool], Allowed | None] = {}

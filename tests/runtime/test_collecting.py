@@ -53,6 +53,18 @@ def test_only_what_is_new_is_looked_through() -> None:
     assert gone() is None
 
 
+@pytest.mark.parametrize("young", [700, 20_000, 0])
+def test_the_first_generation_is_larger_meanwhile(young: int) -> None:
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(young, 7, 8)
+        with young_collections():
+            assert gc.get_threshold() == ({700: collecting._YOUNG}.get(young, young), 7, 8)
+        assert gc.get_threshold() == (young, 7, 8)
+    finally:
+        gc.set_threshold(*before)
+
+
 def test_within_another_it_does_nothing() -> None:
     with young_collections():
         infer(coin, n=4, seed=0)
