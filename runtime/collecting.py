@@ -20,8 +20,8 @@ _SECONDS = 5.0
 """The first of them comes after so long in runs."""
 
 _YOUNG = 10_000
-"""How many more objects than before to look for rubbish among. Python's 700 are a few steps of a model: the objects of a
-batch would be looked through while it is computed."""
+"""By how many objects there are to be more before they are looked through. Python's 700 are what a step or two of a batch
+of particles makes, most of which is gone soon after."""
 
 _FROZEN = 1000 if sys.version_info[:2] == (3, 12) else 0
 """Python 3.12 starts with some hundred frozen objects of its own."""
@@ -38,8 +38,7 @@ class _State:
 
 @contextmanager
 def young_collections() -> Iterator[None]:
-    """Collect only what was made inside of this, and not at every turn; what was there before is looked through outside,
-    now and then.
+    """Collect only what was made inside of this, and less often; what was there before is looked through outside.
 
     Does nothing inside of another of these, in whichever thread, nor where somebody keeps the collector off or has
     frozen objects.

@@ -19,7 +19,7 @@ from os.path import basename
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .lazy import lazy
-from .source import Key, Laws, Source
+from .source import Key, Laws, Source, relative
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,12 +134,9 @@ class ExactSource(Source):
         return self._choose(log_weights, key)
 
     def _choose(self, log_weights: Sequence[float], key: Key) -> int:
-        alive = [i for i, w in enumerate(log_weights) if w != -math.inf]
-        top = max(log_weights, default=-math.inf)
-        mass = math.fsum(math.exp(log_weights[i] - top) for i in alive) if math.isfinite(top) else 0.0
-        if not mass > 0.0:  # NaN is not
-            raise ValueError(f"these log-weights are no distribution: {list(log_weights)}")
+        _, mass, top = relative(log_weights)
         total = top + math.log(mass)
+        alive = [i for i, w in enumerate(log_weights) if w != -math.inf]
         if len(alive) == 1:
             return alive[0]
         return alive[self._branch([log_weights[i] - total for i in alive], key)]

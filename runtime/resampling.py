@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .source import Key, Source, derive
+from .source import Key, Source, derive, relative
 
 Scheme = Callable[[Sequence[float], int, Source, Key], list[int]]
 
@@ -165,17 +165,8 @@ def normalise(log_weights: Sequence[float]) -> list[float]:
     Raises:
         ValueError: no log-weight is finite, or one is NaN or ``inf``.
     """
-    top = max(log_weights, default=-math.inf)
-    weights = [math.exp(log_weight - top) for log_weight in log_weights] if math.isfinite(top) else []
-    total = math.fsum(weights)
-    if not total > 0.0:  # NaN is not
-        raise ValueError(f"these log-weights are no weights to resample by: {_few(log_weights)}")
+    weights, total, _ = relative(log_weights)
     return [weight / total for weight in weights]
-
-
-def _few(log_weights: Sequence[float]) -> str:
-    """The first of them, for errors."""
-    return f"{list(log_weights[:6])}" + (f" and {len(log_weights) - 6} more" if len(log_weights) > 6 else "")
 
 
 def _whole_and_parts(weights: Sequence[float], n: int) -> tuple[list[int], list[float]]:

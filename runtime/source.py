@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .lazy import lazy
 
@@ -146,9 +146,22 @@ class Source(ABC):
         return self.choose((log_probability, math.log(-math.expm1(log_probability))), key) == 0
 
 
-@lru_cache(1024)
-def _weights(log_weights: Sequence[float]) -> tuple[list[float], float]:
-    """The weights up to a factor, and their sum.
+class Relative(NamedTuple):
+    """Weights relative to the largest.
+
+    Attributes:
+        weights: each divided by the largest.
+        total: their sum.
+        top: the logarithm of the largest.
+    """
+
+    weights: list[float]
+    total: float
+    top: float
+
+
+def relative(log_weights: Sequence[float]) -> Relative:
+    """Weights from their logarithms.
 
     Raises:
         ValueError: none is positive, or one is no number.
@@ -157,8 +170,12 @@ def _weights(log_weights: Sequence[float]) -> tuple[list[float], float]:
     weights = [math.exp(w - top) for w in log_weights] if math.isfinite(top) else []
     total = math.fsum(weights)
     if not total > 0.0:  # NaN is not
-        raise ValueError(f"these log-weights are no distribution: {list(log_weights)}")
-    return weights, total
+        more = f" and {len(log_weights) - 6} more" if len(log_weights) > 6 else ""
+        raise ValueError(f"these log-weights are no distribution: {list(log_weights[:6])}{more}")
+    return Relative(weights, total, top)
+
+
+_remembered = lru_cache(1024)(relative)
 
 
 class RandomSource(Source):
@@ -166,7 +183,7 @@ class RandomSource(Source):
 
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         # A distribution is drawn from again and again: its weights are a tuple, and remembered.
-        weights, sum_of_weights = (_weights if type(log_weights) is tuple else _weights.__wrapped__)(log_weights)
+        weights, sum_of_weights, _ = (_remembered if type(log_weights) is tuple else relative)(log_weights)
         target = uniform(key) * sum_of_weights
         total = 0.0
         last = 0

@@ -135,7 +135,9 @@ class NextTokens:
         self._normaliser = self._xp.log(self._xp.where(self.alive, mass, 1.0))
 
     def _view(self, found: torch.Tensor | None) -> Array:
-        return found if found is None or self._xp is torch else found.detach().numpy()
+        if found is None or self._xp is torch:
+            return found
+        return (found.detach() if found.requires_grad else found).numpy()
 
     def _array(self, values: Any) -> Array:
         return np.asarray(values) if self._xp is np else torch.as_tensor(values, device=self.device)
