@@ -20,8 +20,8 @@ _SECONDS = 5.0
 """The first of them comes after so long in runs."""
 
 _YOUNG = 10_000
-"""By how many objects there are to be more before they are looked through. Python's 700 are what a step or two of a batch
-of particles makes, most of which is gone soon after."""
+"""By how many objects there are to be more before they are looked through. Python's 700 are what a step or two of some
+particles makes, most of which is gone soon after."""
 
 _FROZEN = 1000 if sys.version_info[:2] == (3, 12) else 0
 """Python 3.12 starts with some hundred frozen objects of its own."""
