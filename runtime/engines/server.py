@@ -7,115 +7,27 @@ tokens. What a server cannot answer exactly is refused with the reason, never ap
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 from ..source import RandomSource, Source
 from .base import Completion, Engine, Request, RequestError
 from .jobs import Choosing, Job, Reading, Scoring
-from .model import LanguageModel, Usage
-from .prefix import Prefix
+from .model import Usage
 from .requests import PLAIN, Choose, Ending, Generate, Law, Score, Support, TextSpec
 from .server_answers import Piece, Reader
-from .server_client import Client
 from .server_jobs import Drawing, Question, questions
 from .server_kinds import Body
 from .server_laws import Reported, told
-from .server_probe import Abilities
+from .server_model import ServerModel
 from .server_scoring import WAYS, Places
 
 _ENDINGS = 1024
 """How many texts' endings to remember before starting over."""
 
 _LOCAL = "load the model in this process instead (load_lm with a path or a hub name)"
-
-
-class Words(Protocol):
-    """The tokens of a model, known in this process too."""
-
-    eos_tokens: frozenset[int]
-    vocab_size: int
-
-    def encode(self, text: str) -> tuple[int, ...]: ...
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]: ...
-    def decode_bytes(self, token: int) -> bytes: ...
-
-
-class ServerModel(LanguageModel):
-    """A model that a server has: its tokens are known here, its numbers there.
-
-    Attributes:
-        name: what the server calls it.
-        client: the server.
-        bos: the id that implicitly precedes every path, or ``None``.
-        max_length: the most tokens of a prompt and what follows, or ``None`` if the server doesn't say.
-        abilities: what the server can do; set once it was asked.
-    """
-
-    abilities: Abilities
-
-    def __init__(
-        self, client: Client, name: str, words: Words, bos: int | None = None, max_length: int | None = None
-    ) -> None:
-        """Describe a model; nothing is sent.
-
-        Args:
-            client: the server.
-            name: what the server calls the model.
-            words: its tokens.
-            bos: the id that precedes every path.
-            max_length: the most tokens of a prompt and what follows.
-        """
-        self.client = client
-        self.name = name
-        self.bos = bos
-        self.max_length = max_length
-        self.root = Prefix()
-        self.usage = Usage()
-        self.vocab_size = words.vocab_size
-        self.eos_tokens = words.eos_tokens
-        self._words = words
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, with no special tokens added."""
-        return self._words.encode(text)
-
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """The token ids of a conversation, without the implicit BOS.
-
-        Raises:
-            ValueError: there is no chat template.
-        """
-        return self._words.encode_chat(messages)
-
-    def decode_bytes(self, token: int) -> bytes:
-        """The bytes that ``token`` stands for; empty for special tokens."""
-        return self._words.decode_bytes(token)
-
-    def prompt(self, path: Sequence[int]) -> list[int] | str:
-        """A path as the server takes it.
-
-        Raises:
-            ValueError: there is nothing to send.
-        """
-        if self.abilities.ids:
-            tokens = [*([] if self.bos is None else [self.bos]), *path]
-            if not tokens:
-                raise ValueError(
-                    "the context is empty, and this model has no BOS token to start from: give it some text"
-                )
-            return tokens
-        return self.text(path)
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """How tokens read."""
-        return b"".join(map(self.decode_bytes, tokens)).decode("utf-8", errors="replace")
-
-    def describe(self) -> str:
-        """For example "bundled at http://localhost:8000/v1 (vLLM; prompts as token ids; …)"."""
-        return f"{self.name} at {self.client.url} ({self.abilities.describe()})"
 
 
 class ServerEngine(Engine):

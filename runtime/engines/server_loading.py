@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .kv_text import Tokens
-from .server import ServerModel, Words
 from .server_client import Client, ServerError
 from .server_kinds import lists_all
+from .server_model import ServerModel, Words
 from .server_probe import Probe, make_of, models_of
 
 

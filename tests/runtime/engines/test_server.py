@@ -15,8 +15,8 @@ from ppl.lm import LM
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, Score, TextSpec
-from ppl.runtime.engines.server import ServerModel
 from ppl.runtime.engines.server_laws import Reported
+from ppl.runtime.engines.server_model import ServerModel
 from ppl.runtime.engines.table import TableModel
 from ppl.runtime.exact import ExactSource
 from ppl.runtime.source import RandomSource, derive

@@ -21,8 +21,8 @@ from ppl.posterior import Posterior
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, TextSpec
-from ppl.runtime.engines.server import ServerModel
 from ppl.runtime.engines.server_client import Client, ServerError
+from ppl.runtime.engines.server_model import ServerModel
 from ppl.runtime.engines.table import TableModel
 from ppl.runtime.source import RandomSource, derive
 from tests.servers.faulty_proxy import FAULTS, FaultyProxy, proxying

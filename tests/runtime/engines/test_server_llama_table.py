@@ -11,8 +11,8 @@ from ppl import infer, load_lm, observe, program, sample
 from ppl.lm import LM
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Score
-from ppl.runtime.engines.server import ServerModel
 from ppl.runtime.engines.server_kinds import KINDS, kind_of
+from ppl.runtime.engines.server_model import ServerModel
 from ppl.runtime.engines.table import TableModel
 from ppl.runtime.source import RandomSource
 from tests.servers.llama_server import LlamaServer

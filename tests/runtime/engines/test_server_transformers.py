@@ -17,7 +17,7 @@ from ppl.bundled import model_path
 from ppl.lm import LM
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.requests import PLAIN, Law
-from ppl.runtime.engines.server import ServerModel
+from ppl.runtime.engines.server_model import ServerModel
 from tests.servers.faulty_proxy import FAULTS, FaultyProxy, proxying
 from tests.servers.processes import started, transformers_serve
 
