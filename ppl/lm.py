@@ -40,19 +40,18 @@ class LM:
     origin: tuple[Callable[..., LM], tuple[Any, ...]] | None = None
     """How to have the same again, in another process."""
 
-    def __init__(self, model: LanguageModel, make_engine: Callable[[], Engine], name: str) -> None:
+    def __init__(self, model: LanguageModel, engine: Engine, name: str) -> None:
         """Use :func:`load_lm` or :func:`table_lm` instead.
 
         Args:
             model: the model.
-            make_engine: a new engine over ``model``.
+            engine: computes requests about it.
             name: what people call it.
         """
         self.model = model
-        self.engine = make_engine()
+        self.engine = engine
         self.engine.name = name
         self.name = name
-        self._make_engine = make_engine
         self._words: dict[Generated, Text] = {}
 
     def context(self, text_or_messages: str | Sequence[Mapping[str, str]] = "") -> Context:
@@ -112,13 +111,13 @@ class LM:
         return self.model.describe()
 
     def compute(self, request: Request, source: Source | None = None) -> Completion:
-        """Answer one request now, in an engine of its own, so that no run in progress is disturbed.
+        """Answer one request now, in a session of its own, so that no run in progress is disturbed.
 
         Args:
             request: what a distribution's ``draw``, ``score`` or ``support`` gave.
             source: where its draws come from; by default random.
         """
-        engine = self._make_engine()
+        engine = self.engine.session()
         engine.submit(request, RandomSource() if source is None else source)
         while True:
             for completion in engine.step():
@@ -259,7 +258,7 @@ def _table_again(vocabulary: Any, rows: Any, eos: str | None, seed: int | None, 
 def _over(model: LogitModel, name: str, max_batch: int | None) -> LM:
     from .runtime.engines.local import LocalEngine
 
-    return LM(model, lambda: LocalEngine(model, max_batch=max_batch), name)
+    return LM(model, LocalEngine(model, max_batch=max_batch), name)
 
 
 def _load(place: Any, device: str, dtype: str, max_batch: int | None, options: Mapping[str, Any]) -> LM:
@@ -302,7 +301,7 @@ def _at_server(url: str, options: Mapping[str, Any]) -> LM:
     from .runtime.engines.server_loading import load_server
 
     model = load_server(url, **options)
-    return LM(model, lambda: ServerEngine(model), model.name)
+    return LM(model, ServerEngine(model), model.name)
 
 
 def _is_url(place: str) -> bool:

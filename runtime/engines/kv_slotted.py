@@ -181,6 +181,18 @@ class SlottedModel(LogitModel):
         Raises:
             NoRoom: there is none even for one.
         """
+        try:
+            return self._placed(rows, batch, pending, more)
+        except NoRoom:
+            raise
+        except BaseException:  # such as Ctrl-C: what is noted of places and what lies there may not agree
+            self._forget_slots()
+            raise
+
+    def _placed(
+        self, rows: Sequence[Row], batch: list[Row], pending: Iterable[Prefix], more: Sequence[int]
+    ) -> list[Row]:
+        """See :meth:`_place`."""
         slots = self._slots
         slots.share(rows)
         pinned = {home for row in rows if (home := home_of(row)) is not None}

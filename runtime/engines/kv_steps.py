@@ -87,7 +87,8 @@ class Steps:
         self._failed: set[Shape] = set()
         self._graphs: OrderedDict[Shape, Any] = OrderedDict()
         self._pool: Any = None
-        self._stores: tuple[ref[Tensor] | None, ...] = ()
+        self._stream: Any = None
+        self._stores: tuple[ref[Tensor] | None, ...] | None = None
 
     def logits(self, rows: Sequence[Row]) -> Tensor:
         """One step of placed rows of one token each: logits [rows, vocabulary], overwritten by the next step."""
@@ -208,13 +209,7 @@ class Steps:
         if not (self.capture and whole) or any(members is not None for *_, members in shape.stems):
             self._take(shape, lanes)
             return
-        first = self._cache.slot_layers[0]
-        stores = (first.keys, first.stem_keys)
-        before = [None if store is None else store() for store in self._stores]
-        if len(before) < len(stores) or any(a is not b for a, b in zip(stores, before, strict=True)):
-            # Slots or stems lie elsewhere now.
-            self._forget_graphs()
-            self._stores = tuple(None if store is None else ref(store) for store in stores)
+        self._look_for_stores()
         graph = self._graphs.get(shape)
         if graph is not None:
             self._graphs.move_to_end(shape)
@@ -228,6 +223,14 @@ class Steps:
         else:
             graph.replay()
 
+    def _look_for_stores(self) -> None:
+        """Forget all graphs where slots or stems lie elsewhere now, or are gone."""
+        first = self._cache.slot_layers[0]
+        stores = (first.keys, first.stem_keys)
+        if self._stores is None or not all(map(_is_still, self._stores, stores)):
+            self._forget_graphs()
+            self._stores = tuple(None if store is None else ref(store) for store in stores)
+
     def _captured(self, shape: Shape, lanes: Lanes) -> Any:
         """The graph of a step, which is not taken; ``None`` if that can't be."""
         graph = torch.cuda.CUDAGraph()
@@ -235,7 +238,13 @@ class Steps:
             torch.cuda.synchronize(self._device)
             if not self._graphs:  # a pool goes with the last graph that has memory of it
                 self._pool = torch.cuda.graph_pool_handle()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            self._stream = self._stream or torch.cuda.Stream(self._device)  # torch's own is of one device
+            # A capture that fails may leave the thread on its stream: entered here, it is left here.
+            with (
+                torch.cuda.device(self._device),
+                torch.cuda.stream(self._stream),
+                torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"),
+            ):
                 self._take(shape, lanes)
         except torch.OutOfMemoryError:
             raise
@@ -294,6 +303,11 @@ class Steps:
         lanes.going &= good & (lanes.left > 0) & ~self._halts[lanes.kinds, token]
         lanes.tokens.copy_(torch.where(lanes.going, token, lanes.tokens))
         lanes.positions += lanes.going
+
+
+def _is_still(known: ref[Tensor] | None, store: Tensor | None) -> bool:
+    """Whether a tensor is the one that was known; one that is gone is no other, nor none."""
+    return store is None if known is None else store is not None and known() is store
 
 
 def _padded(rows: int) -> int:

@@ -208,7 +208,8 @@ def _scratch(logits: torch.Tensor, rows: int, width: int) -> torch.Tensor:
         return logits.new_empty(rows, width)
     kept = _kept_buffers.by_type.get(logits.dtype)
     if kept is None:
-        kept = logits.new_empty(_BUFFER["cpu"] // logits.element_size())
+        with torch.inference_mode(False):  # it outlives the caller's mode
+            kept = torch.empty(_BUFFER["cpu"] // logits.element_size(), dtype=logits.dtype)
         _kept_buffers.by_type[logits.dtype] = kept
     return kept[: rows * width].view(rows, width)
 

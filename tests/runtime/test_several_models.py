@@ -22,7 +22,7 @@ PARTICLES = 8
 
 def named(name: str, seed: int) -> LM:
     table = TableModel.random(seed, ["a", "b", "\n"])
-    return LM(table, lambda: LocalEngine(table), name)
+    return LM(table, LocalEngine(table), name)
 
 
 @program

@@ -24,7 +24,7 @@ from tests.servers.table_server import TableServer, serving
 
 VOCABULARY = ["a", "b", "ab", "\n", "b\na"]
 TABLE = TableModel.random(0, VOCABULARY, eos="<end>")
-LOCAL = LM(TABLE, lambda: LocalEngine(TABLE), "local")
+LOCAL = LM(TABLE, LocalEngine(TABLE), "local")
 
 SPECS = [
     TextSpec(stop=("\n",), max_tokens=3),

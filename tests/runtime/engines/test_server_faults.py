@@ -236,7 +236,7 @@ def test_nobody_waits_for_a_server_while_there_is_work_here() -> None:
     proxy.over = solved
     with through(proxy, retries=0) as lm:
         proxy.faults = lambda number: "hang" if number == 0 else ""
-        here = LM(TABLE, lambda: LocalEngine(TABLE), "local")
+        here = LM(TABLE, LocalEngine(TABLE), "local")
         start = time.monotonic()
         with pytest.raises(ProgramError, match="the connection broke"):  # as it does after a wait
             list(infer_many(two, [(lm, False), (here, True)], method="importance", n=1, seed=0))
