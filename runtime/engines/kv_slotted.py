@@ -11,7 +11,7 @@ from .ahead import Stretch, Written
 from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
 from .kv_slots import Slots, home_of
 from .kv_steps import Steps
-from .memory import is_out_of_memory
+from .memory import memory_problem
 from .model import LogitModel, NoRoom
 from .prefix import Prefix
 
@@ -62,7 +62,7 @@ class SlottedModel(LogitModel):
                 with torch.inference_mode():
                     found.update(self._write(rest, batch, stretch))
             except RuntimeError as error:
-                problem = _memory_problem(error)
+                problem = memory_problem(error)
             if problem:
                 self._make_room(batch, stretch.nodes, problem)
                 break
@@ -83,7 +83,7 @@ class SlottedModel(LogitModel):
             return self._run(rows, batch, pending)
         except RuntimeError as error:
             # The error keeps the frames, and thus the tensors, of the failed pass alive.
-            problem = _memory_problem(error)
+            problem = memory_problem(error)
         self._make_room(batch, pending, problem)
         return [], torch.empty(0, self.vocab_size)
 
@@ -222,13 +222,6 @@ class SlottedModel(LogitModel):
         """Put a batch through the model: logits of the wanted tokens [len(batch.nodes), vocab_size]."""
         assert self._pass is not None
         return self._pass(batch)[: len(batch.nodes)].float()
-
-
-def _memory_problem(error: RuntimeError) -> str:
-    """What an error says of memory that ran out; any other error is raised again."""
-    if not is_out_of_memory(error):
-        raise error
-    return str(error).splitlines()[0]
 
 
 def _asked_for(row: Row, pending: Iterable[Prefix]) -> Prefix:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 
 import torch
@@ -21,6 +22,7 @@ from .base import Completion, Engine, Request, RequestError
 from .batch import Batch
 from .jobs import Choosing, Job, Scoring, Spreading, Writing
 from .laws import NextTokens
+from .memory import memory_problem
 from .model import ContextError, LogitModel, Usage
 from .prefix import Prefix
 from .requests import Choose, Ending, Generate, Score, Support, TextSpec
@@ -33,6 +35,13 @@ _one_at_a_time = RLock()
 
 _ENDINGS = 1024
 """How many texts' endings to remember before starting over."""
+
+
+@dataclass
+class _Limit:
+    """The most nodes in a model call, for an engine and all its sessions; halved when memory runs out."""
+
+    rows: int | None
 
 
 class LocalEngine(Engine):
@@ -52,7 +61,7 @@ class LocalEngine(Engine):
         if max_batch is not None and max_batch < 1:
             raise ValueError(f"max_batch={max_batch}: give at least 1, or None for no bound")
         self.model = model
-        self.max_batch = max_batch
+        self._limit = _Limit(max_batch)
         self._jobs: list[Job] = []
         self._endings: dict[TextSpec, Ending] = {}
         self._last: tuple[TextSpec | None, Ending] = None, Ending(TextSpec(), model)
@@ -83,7 +92,7 @@ class LocalEngine(Engine):
         """
         if self._errors:
             raise self._errors.popleft()
-        batch = Batch(self.max_batch)
+        batch, problem = Batch(self.max_batch), ""
         # In the order of submission: if not all fit, the first finish first, and what the model keeps for them goes.
         # Equal histories still share: they reach a node together, and its row moves all that wait there.
         for job in self._jobs:
@@ -97,7 +106,17 @@ class LocalEngine(Engine):
         except ContextError as error:
             for job in batch.askers(error.node):
                 job.error = RequestError(str(error), job.request)
+        except RuntimeError as error:
+            # The error keeps the frames, and thus the tensors, of the failed step alive.
+            problem = memory_problem(error)
+        if problem:
+            self._make_room(batch, problem)
         return self._collect()
+
+    @property
+    def max_batch(self) -> int | None:
+        """The most nodes a model call; less than was asked for once memory ran out."""
+        return self._limit.rows
 
     @property
     def pending(self) -> int:
@@ -110,7 +129,8 @@ class LocalEngine(Engine):
 
     def session(self) -> LocalEngine:
         """Another engine over the same model, with requests of its own."""
-        new = LocalEngine(self.model, max_batch=self.max_batch)
+        new = LocalEngine(self.model)
+        new._limit = self._limit
         new._endings, new._halts = self._endings, self._halts
         return new
 
@@ -190,6 +210,22 @@ class LocalEngine(Engine):
                 raise self._no_distribution(logits[rows[faulty]], nodes[rows[faulty]])
             answers.add(laws, rows, wanted)
         answers.tell()
+
+    def _make_room(self, batch: Batch, problem: str) -> None:
+        """Compute fewer nodes at a time, after there was no memory for what is asked of so many."""
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if len(batch.rows) > 1:
+            self._limit.rows = len(batch.rows) // 2
+            return
+        for node in batch.rows:
+            for job in batch.askers(node):
+                job.error = RequestError(
+                    f"no memory to draw one token after a context of {node.length} tokens, among "
+                    f"{self.model.vocab_size:,}: {problem}. Free memory on the device, or load the model in a smaller "
+                    "type (dtype='bfloat16') or on a device with more memory",
+                    job.request,
+                )
 
     def _no_distribution(self, logits: torch.Tensor, node: Prefix) -> ContextError:
         tokens = node.tokens()

@@ -207,7 +207,7 @@ def _scratch(logits: torch.Tensor, rows: int, width: int) -> torch.Tensor:
     if logits.device.type != "cpu" or rows * width * logits.element_size() > _BUFFER["cpu"]:
         return logits.new_empty(rows, width)
     kept = _kept_buffers.by_type.get(logits.dtype)
-    if kept is None:
+    if kept is None or len(kept) < rows * width:
         with torch.inference_mode(False):  # it outlives the caller's mode
             kept = torch.empty(_BUFFER["cpu"] // logits.element_size(), dtype=logits.dtype)
         _kept_buffers.by_type[logits.dtype] = kept

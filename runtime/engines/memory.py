@@ -82,6 +82,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def memory_problem(error: RuntimeError) -> str:
+    """What an error says of memory that ran out; any other error is raised again."""
+    if not is_out_of_memory(error):
+        raise error
+    return str(error).splitlines()[0].rstrip(".")
+
+
 def size_of(model: Any) -> int:
     """How much memory a loaded model's weights take, in bytes."""
     tensors = (*model.parameters(), *model.buffers())

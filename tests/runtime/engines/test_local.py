@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 
+from ppl import load_lm
 from ppl.runtime.engines import answers as answers_module
-from ppl.runtime.engines import measured
+from ppl.runtime.engines import local, measured
 from ppl.runtime.engines.base import Completion, Request, RequestError, SupportTooLarge
+from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.prefix import Prefix
 from ppl.runtime.engines.requests import Choose, Generate, Score, Support, TextSpec
@@ -55,6 +58,34 @@ def test_requests_may_join_at_any_step() -> None:
         assert finished == sorted(finished)
         found.update(zip(finished, done, strict=True))
     assert answers([found[i] for i in range(len(found))]) == expected
+
+
+def _short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Laws of more rows have no memory."""
+
+    def laws(logits: torch.Tensor, *args: Any) -> NextTokens:
+        if len(logits) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nAnd more.")
+        return NextTokens(logits, *args)
+
+    monkeypatch.setattr(local, "NextTokens", laws)
+
+
+def test_what_a_step_asks_is_halved_until_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models()[0]
+    expected = answers(run(LocalEngine(model), mixed_requests(model)))
+    _short_of_memory(monkeypatch, 3)
+    engine = LocalEngine(model)
+    assert answers(run(engine.session(), mixed_requests(model))) == expected
+    assert engine.max_batch is not None and engine.max_batch <= 3  # which the next session knows
+    assert load_lm(model).engine.max_batch is None  # type: ignore[attr-defined]
+
+
+def test_no_memory_for_a_single_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models()[0]
+    _short_of_memory(monkeypatch, 0)
+    with pytest.raises(RequestError, match=r"no memory to draw one token after a context of 2 tokens.*1 GiB\. Free"):
+        run(LocalEngine(model), [Generate(model.root.extend([0, 1]), TextSpec(max_tokens=3), 1)])
 
 
 def test_batches_are_bounded_and_distinct() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
 from ppl import ProgramError, infer, load_lm, program, sample
 from ppl.lm import LM
 from ppl.runtime.engines.base import RequestError
+from ppl.runtime.engines.kv_cache import SlotLayer
 from ppl.runtime.engines.loading import load_transformers
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.model import NoRoom
@@ -126,6 +128,26 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(check.lm, "_forward", never)
     with pytest.raises(NoRoom, match="single context of 5 tokens"):
         check.lm.logits([check.root.extend(path(99, 5))])
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_an_interrupt_between_places_leaves_no_wrong_numbers(when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As slots are swapped, their keys and values are copied: what was noted before is not so after Ctrl-C."""
+    check = Checked("llama", logits_bytes=0)
+    rows = [check.root.extend(path(seed, 9)) for seed in range(6)]
+    check(rows)
+    copy, calls = SlotLayer.copy, itertools.count(1)
+
+    def interrupted(layer: SlotLayer, *args: Any) -> None:
+        if next(calls) == when:
+            raise KeyboardInterrupt
+        copy(layer, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotLayer, "copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            check([rows[0].child(4), rows[3].child(4)])
+    check([row.child(7) for row in rows])
 
 
 def test_other_errors_pass_and_leave_a_usable_model(monkeypatch: pytest.MonkeyPatch) -> None:
