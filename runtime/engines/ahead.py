@@ -133,4 +133,6 @@ def stretch_of(law: Law, jobs: Sequence[Writing], steps: int, halts: Halts) -> S
     keys = [job.key for job in jobs] * longest
     counters = [len(job.tokens) + step for step in range(longest) for job in jobs]
     points = uniforms(keys, counters).reshape(longest, len(jobs))
-    return Stretch([job.node for job in jobs], law, points, limits, [halts.of(job.request.spec) for job in jobs])  # type: ignore[attr-defined]
+    specs = [job.request.spec for job in jobs]  # type: ignore[attr-defined]
+    of_spec = {name: halts.of(spec) for name, spec in {id(spec): spec for spec in specs}.items()}
+    return Stretch([job.node for job in jobs], law, points, limits, [of_spec[id(spec)] for spec in specs])

@@ -63,7 +63,10 @@ class Prefix:
     @property
     def is_leaf(self) -> bool:
         """Whether there is no node below this one."""
-        return not self._children
+        children = self._children
+        if isinstance(children, dict):
+            return all(link() is None for link in children.values())
+        return children is None or children() is None
 
     def _known(self, token: int) -> Prefix | None:
         children = self._children
@@ -72,25 +75,18 @@ class Prefix:
 
     def _new(self, token: int) -> Prefix:
         node = Prefix(self, token)
-        node._link = child = _Child(node, _forget)
-        child.parent, child.token = self._link or self.link, token
         children = self._children
-        if children is None:
-            self._children = child
-        elif isinstance(children, dict):
-            children[token] = child
-        elif children.token == token:
-            self._children = child
+        if children is None or (type(children) is _Child and children() is None):
+            self._children = child = _Child(node)  # one that is gone is in nobody's way until the next comes
         else:
-            self._children = {children.token: children, token: child}
+            child = _Child(node, _forget)
+            child.parent = self.link
+            if not isinstance(children, dict):
+                children = self._children = {children.token: children}
+            children[token] = child
+        child.token = token
+        node._link = child
         return node
-
-    def _forget(self, child: _Child) -> None:
-        children = self._children
-        if children is child:
-            self._children = None
-        elif isinstance(children, dict) and children.get(child.token) is child:
-            del children[child.token]
 
     def extend(self, tokens: Iterable[int]) -> Prefix:
         """The interned node for this sequence followed by ``tokens``."""
@@ -138,7 +134,7 @@ class Prefix:
 
 
 class _Child(ref["Prefix"]):
-    """A weak reference that takes itself away from its parent when its node is freed.
+    """A parent's weak reference to a child. Where there are several, it takes itself away when its node is freed.
 
     A ``WeakValueDictionary`` a node would do the same at many times the memory, and memory is what nodes are made of.
     The parent is referred to weakly too: who holds this for the node's sake is not to hold the path before it.
@@ -153,5 +149,6 @@ class _Child(ref["Prefix"]):
 def _forget(child: _Child) -> None:
     with _changing:
         parent = child.parent()
-        if parent is not None:
-            parent._forget(child)
+        children = None if parent is None else parent._children
+        if isinstance(children, dict) and children.get(child.token) is child:
+            del children[child.token]
