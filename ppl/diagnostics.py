@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
+_ROUNDING = 1e-12
 
 
 class NoChains(ValueError):
@@ -91,13 +92,20 @@ def diagnose(posterior: Record) -> Diagnoses:
     az = _arviz()
     rows = []
     for name, draws in found.items():
-        sd = float(draws.std())
+        sd = float(draws.std()) if _moves(draws) else 0.0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rhat = float(az.rhat(draws)) if sd > 0.0 and len(draws) > 1 else math.nan
+            if sd > 0.0 and not any(map(_moves, draws)):
+                rhat = math.inf  # each stays where it began, and they began at different places
             sizes = [float(az.ess(draws, method=method)) if sd > 0.0 else math.nan for method in ("bulk", "tail")]
         rows.append(Diagnosis(name, float(draws.mean()), sd, rhat, *sizes))
     return Diagnoses(rows)
+
+
+def _moves(draws: np.ndarray) -> bool:
+    """Whether numbers differ by more than rounding does: sums of the same terms in another order, say."""
+    return float(draws.max() - draws.min()) > _ROUNDING * max(1.0, float(abs(draws).max()))
 
 
 def to_arviz(posterior: Record) -> arviz.InferenceData:

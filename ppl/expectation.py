@@ -289,8 +289,8 @@ def _described(size: Size, least: int) -> str:
 def endless(program: Program, problem: NotListable, method: Method) -> TooLarge:
     """The error for a program that can't be enumerated: at which choice, and what to do."""
     return TooLarge(
-        f"{program.name} can't be checked exactly: that needs {problem.why}\n  at {problem.span}\nPut a finite "
-        f"distribution in its place{_instead(method, False)}",
+        f"{program.name} can't be checked exactly: that needs {problem.why}\n  at {problem.span}\nPut "
+        f"{problem.instead} in its place{_instead(method, False)}",
         method,
     )
 

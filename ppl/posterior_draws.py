@@ -19,7 +19,7 @@ def draw(weights: Sequence[float], count: int, seed: int | None) -> list[int]:
         count: how many.
         seed: what the draws are a function of; ``None`` for a fresh one.
     """
-    key = derive((fresh_seed() if seed is None else seed) & _SEED_MASK, "posterior.sample")
+    key = derive((fresh_seed() if seed is None else int(seed)) & _SEED_MASK, "posterior.sample")
     positive = [i for i, w in enumerate(weights) if w > 0.0]
     edges = list(accumulate(weights[i] for i in positive))
     last = len(positive) - 1  # rounding may carry a target up to the total itself

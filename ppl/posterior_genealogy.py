@@ -36,7 +36,7 @@ class Genealogy:
             for before, after in pairwise(history)
         ]
         tail = history[-1].ancestors
-        if tail is not None:  # resampled after the last step: one more generation, with equal weights
+        if tail:  # resampled after the last step: one more generation, with equal weights
             self.parents.append(tail)
             self.generations.append([1.0 / len(tail)] * len(tail))
         self.height = max(map(len, self.generations))

@@ -180,7 +180,7 @@ class Record:
             NoChains: the method runs no Markov chains, or they kept fewer than 4 states each.
             ImportError: arviz is not installed.
         """
-        return max((row.rhat for row in self._moving), default=math.nan)
+        return max((row.rhat for row in self._moving if not math.isnan(row.rhat)), default=math.nan)
 
     @cached_property
     def _moving(self) -> list[Diagnosis]:

@@ -106,6 +106,7 @@ class Control:
         self._started = time.monotonic()
         self._promised: list[float] = [0, 0]  # tokens and calls: used, or reserved for what is under way
         self._reserved: dict[int, tuple[float, int, int]] = {}
+        self._short = ""  # which bound did not allow what was asked for last
 
     def inside(self) -> Control:
         """For a population inside this run, such as an inner particle filter's.
@@ -193,7 +194,7 @@ class Control:
         """Why nothing was admitted."""
         if self._late:
             return f"the {self.budget.seconds} seconds are over"
-        if self.budget.tokens is not None:
+        if self._short == "tokens":
             return (
                 f"{self.tokens} of {self.budget.tokens} tokens are used, and the next step may need more than the rest"
             )
@@ -211,8 +212,10 @@ class Control:
                 "a budget in tokens needs to know the most that a step can take: give this text max_tokens",
                 ask.site.span if ask is not None else None,
             )
-        for promised, more, bound in zip(self._promised, cost, (self.budget.tokens, self.budget.calls), strict=True):
+        bounds = {"tokens": self.budget.tokens, "calls": self.budget.calls}
+        for (name, bound), promised, more in zip(bounds.items(), self._promised, cost, strict=True):
             if bound is not None and promised + more > bound:
+                self._short = name
                 return False
         self._promised[0] += tokens
         self._promised[1] += calls

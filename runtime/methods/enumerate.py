@@ -31,12 +31,27 @@ class NotListable(ProgramError):
     """A choice has infinitely many outcomes, or more than were allowed for.
 
     Attributes:
-        why: the site and its distribution, in a few words.
+        why: what is needed of the site, and is not so, in a few words.
+        instead: what to put in the place of its distribution.
     """
 
-    def __init__(self, site: Site, kind: str) -> None:
-        self.why = f"finitely many outcomes at {site.name!r}, but {kind} can't be listed"
-        super().__init__(f"method='enumerate' needs {self.why}; use method='smc' or 'importance'", site.span)
+    def __init__(self, site: Site, distribution: Distribution, method: Enumerate) -> None:
+        """Tell which site it is.
+
+        Args:
+            site: where.
+            distribution: its own.
+            method: what was to list its outcomes.
+        """
+        outcomes = distribution.support()
+        if outcomes is None:
+            kind = type(getattr(distribution, "inner", distribution)).__name__
+            self.why = f"finitely many outcomes at {site.name!r}, but {kind} can't be listed"
+            self.instead, more = "a finite distribution", ""
+        else:
+            self.why = f"at most {method.max_outcomes:,} outcomes at {site.name!r}, but there are {len(outcomes):,}"
+            self.instead, more = "a distribution of fewer outcomes", "raise max_outcomes, or "
+        super().__init__(f"method={method.name!r} needs {self.why}; {more}use method='smc' or 'importance'", site.span)
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ class Enumerate(Method):
             assert isinstance(dist, Distribution) and particle.ask is not None
             outcomes = dist.support()
             if outcomes is None or len(outcomes) > self.max_outcomes:
-                raise NotListable(particle.ask.site, type(getattr(dist, "inner", dist)).__name__)
+                raise NotListable(particle.ask.site, dist, self)
             found[place] = list(outcomes)
         left = len(waits)
         while left:

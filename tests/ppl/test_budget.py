@@ -177,6 +177,8 @@ def test_incomplete_says_so_everywhere() -> None:
     assert "incomplete" in repr(posterior)
     assert "Incomplete" in posterior.summary()
     assert posterior.to_dict()["incomplete"] == posterior.incomplete
+    short = infer(writes, 2, method=Importance(n=50), seed=0, budget={"tokens": 10**6, "calls": 2})
+    assert short.incomplete == "the budget of 2 calls is used up"
     nothing = infer(writes, 2, n=2, seed=0, budget={"tokens": 1})
     with pytest.raises(ValueError, match=r"(?s)no run finished.*larger budget"):
         nothing.mode()

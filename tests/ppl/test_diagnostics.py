@@ -51,6 +51,31 @@ def test_what_never_changes_has_settled() -> None:
     assert Diagnosis("x", 1.0, 0.0, float("nan"), float("nan"), float("nan")).settled
 
 
+def test_what_differs_by_rounding_alone_has_not_changed() -> None:
+    """The same terms of log_joint in another order: its R̂ would be no number, and hide that of the others."""
+
+    @program
+    def coins() -> bool:
+        return sample(dist.flip(0.5)) + sample(dist.flip(0.5)) + sample(dist.uniform(range(3))) > 2
+
+    posterior = infer(coins, method="mh", steps=4000, seed=0)
+    rows = {row.name: row for row in diagnose(posterior)}
+    assert rows["log_joint"].sd == 0.0 and rows["log_joint"].settled
+    assert 0.9 < posterior.rhat < 1.01
+
+
+def test_chains_that_stay_where_they_began_disagree() -> None:
+    @program
+    def stuck() -> bool:
+        x = sample(dist.flip(0.5))
+        observe(dist.flip(0.5), x)
+        return x
+
+    never = MH(steps=40, kernel=SingleSite(proposals={"x": lambda site: dist.categorical({site.value: 1.0})}))
+    posterior = infer(stuck, method=never, seed=1)
+    assert posterior.rhat == float("inf") and not diagnose(posterior)
+
+
 def test_arviz_gets_the_chains_in_their_order() -> None:
     posterior = infer(mean_of, DATA, method=GOOD, seed=1)
     data = to_arviz(posterior)["posterior"]

@@ -242,6 +242,18 @@ def test_what_an_engine_can_not_answer_names_the_site_and_line() -> None:
         infer(story, 1, method="enumerate", max_outcomes=3)
 
 
+@pytest.mark.parametrize("method", ["enumerate", "best-first"])
+def test_more_outcomes_than_allowed_are_told_with_both_numbers(method: str) -> None:
+    @program
+    def wide() -> int:
+        return sample(dist.uniform(range(2000)))
+
+    says = rf"method='{method}' needs at most 1,999 outcomes at '.*', but there are 2,000; raise max_outcomes"
+    with pytest.raises(ProgramError, match=says):
+        infer(wide, method=method, max_outcomes=1999)
+    assert len(infer(wide, method=method, max_outcomes=2000).runs) == 2000
+
+
 def test_what_can_not_be_copied_names_the_line() -> None:
     @program
     def holds() -> int:

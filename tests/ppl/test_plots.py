@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from ppl import dist, infer, program, sample
+from ppl import condition, dist, infer, program, sample
 from ppl.compiler.errors import Span
 from ppl.compiler.requests import Site
 from ppl.posterior import EmptyPosterior, PlotKind, Posterior
@@ -100,6 +100,18 @@ def test_small_shares_are_told_apart_from_none(outcomes: int, shown: set[str]) -
 
 def test_notebooks_show_the_figure() -> None:
     assert smc(4, 1).plot()._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", ["beam", "dvts"])
+def test_a_search_without_answers(method: str) -> None:
+    @program
+    def impossible() -> int:
+        x = sample(dist.uniform(range(3)))
+        condition(x > 5)
+        return x
+
+    posterior = infer(impossible, method=method, seed=0)
+    assert posterior.empty and posterior.plot(kind="genealogy").axes
 
 
 def test_what_cannot_be_drawn_is_said() -> None:

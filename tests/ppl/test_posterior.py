@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,6 +122,7 @@ def test_draws_follow_the_weights_and_the_seed() -> None:
     assert draws == posterior.sample(4000, seed=3) != posterior.sample(4000, seed=4)
     assert abs(draws.count("b") / 4000 - 0.75) < 5 * math.sqrt(0.75 * 0.25 / 4000)
     assert posterior.sample(seed=3) == draws[0] and posterior.sample(0) == [] and posterior.sample(seed=-1) in "ab"
+    assert posterior.sample(4000, seed=np.int64(3)) == draws  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 or more"):
         posterior.sample(-1)
 
