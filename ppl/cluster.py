@@ -28,8 +28,8 @@ _ATTEMPTS = 3
 """How many workers may die of a problem before it is to blame."""
 _SHARES = 3
 """A worker is handed one over this of its share of what is left, so that all end together."""
-_DEATHS = ("RayActorError",)
-"""What Ray raises if a worker is no more."""
+_DEATHS = ("RayActorError", "OutOfMemoryError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError")
+"""What Ray raises if a worker is no more, or what it had sent is lost."""
 
 
 class WorkersDied(RuntimeError):
@@ -77,6 +77,7 @@ def stream_on_workers(
         ImportError: Ray is not installed.
         WorkersDied: see there.
         NoPlaceForWorkers: no machine of the cluster has what a worker reserves.
+        FailedOnWorker: a program raised what can't be sent; anything else that it raises comes as it is.
     """
     which = list(range(len(problems.calls)) if numbers is None else numbers)
     pool = _Pool(problems, workers if isinstance(workers, Workers) else Workers(workers), which, journals)

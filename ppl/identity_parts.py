@@ -171,8 +171,11 @@ def is_users(module: str) -> bool:
         return top == "__main__"
     # Some packages give their classes a shorter module than they are in, which need not be there.
     file = next((file for name in (module, top) if (file := getattr(sys.modules.get(name), "__file__", None))), None)
-    if not file:
-        return True
+    return not file or not is_installed(file)
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file is part of Python or of an installed package."""
     path = Path(file)
-    installed = any(path.is_relative_to(place) for place in _INSTALLED)
-    return not (installed or {"site-packages", "dist-packages"} & set(path.parts))
+    among = any(path.is_relative_to(place) for place in _INSTALLED)
+    return among or bool({"site-packages", "dist-packages"} & set(path.parts))

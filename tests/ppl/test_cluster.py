@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ppl import Posterior, call, factor, infer, infer_many, infer_stream, load_lm, program, sample, table_lm
+from ppl import Posterior, call, dist, factor, infer, infer_many, infer_stream, load_lm, program, sample, table_lm
 from ppl.cluster import NoPlaceForWorkers, Workers, WorkersDied
 from ppl.context import Context
 from ppl.lm import LM
+from ppl.replica import FailedOnWorker
 
 LETTERS = table_lm(["a", "b", "c"], seed=1, eos=".")
 
@@ -103,6 +106,30 @@ def test_errors_come_from_the_users_line(cluster: Any) -> None:
 
     with pytest.raises(KeyError, match=r"a\?"):
         infer_many(wrong, [(LETTERS, "a")], n=2, seed=0, workers=Workers(1))
+
+
+class Unsent(Exception):
+    """What can't be put together again from what it is taken apart to."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+def test_errors_that_cannot_be_sent_are_told_with_the_users_line(cluster: Any) -> None:
+    @program
+    def wrong(held: bool) -> int:
+        side = sample(dist.categorical([0.5, 0.5]))
+        if held:
+            error = ValueError("held on to")
+            error.lock = threading.Lock()  # type: ignore[attr-defined]
+            raise error
+        raise Unsent("mould", "the cellar")
+
+    here = re.escape(__file__)
+    with pytest.raises(FailedOnWorker, match=rf'^Unsent: mould in the cellar at "{here}", line \d+\. \(It was'):
+        infer_many(wrong, [(False,)], method="importance", n=2, seed=0, workers=1)
+    with pytest.raises(FailedOnWorker, match=rf'^ValueError: held on to at "{here}", line \d+\.'):
+        infer_many(wrong, [(True,)], method="importance", n=2, seed=0, workers=1)
 
 
 def test_without_a_gpu_workers_that_reserve_one_are_refused(cluster: Any) -> None:

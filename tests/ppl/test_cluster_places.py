@@ -46,7 +46,7 @@ def test_workers_for_whom_there_is_no_room_hold_up_no_problem(
     assert not ray.holding and not any(asking() for asking in ray.asking), "all places are given back"
 
 
-DEATHS = ["RayActorError"]
+DEATHS = ["RayActorError", "OutOfMemoryError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError"]
 
 
 @pytest.mark.parametrize("death", DEATHS)
@@ -57,7 +57,7 @@ def test_problems_of_a_worker_that_is_gone_are_run_again(monkeypatch: pytest.Mon
     assert ray.started == 3, "two workers, and one in the place of the dead"
 
 
-@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize("death", ["RayActorError", "OutOfMemoryError"])
 def test_a_problem_over_which_all_die_is_named(monkeypatch: pytest.MonkeyPatch, death: str) -> None:
     error = getattr(pretended_ray, death)
     ray = PretendedRay(2, dies=lambda actor, number: error("gone") if number == 4 else None)
