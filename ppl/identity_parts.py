@@ -17,7 +17,7 @@ from .runtime.plain import encode
 
 _SAMPLED = 1024
 """How many elements of each weight tensor of a network are looked at."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _HERE = __name__.rpartition(".")[0]
 _PATTERN_SHOWN = 200

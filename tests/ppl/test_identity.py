@@ -258,3 +258,9 @@ def test_each_of_many_closures_is_a_part() -> None:
     identity.of([scaled(number) for number in range(500)])
     lambdas = [name for name in identity.parts if re.match(r"scaled\S*<lambda>\(\)", name)]
     assert len(lambdas) == 500
+
+
+def test_where_an_object_lies_is_no_part_of_it() -> None:
+    generators = [np.random.default_rng(seed) for seed in (1, 2)]
+    assert "0x" in repr(generators[0])
+    assert found(generators[0]) == found(generators[1])
