@@ -4,6 +4,9 @@ A program means what its code does, and what the names mean that its code reads:
 All of that is followed, through functions and classes of the user's own. Code counts by what it compiles to, so that
 comments and layout may change; a variable counts by what it holds when inference begins. Installed packages are not
 followed.
+
+Functions made by one ``def`` share their code and differ in what they closed over, so each is a part of its own. What
+is met twice under one name is numbered, in the order of the walk: that of the code, and never that of memory.
 """
 
 from __future__ import annotations
@@ -12,29 +15,35 @@ import dataclasses
 import enum
 import re
 import sys
-import sysconfig
 import types
-from collections.abc import Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import partial
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from .compiler import compile_function
 from .compiler.source import code_names
 from .context import Context
+from .identity_parts import (
+    code_parts,
+    digest,
+    is_array,
+    is_users,
+    members,
+    model_digest,
+    opened,
+    pattern_parts,
+    slots,
+    weights_digest,
+)
 from .lm import LM
 from .program import Program
-from .runtime.engines.model import LanguageModel
+from .running import warn_user
 from .runtime.plain import NotPlain, encode
 from .text import Text
 
 _SHORT = 60
-_SAMPLED = 1024
-"""How many elements of each weight tensor of a network are looked at."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_HERE = __name__.rpartition(".")[0]
+_BUILTIN_METHODS = (types.BuiltinMethodType, types.MethodWrapperType)
 
 
 class Identity:
@@ -43,8 +52,8 @@ class Identity:
     Attributes:
         parts: what was met on the way that has a name: functions, classes, names outside a function, models; each with
             a digest, or its ``repr`` where that is short.
-        held: the same for what variables outside the functions hold that can change while the program runs: tables
-            of settings, but caches and counters too.
+        held: the same for what variables outside the functions hold that can change while the program runs, those of
+            classes too: tables of settings, but caches and counters too.
         lms: the models, in the order in which they were met.
     """
 
@@ -52,12 +61,22 @@ class Identity:
         self.parts: dict[str, str] = {}
         self.held: dict[str, str] = {}
         self.lms: list[LM] = []
-        self._known: set[int] = set()
-        self._within: set[int] = set()
+        self._known: MutableMapping[int, tuple[Any, str]] = {}  # functions and classes, kept so that ids stay theirs
+        self._models: dict[int, tuple[LM, str]] = {}
+        self._met: Counter[str] = Counter()
+        self._read: set[tuple[int, int]] = set()  # code, and globals, whose names have been followed
+        self._within: dict[int, int] = {}  # what is being walked → how deep
+        self._again: dict[
+            int, tuple[Any, int, int]
+        ] = {}  # what was walked of rings that aren't walked to their end yet
+        self._back = sys.maxsize  # how far back the walk was led to what it is within
+        self._alone = False
+        self._tied = False
+        self._warned: set[str] = set()
 
     def of(self, value: Any) -> str:
         """A digest of a value; what it refers to goes among the parts."""
-        return _digest("\x1f".join(self._walk(value)))
+        return digest(tuple(self._walk(value)))
 
     def shown(self, value: Any) -> str:
         """A value in words if they are few, else its digest."""
@@ -73,16 +92,33 @@ class Identity:
         except (NotPlain, RecursionError):
             pass
         if id(value) in self._within:
+            self._back = min(self._back, self._within[id(value)])
             yield "itself"
             return
-        self._within.add(id(value))
+        if id(value) in self._again and not self._tied:  # or every way through a graph would be gone
+            _, number, back = self._again[id(value)]
+            self._back = min(self._back, back)
+            yield f"again {number}"
+            return
+        depth, before = len(self._within), len(self._again)
+        self._within[id(value)] = depth
+        back, self._back = self._back, sys.maxsize
         try:
             yield type(value).__qualname__
             yield from self._inside(value)
         finally:
-            self._within.remove(id(value))
+            del self._within[id(value)]
+            if self._back < depth and not self._tied:  # it is part of a ring
+                self._again[id(value)] = (value, len(self._again), self._back)
+            elif self._back >= depth:
+                while len(self._again) > before:
+                    self._again.popitem()
+                self._back = sys.maxsize
+            self._back = min(back, self._back)
 
     def _inside(self, value: Any) -> Iterator[str]:
+        if is_users(type(value).__module__):
+            self._class(type(value))
         match value:
             case Text():
                 yield f"{str(value)!r} {value.tokens}"
@@ -96,7 +132,7 @@ class Identity:
                     yield from self._walk(key)
                     yield from self._walk(item)
             case set() | frozenset():
-                yield from sorted("\x1f".join(self._walk(item)) for item in value)
+                yield from self._set(value)
             case Context():
                 yield f"{self._model(value.lm)} {value.tokens}"
             case LM():
@@ -116,6 +152,8 @@ class Identity:
                 yield self._class(value)
             case types.ModuleType():
                 yield value.__name__
+            case re.Pattern():
+                yield from pattern_parts(value)
             case _:
                 yield from self._object(value)
 
@@ -132,16 +170,68 @@ class Identity:
             for field in dataclasses.fields(value):
                 yield field.name
                 yield from self._walk(getattr(value, field.name, None))
-        elif _is_users(type(value).__module__):
+        elif is_users(type(value).__module__):
             yield self._class(type(value))
             state = dict(getattr(value, "__dict__", {}))
-            state.update((name, getattr(value, name, None)) for name in getattr(type(value), "__slots__", ()))
+            state.update((name, getattr(value, name, None)) for name in slots(type(value)))
             yield from self._walk(state)
+            if is_array(value):
+                yield from self._walk(opened(value)[0])
+        elif isinstance(value, _BUILTIN_METHODS) and not isinstance(value.__self__, types.ModuleType | types.NoneType):
+            yield value.__name__
+            yield from self._walk(value.__self__)
         else:
-            yield _ADDRESS.sub("", repr(value))
+            content, why_not = opened(value)
+            if why_not:
+                self._warn(value, why_not)
+            yield from [content] if isinstance(content, str) else self._walk(content)
+
+    def _warn(self, value: Any, why: str) -> None:
+        """Warn of what can't be followed, once for each kind."""
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warn_user(
+                f"checkpoint=: the program reads a {kind} that can't be looked into ({why}), so that a change in it "
+                "goes unnoticed. Where it changes, name another folder"
+            )
+
+    def _set(self, items: set[Any] | frozenset[Any]) -> Iterator[str]:
+        """The items of a set, whose own order is another in the next process.
+
+        What is met in them is numbered as it comes, so they are taken in the order of what they are by themselves.
+        Where that is the same for two of them there is no such order, and a ring is followed in all ways through it.
+        """
+        objects = [item for item in items if not _is_plain(item)]
+        if self._alone:
+            plain = ("\x1f".join(self._walk(item)) for item in items if _is_plain(item))
+            yield from sorted((*plain, *(type(item).__qualname__ for item in objects)))
+            return
+        for _, kind in sorted(
+            {f"{type(item).__module__} {type(item).__qualname__}": type(item) for item in objects}.items()
+        ):
+            self._class(kind)
+        keys = {id(item): self._by_itself(item) for item in objects}
+        tied, self._tied = self._tied, self._tied or len(set(keys.values())) < len(keys)
+        in_order = (
+            *(item for item in items if id(item) not in keys),
+            *sorted(objects, key=lambda item: keys[id(item)]),
+        )
+        yield from sorted(["\x1f".join(self._walk(item)) for item in in_order])
+        self._tied = tied
+
+    def _by_itself(self, item: Any) -> str:
+        """A digest of an item and of all that it leads to, without a note of it."""
+        other = Identity()
+        other._known = ChainMap({}, self._known)
+        other._models, other._warned, other._alone = self._models, self._warned, True
+        other._within, other._again = dict(self._within), dict(self._again)
+        return digest((other.of(item), repr(sorted(other.parts.items())), repr(sorted(other.held.items()))))
 
     def _model(self, lm: LM) -> str:
-        found = _model(lm.model)
+        if id(lm) not in self._models:
+            self._models[id(lm)] = (lm, model_digest(lm.model))
+        found = self._models[id(lm)][1]
         if not any(lm is known for known in self.lms):
             self.lms.append(lm)
         self.parts[f"the model {lm.name}"] = found
@@ -152,123 +242,95 @@ class Identity:
         if program.compiler is not compile_function:  # it was read from IR, and its function only stands in for it
             from .compiler.printer import to_text
 
-            self.parts[name] = _digest(to_text(program.compiled.ir))
+            self.parts[name] = digest([to_text(program.compiled.ir)])
         return name
 
     def _function(self, function: Any) -> str:
-        module = function.__module__ or "__main__"
         name = f"{function.__qualname__}()"
-        if not _is_users(module) or id(function.__code__) in self._known:
-            return name
-        self._known.add(id(function.__code__))
-        name = self._free(name)
-        self.parts[name] = _digest(
-            "\x1f".join((*_code(function.__code__), *self._walk((function.__defaults__, function.__kwdefaults__))))
-        )
-        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if id(function) in self._known or not is_users(function.__module__ or "__main__"):
+            return self._known.get(id(function), (function, name))[1]
+        name, code = self._introduce(function, name), function.__code__
+        self.parts[name] = digest((*code_parts(code), *self._walk((function.__defaults__, function.__kwdefaults__))))
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
-                self._named(variable, cell.cell_contents, function)
+                self._named(variable, cell.cell_contents, name)
             except ValueError:  # the cell is still empty
                 continue
-        read = dict.fromkeys(code_names(function.__code__))
+        if (id(code), id(function.__globals__)) in self._read:
+            return name
+        self._read.add((id(code), id(function.__globals__)))
+        read = dict.fromkeys(code_names(code))
         for variable in read:
             value = function.__globals__.get(variable)
-            if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+            if isinstance(value, types.ModuleType) and is_users(value.__name__):
                 for attribute in read:
                     if attribute in vars(value):
-                        self._named(f"{variable}.{attribute}", vars(value)[attribute], function)
+                        self._named(f"{variable}.{attribute}", vars(value)[attribute], name)
             elif variable in function.__globals__:
-                self._named(variable, value, function)
+                self._named(variable, value, name)
         return name
-
-    def _named(self, name: str, value: Any, function: types.FunctionType) -> None:
-        """Note what a name outside a function stands for; code and models are noted under names of their own."""
-        if isinstance(value, types.FunctionType | type | LM):
-            self.of(value)
-        elif isinstance(value, Program):
-            self.parts[f"{name} in {function.__qualname__}()"] = self.of(value)
-        elif not isinstance(value, types.ModuleType):
-            into = self.held if type(value).__hash__ is None else self.parts
-            into[f"{name} in {function.__qualname__}()"] = self.shown(value)
 
     def _class(self, cls: type) -> str:
         name = f"class {cls.__qualname__}"
-        if _is_users(cls.__module__) and id(cls) not in self._known:
-            self._known.add(id(cls))
-            members = {key: _unwrapped(item) for key, item in vars(cls).items() if not key.startswith("__weakref")}
-            methods = {key: item for key, item in members.items() if isinstance(item, types.FunctionType)}
-            plain = {key: item for key, item in members.items() if type(item) in (int, float, str, bool, tuple)}
-            self.parts[self._free(name)] = _digest("\x1f".join(self._walk(plain)))
-            for method in methods.values():
-                self._function(method)
-            for base in cls.__bases__:
-                self._class(base)
+        if id(cls) in self._known or not is_users(cls.__module__):
+            return self._known.get(id(cls), (cls, name))[1]
+        name, found = self._introduce(cls, name), members(cls)
+        plain = {key: item for key, item in found.items() if type(item) in (int, float, str, bool, tuple)}
+        self.parts[name] = digest(tuple(self._walk(plain)))
+        for key, item in found.items():
+            if isinstance(item, types.FunctionType):
+                self._function(item)
+            elif key not in plain and not (key.startswith("_") and key.endswith(("_", "_abc_impl"))):
+                self._named(key, item, name, self.held)
+        for base in cls.__bases__:
+            self._class(base)
         return name
 
-    def _free(self, name: str) -> str:
-        """The name, or one like it that no part has yet."""
-        number = 1
-        while (found := name if number == 1 else f"{name} no. {number}") in self.parts:
-            number += 1
-        return found
+    def _introduce(self, value: Any, name: str) -> str:
+        """Give a function or class its name, or one like it that no other has yet."""
+        self._met[name] += 1
+        name = name if self._met[name] == 1 else f"{name} no. {self._met[name]}"
+        self._known[id(value)] = (value, name)
+        return name
+
+    def _named(self, name: str, value: Any, place: str, into: dict[str, str] | None = None) -> None:
+        """Note what a name outside a function, or in a class, stands for.
+
+        Code and models are noted under names of their own; here it is noted only which of them a name stands for, where
+        that isn't said by the name itself.
+
+        Args:
+            name: the name.
+            value: what it stands for.
+            place: the function or class that it is a name in.
+            into: where to note it; otherwise that depends on whether the value can change while the program runs.
+        """
+        where = f"{name} in {place}"
+        if isinstance(value, types.FunctionType | type):
+            found = self._function(value) if isinstance(value, types.FunctionType) else self._class(value)
+            own = value.__qualname__.rpartition(".")[2]
+            if name.rpartition(".")[2] != own and not name.startswith("__"):
+                self.parts[where] = found
+        elif isinstance(value, LM):
+            found = self._model(value)
+            if len(self.lms) > 1:
+                self.parts[where] = found
+        elif isinstance(value, Program):
+            self.parts[where] = self.of(value)
+        elif not isinstance(value, types.ModuleType):
+            if into is None:
+                into = self.held if _can_change(value) else self.parts
+            into[where] = self.shown(value)
 
 
-def _model(model: LanguageModel) -> str:
-    """What a model computes, apart from where: two of one identity give the same numbers, up to rounding."""
-    from torch.nn import Module
-
-    from .runtime.engines.table import TableModel
-
-    if isinstance(network := getattr(model, "model", None), Module):
-        return f"{type(network).__name__} {weights_digest(network)}"
-    if isinstance(model, TableModel):
-        after = [(), *((token,) for token in range(model.vocab_size))]
-        rows = [[str(model.probability(tokens, token)) for token in range(model.vocab_size)] for tokens in after]
-        return f"{model.describe()} {_digest(repr((rows, [model.decode_bytes(t) for t in range(model.vocab_size)])))}"
-    return model.describe()
+def _is_plain(value: Any) -> bool:
+    try:
+        encode(value)
+    except (NotPlain, RecursionError):
+        return False
+    return True
 
 
-def weights_digest(module: Any) -> str:
-    """A digest of a torch network: its shapes and types, and some of the numbers of each of its tensors."""
-    found = blake2b(digest_size=8)
-    for name, tensor in module.state_dict().items():
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(1, flat.numel() // _SAMPLED)].double().cpu()
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(some.numpy().tobytes())
-    return found.hexdigest()
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _code(code: types.CodeType) -> Iterator[str]:
-    """What a code object does, wherever it stands."""
-    yield code.co_code.hex()
-    yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags, code.co_argcount))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _code(constant)
-        else:
-            yield repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
-
-
-def _unwrapped(member: Any) -> Any:
-    """The function in a method of any kind."""
-    if isinstance(member, property):
-        return member.fget
-    return getattr(member, "__func__", member)
-
-
-def _is_users(module: str) -> bool:
-    """Whether a module is the user's own, and not installed or part of Python."""
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or module == _HERE or module.startswith(f"{_HERE}."):
-        return top == "__main__"
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if not file:
-        return True
-    path = Path(file)
-    installed = any(path.is_relative_to(place) for place in _INSTALLED)
-    return not (installed or {"site-packages", "dist-packages"} & set(path.parts))
+def _can_change(value: Any) -> bool:
+    """Whether a value is one of those that Python gives no hash since they change, or a method of one."""
+    return type(value).__hash__ is None or (isinstance(value, _BUILTIN_METHODS) and _can_change(value.__self__))
