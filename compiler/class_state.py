@@ -1,7 +1,8 @@
 """Classes and caches that a program defines, and that hold what each copy of a run should have of its own.
 
 A copy of a run gets copies of its data, but a class stays one class, and a cache one cache. So neither may hold a list
-that a run may change. What can be told from the text is refused here; the rest is when a run is copied (``fork``).
+that a run may change, nor may a run assign a class's attributes. What can be told from the text is refused here; the
+rest is when a run is copied (``fork``).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import ast
 import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from .builder import Builder
-from .scan import Function, Scope, captured_names, own_nodes
+from .indirect import Indirect
+from .scan import Function, Scope, bound_names, captured_names, own_nodes, parameters
 
 _KINDS = (list, dict, set, bytearray, collections.deque)
 _DISPLAYS: dict[type[ast.expr], str] = {
@@ -30,10 +32,13 @@ def refuse_class_state(program: Builder) -> None:
         CompileError: there is one.
     """
     held = _assigned(program, program.own_nodes)
+    classes = [n for n in program.own_nodes if isinstance(n, ast.ClassDef) and _effect_follows(program, n)]
+    for definition in classes:
+        _refuse_class(program, definition, held)
+    if classes:
+        _refuse_changes(program, {definition.name for definition in classes})
     for node in program.own_nodes:
-        if isinstance(node, ast.ClassDef) and _effect_follows(program, node):
-            _refuse_class(program, node, held)
-        elif isinstance(node, ast.FunctionDef) and _is_cached(program, node) and _effect_follows(program, node):
+        if isinstance(node, ast.FunctionDef) and _is_cached(program, node) and _effect_follows(program, node):
             for name in sorted(captured_names(node) & held.keys() & program.bound):
                 program.refuse(
                     node,
@@ -61,13 +66,6 @@ def _refuse_class(program: Builder, node: ast.ClassDef, held: dict[str, str]) ->
                 f"Make {name!r} an attribute of its objects, in __init__. If nothing changes it, move the class out of "
                 "the program, or use a tuple.",
             )
-    for changed in _attributes_assigned(program, node):
-        program.refuse(
-            changed,
-            f"{ast.unparse(changed)} belongs to the class {node.name!r}: a copy of the run has data of its own, but "
-            "the class stays one",
-            "Keep it in a variable, or make it an attribute of its objects, in __init__.",
-        )
 
 
 def _assigned(program: Builder, nodes: Iterator[ast.AST] | tuple[ast.AST, ...]) -> dict[str, str]:
@@ -88,17 +86,73 @@ def _kind(program: Builder, value: ast.expr | None) -> str | None:
     return _DISPLAYS.get(type(value))  # type: ignore[arg-type]
 
 
-def _attributes_assigned(program: Builder, node: ast.ClassDef) -> Iterator[ast.Attribute]:
-    """Where an attribute of the class itself is assigned, in the program or in a method."""
-    methods = [n for n in ast.walk(node) if isinstance(n, Function) and n.args.args]
-    of_class = [n for n in methods if any(ast.unparse(d) == "classmethod" for d in n.decorator_list)]
-    places = [({node.name}, [*program.own_nodes, *ast.walk(node)])]
-    places += [({method.args.args[0].arg}, list(ast.walk(method))) for method in of_class]
-    for names, nodes in places:
-        for inner in nodes:
-            changed = isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Load)
-            if changed and isinstance(inner.value, ast.Name) and inner.value.id in names:  # type: ignore[attr-defined]
-                yield inner  # type: ignore[misc]
+def _refuse_changes(program: Builder, classes: set[str]) -> None:
+    """Refuse that attributes of these classes are assigned, by whatever name."""
+    names = {name: f"the class {name!r}" for name in classes}
+    aliases = Indirect(program).aliases
+    for _ in aliases:  # one may stand for another
+        names |= {k: names[v.id] for k, v in aliases.items() if isinstance(v, ast.Name) and v.id in names}
+    for changed, owner in _changes(program, program.tree.body, names):
+        if isinstance(changed, ast.Call):
+            does = f"{ast.unparse(changed.func)}({ast.unparse(changed.args[0])}, ...) changes"
+        else:
+            does = f"{ast.unparse(changed)} belongs to"
+        program.refuse(
+            changed,
+            f"{does} {owner}: a copy of the run has data of its own, but the class stays one",
+            "Keep it in a variable, or make it an attribute of its objects, in __init__.",
+        )
+
+
+def _changes(
+    program: Builder, body: Sequence[ast.AST], names: Mapping[str, str], around: str | None = None
+) -> Iterator[tuple[ast.expr, str]]:
+    """Where, in a scope or in those within it, an attribute of a class is assigned, and in words of which class.
+
+    Args:
+        program: whose tree it is part of.
+        body: what stands in the scope.
+        names: the names that stand for classes there, and the classes in words.
+        around: if it is the scope of a class that matters, that class in words.
+    """
+    for node in own_nodes(body):
+        changed = _changed(program, node)
+        owner = None if changed is None else _class(program, changed, names)
+        if owner is not None:
+            yield node, owner  # type: ignore[misc]
+        if isinstance(node, ast.ClassDef):
+            matters = node.name in names or around is not None
+            yield from _changes(program, node.body, names, f"the class {node.name!r}" if matters else None)
+        elif isinstance(node, (*Function, ast.Lambda)):
+            inner = [node.body] if isinstance(node, ast.Lambda) else node.body
+            own = bound_names(inner) | set(parameters(node.args))
+            known = {name: owner for name, owner in names.items() if name not in own}
+            if around is not None and isinstance(node, Function) and node.args.args and _takes_class(node):
+                known[node.args.args[0].arg] = around
+            yield from _changes(program, inner, known)
+
+
+def _changed(program: Builder, node: ast.AST) -> ast.expr | None:
+    """What gets another attribute by a piece of syntax."""
+    if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+        return node.value
+    if isinstance(node, ast.Call) and node.args:
+        setting = any(program.resolver.is_builtin(node.func, word) for word in ("setattr", "delattr"))
+        return node.args[0] if setting else None
+    return None
+
+
+def _class(program: Builder, node: ast.expr, names: Mapping[str, str]) -> str | None:
+    """The class that an expression stands for, in words, if it surely is one."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    of_object = isinstance(node, ast.Attribute) and node.attr == "__class__"
+    of_object |= isinstance(node, ast.Call) and len(node.args) == 1 and program.resolver.is_builtin(node.func, "type")
+    return "a class" if of_object else None
+
+
+def _takes_class(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return method.name == "__new__" or any(ast.unparse(d) == "classmethod" for d in method.decorator_list)
 
 
 def _is_cached(program: Builder, node: ast.FunctionDef) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from .errors import CompileError, Span
+from .helpers import member
+from .imports import imported
+from .names import dotted
 from .scan import (
     Comprehension,
     Function,
@@ -19,7 +23,7 @@ from .scan import (
     own_nodes,
     parameters,
 )
-from .source import Resolver, is_decorator, parse_function
+from .source import MISSING, Resolver, is_decorator, parse_function
 
 
 class Classifier:
@@ -33,6 +37,7 @@ class Classifier:
         self.own_nodes = tuple(own_nodes(self.tree.body))
         self.resolver = Resolver(fn, self.locals)
         self.program_name = fn.__name__
+        self.imports = imported(self.own_nodes, self.params, fn.__globals__)
         # A program keeps what it captured among its own values, so that a copy of the run gets a copy of it.
         self.captures_outside = self.resolver.captured()
         self.locals.update(self.captures_outside)  # one set, shared with the resolver
@@ -55,8 +60,13 @@ class Classifier:
 
     def is_program_def(self, node: ast.FunctionDef) -> bool:
         """Whether a nested definition has ``@program`` above it."""
-        decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
-        return any(is_decorator(self.resolver.resolve(d)) for d in decorators)
+        decorators = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+        return any(is_decorator(self.resolver.resolve(d)) or is_decorator(self.imported(d)) for d in decorators)
+
+    def imported(self, node: ast.expr) -> object:
+        """What an expression ``name`` or ``module.name`` stands for, imported by the program itself; or ``MISSING``."""
+        first, *rest = dotted(node) or ("",)
+        return functools.reduce(member, rest, self.imports.get(first, MISSING))
 
     @contextmanager
     def shadowed(self, names: Iterable[str]) -> Iterator[None]:

@@ -64,11 +64,7 @@ class Indirect:
         name = ast.unparse(node.func)
         effect = effect_behind(called)
         if effect is not None:
-            self.program.refuse(
-                node,
-                f"{name}() is {effect}() under another name, and the compiler has to see each effect",
-                f"Call {effect}() by its own name.",
-            )
+            self._refuse_effect(node, name, effect)
         self._refuse_given(node, name, called)
         stops = stopping(called)
         if stops is not None:
@@ -80,12 +76,29 @@ class Indirect:
                 stops.remedy(self.program.file),
             )
 
+    def _refuse_effect(self, node: ast.Call, name: str, effect: str) -> None:
+        if self.program.imported(node.func) is not MISSING:
+            inside = name.split(".")[0]
+            self.program.refuse(
+                node,
+                f"{name}() is an effect, but {inside!r} is imported inside the program: what a variable holds is not "
+                "known before it runs, and the compiler has to see each effect",
+                "Import it at the top of the module.",
+            )
+        self.program.refuse(
+            node,
+            f"{name}() is {effect}() under another name, and the compiler has to see each effect",
+            f"Call {effect}() by its own name.",
+        )
+
     def found(self, node: ast.expr, depth: int = 0) -> object:
         """What an expression stands for before the program runs, or ``MISSING``."""
         if isinstance(node, ast.Name):
             if node.id in self.aliases and depth < 10:
                 return self.found(self.aliases[node.id], depth + 1)
-            return MISSING if node.id in self.own else self.program.resolver.lookup(node.id)
+            if node.id in self.own:
+                return self.program.imported(node)
+            return self.program.resolver.lookup(node.id)
         if isinstance(node, ast.Attribute):
             return member(self.found(node.value, depth), node.attr)
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):

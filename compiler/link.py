@@ -129,7 +129,7 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
         if len(_cache) >= _CACHED:
             _cache.clear()
         lowerer = Lowerer(fn)
-        warn_of_changes(lowerer, fn)
+        warn_of_changes(lowerer, fn, nested=made_in_program(fn))
         program = lowerer.lower()
         if DEBUG:
             verify(program)

@@ -107,11 +107,17 @@ class OutsideDraw(OutsideChange):
         )
 
 
-def outside_changes(program: Classifier) -> Iterator[OutsideChange]:
-    """The changes in a program's own code, nested functions left out; its tree must be as it was read."""
+def outside_changes(program: Classifier, nested: bool = False) -> Iterator[OutsideChange]:
+    """The changes in a program's own code, nested functions left out.
+
+    Args:
+        program: its tree must be as it was read.
+        nested: another program defines it. Then what it captures is that program's, and a run has a copy of its own.
+    """
     nodes = program.own_nodes
     inner = bound_names(g.target for n in nodes if isinstance(n, Comprehension) for g in n.generators)
-    own = program.locals | inner
+    # All runs begin with the same captured objects, though a copy of a run gets copies of them.
+    own = inner | (program.locals if nested else program.bound)
 
     def outside(node: ast.expr) -> tuple[str, object]:
         """The name of an outside object, as it is written, and the object, or ``MISSING``."""
@@ -142,10 +148,10 @@ def outside_changes(program: Classifier) -> Iterator[OutsideChange]:
                 yield OutsideDraw(ast.unparse(node.func), whose, _shortened(node), program.span(node))
 
 
-def warn_of_changes(program: Classifier, fn: types.FunctionType) -> None:
-    """Warn of each, at its own line."""
+def warn_of_changes(program: Classifier, fn: types.FunctionType, nested: bool) -> None:
+    """Warn of each, at its own line; ``nested``: see :func:`outside_changes`."""
     registry = fn.__globals__.setdefault("__warningregistry__", {})
-    for change in outside_changes(program):
+    for change in outside_changes(program, nested):
         text = change.warning(fn.__name__)
         warnings.warn_explicit(text, UserWarning, change.span.file, change.span.line, fn.__module__, registry)
 

@@ -6,7 +6,7 @@ import ast
 import builtins
 import inspect
 import itertools
-import textwrap
+import tokenize
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,18 +36,19 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
             Span(inner.co_filename, inner.co_firstlineno),
         )
     try:
-        tree = parse_lines(fn)
+        node = _definition(fn)
     except (OSError, TypeError):
         raise CompileError(
             f"the source of {fn.__name__!r} can't be found, so it can't be compiled",
             "Put it in a file or a notebook cell: Python keeps no source of what is typed at its plain prompt.",
             first,
         ) from None
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            break
-    else:
-        raise TypeError(f"no function definition at {first}")
+    except SyntaxError:
+        raise CompileError(
+            f"the source of {fn.__name__!r} can't be told from what stands around it, so it can't be compiled",
+            "Write it with def, on lines of its own. If its file was changed after the import, import it anew.",
+            first,
+        ) from None
     span = Span.of(node, file)
     if isinstance(node, ast.Lambda) or fn.__name__ == "<lambda>":
         raise CompileError(
@@ -64,6 +65,14 @@ def parse_function(fn: Callable[..., Any]) -> tuple[ast.FunctionDef, str]:
     return node, file
 
 
+def _definition(fn: types.FunctionType) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda:
+    """The first definition in the lines of ``fn``; see :func:`parse_lines`."""
+    for node in ast.walk(parse_lines(fn)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return node
+    raise SyntaxError("no function is defined here")
+
+
 _TRIES = 8
 
 
@@ -72,6 +81,9 @@ def parse_lines(fn: types.FunctionType) -> ast.Module:
 
     The definition is the shortest piece of the file that begins where it does, ends before a line that is not indented
     further, and can be parsed: a shorter one would break off inside a string or between brackets.
+
+    Raises:
+        SyntaxError: no piece can be parsed: the definition does not stand on lines of its own, or the file has changed.
     """
     lines, first = inspect.findsource(fn)
     indented = lines[first][:1].isspace()
@@ -82,8 +94,11 @@ def parse_lines(fn: types.FunctionType) -> ast.Module:
             return ast.parse(before + "".join(lines[first:end]))
         except SyntaxError:
             continue
-    source = textwrap.dedent("".join(inspect.getblock(lines[first:])))
-    return ast.parse("\n" * first + source)
+    # A long string may have many such lines. To read the block word by word tells them apart, and takes longer.
+    try:
+        return ast.parse(before + "".join(inspect.getblock(lines[first:])))
+    except tokenize.TokenError as error:
+        raise SyntaxError(error.args[0]) from None
 
 
 def _ends(lines: list[str], first: int) -> Iterator[int]:

@@ -17,7 +17,7 @@ from ..compiler.link import made_in_program
 from ..compiler.support import Cursor
 from .distributions import Distribution
 from .engines.base import ModelDistribution
-from .local_classes import changing_attribute, defined_by_programs
+from .local_classes import assigned_attribute, changing_attribute, defined_by_programs
 from .shared import MARKED
 
 Memo = dict[int, Any]
@@ -204,6 +204,13 @@ def _class(value: type, memo: Memo) -> type:
         if id(kind) in memo:
             continue
         memo[id(kind)] = kind  # first: a method may hold its class
+        name = assigned_attribute(kind)
+        if name is not None:
+            raise CannotFork(
+                f"the attribute {name!r} of the class {kind.__name__}, which the program defines, was assigned between "
+                "two effects. A copy of the run has data of its own, but the class stays one. Keep it in a variable, "
+                "or make it an attribute of its objects, in __init__."
+            )
         name = changing_attribute(kind, lambda part: fork(part, memo) is part)
         if name is not None:
             raise CannotFork(

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from ..compiler.link import made_in_program
 
+_BEFORE, _GONE = "__ppl_before__", object()
+
 
 def changing_attribute(kind: type, stays: Callable[[object], bool]) -> str | None:
     """The first attribute of a class that holds, or captures, something that may change.
@@ -25,6 +27,22 @@ def changing_attribute(kind: type, stays: Callable[[object], bool]) -> str | Non
         if not _is_machinery(kind, name, attribute) and not all(map(stays, _parts(attribute))):
             return name
     return None
+
+
+def assigned_attribute(kind: type) -> str | None:
+    """An attribute of a class that is not what it was when this was first asked, or is new, or gone.
+
+    Args:
+        kind: a class, looked at without its bases and without what Python keeps in it.
+    """
+    now = {name: value for name, value in vars(kind).items() if not name[0] == name[-1] == "_"}
+    before = vars(kind).get(_BEFORE)
+    if before is None:
+        # In the class itself: it lives as long, and so do the objects, whose places no others can take.
+        type.__setattr__(kind, _BEFORE, now)
+        return None
+    names = (name for name in {**before, **now} if before.get(name, _GONE) is not now.get(name, _GONE))
+    return next(names, None)
 
 
 def defined_by_programs(kind: type) -> list[type]:

@@ -80,6 +80,9 @@ BODIES: dict[str, str] = {
     "effect-under-another-name": "draw_it = sample\nreturn draw_it(a)",
     "effect-in-dictionary": "return TOOLS['sample'](a)",
     "effect-in-partial": "return given_d()",
+    "effect-imported": "from ppl import dist, sample as draw_it\nreturn draw_it(dist.flip(a))",
+    "effect-in-imported-module": "import ppl\nx = [ppl.sample(d) for d in xs]",
+    "imported-effect-mapped": "from ppl import sample\nreturn list(map(sample, xs))",
     "map-effect": "return list(map(sample, xs))",
     "map-helper": "return list(map(draw, xs))",
     "filter-program": "return list(filter(coin, xs))",
@@ -90,6 +93,22 @@ BODIES: dict[str, str] = {
     "class-counts": "class C:\n    n = 0\n    def __init__(self):\n        C.n += 1\nc = C()\nreturn sample(a), c.n",
     "class-method-counts": "class C:\n    @classmethod\n    def more(cls):\n        cls.n += 1\nreturn sample(a), C",
     "class-attribute-set": "class C:\n    n = 0\nC.n = sample(a)\nreturn sample(b), C.n",
+    "class-counts-by-type": (
+        "class C:\n    n = 0\n    def __init__(self):\n        type(self).n += 1\nc = C()\nreturn sample(a), C().n"
+    ),
+    "class-counts-in-new": (
+        "class C:\n    def __new__(cls):\n        cls.n = 1\n        return object.__new__(cls)\nreturn sample(a), C()"
+    ),
+    "class-counts-in-subclass": (
+        "class B:\n    n = 0\nclass C(B):\n    def __init__(self):\n        B.n += 1\nc = C()\nreturn sample(a), B.n"
+    ),
+    "class-counts-in-function": (
+        "class C:\n    n = 0\ndef more():\n    C.n += 1\n    return C.n\nreturn sample(a), more()"
+    ),
+    "class-attribute-set-by-alias": "class C:\n    n = 0\nK = C\nL = K\nL.n += sample(a)\nreturn sample(b), C.n",
+    "class-attribute-set-by-setattr": (
+        "class C:\n    n = 0\nc = C()\nsetattr(c.__class__, 'n', sample(a))\nreturn sample(b), C.n"
+    ),
     "cached-captures-list": "log = [a]\n@functools.cache\ndef h(v):\n    log.append(v)\nh(sample(a))",
     "eval": "x = sample(a)\nreturn eval('x + 1')",
     "exec": "exec(a)",

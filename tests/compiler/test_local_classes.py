@@ -72,6 +72,16 @@ FINE = {
             def go(self, v): self.seen += one.by * v
             def found(self): return self.seen
     """,
+    "what is not its class's": """
+        class A:
+            seen = 0
+            def go(self, v): setattr(self, "seen", self.seen + v)
+            def found(self):
+                B = self
+                B.total = self.seen
+                return self.total
+        class B(A): pass
+    """,
     "slots": """
         class A:
             __slots__ = ("seen",)
@@ -178,6 +188,67 @@ SHARED = {
 def test_what_a_run_changes_is_refused_when_it_is_copied(case: str) -> None:
     with pytest.raises(CannotFork, match=r"(?s)but the (class|cache) stays one.*local\.py"):
         run(SHARED[case])
+
+
+ASSIGNED = {
+    "one of several": """
+        class A:
+            seen = 0
+            def go(self, v):
+                for kind in (A,): kind.seen += v
+            def found(self): return self.seen
+    """,
+    "held by an object": """
+        class A:
+            seen = 0
+            def __init__(self): self.kind = A
+            def go(self, v): self.kind.seen += v
+            def found(self): return self.seen
+    """,
+    "of a base": """
+        class Base:
+            seen = 0
+        class A(Base):
+            def go(self, v): self.__class__.__base__.seen += v
+            def found(self): return self.seen
+    """,
+    "new": """
+        class A:
+            def go(self, v): [kind] = [A]; kind.seen = v + getattr(kind, "seen", 0)
+            def found(self): return self.seen
+    """,
+    "gone": """
+        class A:
+            seen = 0
+            def go(self, v): [kind] = [A]; v and "seen" in vars(kind) and type.__delattr__(kind, "seen")
+            def found(self): return hasattr(self, "seen")
+    """,
+    "by its metaclass": """
+        class Counted(type):
+            def more(cls, v): cls.seen += v
+        class A(metaclass=Counted):
+            seen = 0
+            def go(self, v): A.more(v)
+            def found(self): return self.seen
+    """,
+}
+
+
+@pytest.mark.parametrize("case", ASSIGNED)
+def test_an_attribute_of_a_class_that_a_run_assigns_is_refused_when_it_is_copied(case: str) -> None:
+    with pytest.raises(CannotFork, match=r"(?s)'seen' of the class (A|Base), .* was assigned .*local\.py"):
+        run(ASSIGNED[case])
+
+
+def test_a_name_that_a_nested_function_takes_is_no_class() -> None:
+    definitions = """
+        def note(A, v): A.seen += v
+        class A:
+            seen = 0
+            def go(self, v): note(self, v)
+            def found(self): return self.seen
+    """
+    assert run(definitions) == {(x, y, x + y) for x in (True, False) for y in (True, False)}
 
 
 def test_the_runs_would_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:

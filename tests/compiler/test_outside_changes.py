@@ -35,8 +35,39 @@ def f(xs):
 """
 
 
-def told(statement: str) -> list[str]:
+CAPTURING = """\
+def make():
+    seen, state, own = [], STATE, RNG
+    @program
+    def f(xs):
+        x = sample(dist.flip(0.5))
+        {}
+        return x
+    return f
+f = make()
+"""
+NESTED = """\
+@program
+def outer():
+    seen = []
+    @program
+    def inner():
+        x = sample(dist.flip(0.5))
+        seen.append(x)
+        return x
+    inner()
+    inner()
+    return tuple(seen)
+"""
+
+
+def told(statement: str, body: str = BODY) -> list[str]:
     """What is said about a program with a statement."""
+    return [f"{w.filename}:{w.lineno}: {w.message}" for w in define(body.format(statement))[1]]
+
+
+def define(text: str) -> tuple[dict[str, Any], list[warnings.WarningMessage]]:
+    """The names of the file ``f.py`` with a text, and what is said about it."""
     settings = types.ModuleType("settings")
     vars(settings).update(TABLE={}, log=print)
     state = types.SimpleNamespace(last=None, log=[], inner=types.SimpleNamespace())
@@ -47,13 +78,12 @@ def told(statement: str) -> list[str]:
         **{"RNG": random.Random(0), "GENERATOR": np.random.default_rng(0)},
         **{"program": program, "sample": sample, "dist": dist, "__name__": "f"},
     }
-    text = BODY.format(statement)
     linecache.cache["f.py"] = (len(text), None, text.splitlines(True), "f.py")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         exec(compile(text, "f.py", "exec"), names)
     assert all(w.filename == "f.py" and w.category is UserWarning for w in caught)
-    return [f"{w.filename}:{w.lineno}: {w.message}" for w in caught]
+    return names, caught
 
 
 CHANGES = [
@@ -103,3 +133,30 @@ def test_changes_are_told_with_reason_and_remedy() -> None:
 @pytest.mark.parametrize("statement", FINE)
 def test_nothing_is_said_of_what_is_the_runs_own_or_only_read(statement: str) -> None:
     assert told(statement) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("seen.append(x)", "f changes seen, a list outside of it"),
+        ("seen[0] += 1", "f changes seen, a list outside of it"),
+        ("state.last = x", "f changes state.last, an attribute of state, a SimpleNamespace outside of it"),
+        ("y = own.random()", "f uses own, an outside random generator"),
+    ],
+)
+def test_what_an_enclosing_function_holds_is_outside_too(statement: str, said: str) -> None:
+    (warning,) = told(statement, CAPTURING)
+    assert warning.startswith(f"f.py:6: {said}")
+
+
+@pytest.mark.parametrize("statement", ["y = len(seen)", "seen = []; seen.append(x)", "[seen.append(1) for seen in x]"])
+def test_what_is_only_captured_is_not_told(statement: str) -> None:
+    assert told(statement, CAPTURING) == []
+
+
+def test_what_a_nested_program_captures_is_the_runs_own() -> None:
+    names, said = define(NESTED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = infer(names["outer"], method="enumerate", passes=[]).distribution()
+    assert said == [] and len(dict(found)) == 4

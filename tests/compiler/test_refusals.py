@@ -169,6 +169,44 @@ def test_effects_in_functions_handed_around_are_refused_when_they_run(helper: st
         names["f"](eval(helper, names))
 
 
+def test_a_program_may_import_what_is_no_effect() -> None:
+    """Even ``@program``: what is below it, the compiler reads when that runs."""
+    names = dict(world())
+    text = """\
+@program
+def f(p):
+    import math as m
+    from ppl import dist as d, program as model
+    try:
+        from ppl.effects import sample as unused
+    except ImportError:
+        unused = None
+    @model
+    def inner():
+        x = sample(d.flip(p))
+        return m.floor(x)
+    return inner()
+"""
+    define(text, "imports.py", names)
+    found = dict(ppl.infer(names["f"], 0.3, method="enumerate").distribution())
+    assert found == pytest.approx({0: 0.7, 1: 0.3})
+
+
+def test_a_name_that_is_not_only_imported_is_not_judged_by_the_import() -> None:
+    names = dict(world())
+    text = """\
+@program
+def f(known):
+    from ppl import sample as look
+    if known:
+        def look(d):
+            return 3
+    return look(1)
+"""
+    define(text, "twice.py", names)
+    assert names["f"](True) == 3
+
+
 def test_captured_containers_go_with_the_run() -> None:
     """A nested function may change a captured list: each copy of the run has its own."""
     names = dict(world())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ppl.compiler import Span
+from ppl.compiler import CompileError, Span
 from ppl.compiler.source import parse_function
 
 PIECES = {
@@ -24,6 +24,10 @@ PIECES = {
     "the end of the file": "x = 2\ndef f():\n    return 1",
     "else below": "if True:\n    def f():\n        return 1\nelse:\n    x = 2",
     "nested": "def outer():\n    def f():\n        return 1\n    return f\nf = outer()",
+    "nested, many lines that are not indented": (
+        'def outer():\n    def f():\n        text = """\n' + "line\n" * 50 + '"""\n        return text\n'
+        "    return f\nf = outer()"
+    ),
     "nested, empty lines": "def outer():\n\n    def f():\n        y = 1\n\n        return y\n    return f\nf = outer()",
 }
 
@@ -39,6 +43,17 @@ def test_a_definition_is_found_whole_and_in_its_place(source: str, before: int) 
     found, _ = parse_function(scope["f"])
     (whole,) = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "f")
     assert ast.dump(found, include_attributes=True) == ast.dump(whole, include_attributes=True)
+
+
+@pytest.mark.parametrize("now", ["def f(:\n", "    x = (\n    1\n", "    return 1\n  x = 1\n"])
+def test_a_file_that_has_changed_since_is_told_with_a_remedy(now: str) -> None:
+    file = f"<changed {hash(now)}>"
+    scope: dict[str, Any] = {}
+    exec(compile("def f():\n    return 1\n", file, "exec"), scope)
+    linecache.cache[file] = (len(now), None, now.splitlines(True), file)
+    with pytest.raises(CompileError, match=r"(?s)'f' can't be told .* import it anew") as caught:
+        parse_function(scope["f"])
+    assert (caught.value.filename, caught.value.lineno) == (file, 1)
 
 
 @pytest.mark.parametrize(
