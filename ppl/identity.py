@@ -66,9 +66,8 @@ class Identity:
         self._met: Counter[str] = Counter()
         self._read: set[tuple[int, int]] = set()  # code, and globals, whose names have been followed
         self._within: dict[int, int] = {}  # what is being walked → how deep
-        self._again: dict[
-            int, tuple[Any, int, int]
-        ] = {}  # what was walked of rings that aren't walked to their end yet
+        # What was walked of rings that aren't walked to their end yet.
+        self._again: dict[int, tuple[Any, int, int]] = {}
         self._back = sys.maxsize  # how far back the walk was led to what it is within
         self._alone = False
         self._tied = False
