@@ -196,7 +196,10 @@ class Record:
 
     @property
     def ancestry(self) -> list[tuple[int, ...]]:
-        """For each resampling, in order: the index of each particle's parent."""
+        """For each resampling, in order: the index of each particle's parent.
+
+        The last one of ``smc2`` says which filter each run belongs to; those before are of filters.
+        """
         return [generation.ancestors for generation in self.history if generation.ancestors is not None]
 
     def ancestor_lines(self) -> list[tuple[int, ...]]:
