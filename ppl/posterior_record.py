@@ -72,7 +72,10 @@ class Record:
 
     @property
     def n(self) -> int:
-        """How many particles there were, dead ones included."""
+        """How many particles there were, dead ones and those that a search left behind included.
+
+        Of an exact method these are the runs of the program; of Markov chains the states that were kept.
+        """
         return self.result.particles
 
     @property

@@ -37,6 +37,7 @@ class Population:
         chains: how many of the particles are the states of each Markov chain, one chain after the other; ``None``: they
             are not.
         ended: whether inference has: nothing is done with it any more.
+        begun: how many particles there were, where a search hands back only some; ``None``: as many as are here.
     """
 
     particles: list[Particle]
@@ -46,11 +47,17 @@ class Population:
     bounds: tuple[float, float] | None = None
     chains: tuple[int, ...] | None = None
     ended: bool = False
+    begun: int | None = None
 
     @property
     def running(self) -> bool:
         """Whether any program may still go on."""
         return any(p.running for p in self.particles)
+
+    @property
+    def size(self) -> int:
+        """How many particles there were, those included that are dead or that were not handed back."""
+        return len(self.particles) if self.begun is None else self.begun
 
     @property
     def log_evidence(self) -> float:

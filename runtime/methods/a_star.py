@@ -99,7 +99,7 @@ class AStar(Method):
         done.sort(key=lambda c: -c.particle.log_weight)
         answers = [*finished, *done[: self.answers - len(finished)]]
         population.history = tree.history(answers)
-        population.particles = [c.particle for c in answers]
+        population.begun, population.particles = len(population.particles), [c.particle for c in answers]
         return population
 
     def _ahead(self, candidate: Candidate) -> float:

@@ -81,6 +81,7 @@ class BestFirst(Enumerate):
             stopped = stop.reason
             search.settle(world)
         population.particles = sorted(search.finished, key=lambda p: -p.log_weight)
+        population.begun = len(search.finished) + search.dead
         population.bounds = low, high = search.bounds()
         if stopped is not None or search.frontier:
             count = f"{search.opened} branch{'es were' if search.opened != 1 else ' was'} opened"
@@ -214,6 +215,7 @@ class Search:
         pending: branches that were taken out of it and are being opened.
         ready: particles on their way to their end or to their next choice, each with its log-weight at the last one.
         opened: how many branches were opened.
+        dead: how many runs came to nothing.
     """
 
     def __init__(self, log_ahead: float) -> None:
@@ -221,7 +223,7 @@ class Search:
         self.frontier: list[tuple[float, int, Branch]] = []
         self.pending: list[Branch] = []
         self.ready: list[tuple[Particle, float]] = []
-        self.opened = 0
+        self.opened = self.dead = 0
         self._log_ahead, self._ahead = log_ahead, log_ahead
         self._order = itertools.count()
 
@@ -241,6 +243,8 @@ class Search:
                 self.push(Branch(particle, choice_at(world, particle), particle.log_weight))
             elif particle.running:  # it was stopped on its way
                 going.append((particle, particle.log_weight))
+            else:
+                self.dead += 1
         self.ready = going
 
     def push(self, branch: Branch) -> None:

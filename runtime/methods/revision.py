@@ -42,11 +42,12 @@ class Revision(Method):
     def run(self, world: World) -> Task[Population]:
         self._check_parameter(world)
         attempts: list[Particle] = []
-        previous = None
+        begun, previous = 0, None
         population = Population([], 0.0)
         try:
             for i in range(self.n):
                 population = self._attempt(world, i, previous)
+                begun += 1
                 yield from advance(replace(world, report=None), population, through=True)
                 record(population, None)
                 attempt = population.particles[0]
@@ -59,7 +60,7 @@ class Revision(Method):
         chosen = attempts[-1:] if self.pick == "last" else sorted(attempts, key=lambda p: -p.log_weight)[:1]
         for particle in chosen:
             particle.log_weight = 0.0
-        population.particles = chosen
+        population.begun, population.particles = begun, chosen
         return population
 
     def _attempt(self, world: World, i: int, previous: object) -> Population:
