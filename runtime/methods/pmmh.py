@@ -48,21 +48,22 @@ class PMMH(Chains):
     Attributes:
         inner: a proper method that estimates the evidence with the parameters fixed: ``SMC(n=...)``.
         parameters: patterns of addresses, as for ``ppl.kernels.SingleSite``; they must be drawn before the others.
-        proposals: pattern → function of a ``MoveSite`` that returns the distribution to draw from, given the present
-            value; by default parameters are drawn as the program draws them.
+        parameter_proposals: pattern → function of a ``MoveSite`` that returns the distribution to draw from, given the
+            present value; by default parameters are drawn as the program draws them. These are moves of the chain; the
+            ``proposals`` of ``infer`` say how the program draws, in the inner method too.
     """
 
     name = "pmmh"
     law_variants = (
         {"inner": SMC(n=1)},
         {"inner": SMC(n=2, ess_threshold=1.0, resampling="multinomial"), "parameters": ("start", "x", "x[0]", "a")},
-        {"inner": SMC(n=1), "parameters": ("start", "x", "x[0]", "a"), "proposals": {"*": leaning}},
+        {"inner": SMC(n=1), "parameters": ("start", "x", "x[0]", "a"), "parameter_proposals": {"*": leaning}},
     )
 
     steps: int = 200
     inner: Method = SMC(n=16)  # noqa: RUF009 - methods are immutable
     parameters: tuple[str, ...] | str = ()
-    proposals: Mapping[str, Maker] = field(default_factory=dict)
+    parameter_proposals: Mapping[str, Maker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,7 +148,7 @@ class PMMH(Chains):
     def _decide(self, address: str, follow: Follow) -> Decision:
         if not self._is_parameter(address):
             return STOP
-        make = next((make for pattern, make in self.proposals.items() if matches(pattern, address)), None)
+        make = next((make for pattern, make in self.parameter_proposals.items() if matches(pattern, address)), None)
         return REDRAW if make is None else Draw(make)
 
     def draw(self, world: World, key: Key) -> Task[Particle | None]:

@@ -107,7 +107,7 @@ class SMC2(Method):
         n: the number of outer particles.
         inner: the number of runs of each.
         parameters: patterns of addresses; they must be drawn before all other choices.
-        proposals: for the moves, as for ``PMMH``.
+        parameter_proposals: for the moves, as for ``PMMH``.
         ess_threshold: resample, on either level, when the effective sample size falls under this fraction.
         resampling: a scheme, as for ``smc``.
         move_every: how many steps lie between moves; ``None``: no moves.
@@ -122,7 +122,7 @@ class SMC2(Method):
             {"inner": 1, "move_every": None},
             {"inner": 1},
             {"inner": 2, "move_every": None, "resampling": "multinomial"},
-            {"n": 1, "inner": 1, "proposals": {"*": leaning}},
+            {"n": 1, "inner": 1, "parameter_proposals": {"*": leaning}},
             {"n": 2, "inner": 1, "parameters": (), "move_every": None, "ess_threshold": 0.7},
         )
     )
@@ -130,7 +130,7 @@ class SMC2(Method):
     n: int = 16
     inner: int = 16
     parameters: tuple[str, ...] | str = ()
-    proposals: Mapping[str, Maker] = field(default_factory=dict)
+    parameter_proposals: Mapping[str, Maker] = field(default_factory=dict)
     ess_threshold: float = 0.5
     resampling: str = "systematic"
     move_every: int | None = 1
@@ -161,7 +161,7 @@ class SMC2(Method):
 
     def _filter_all(self, world: World, outer: Filters) -> Task[None]:
         """The outer particle filter."""
-        marginal = PMMH(parameters=self.parameters, proposals=self.proposals)
+        marginal = PMMH(parameters=self.parameters, parameter_proposals=self.parameter_proposals)
         outer.filters = yield from self._spawn(world, marginal)
         steps = 0
         while True:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -39,6 +41,7 @@ from ppl import (
     validate,
 )
 from ppl.kernels import Block, Cycle, Repeat, SingleSite
+from ppl.runtime.methods import METHODS
 from ppl.stopping import settled
 
 from .small_programs import chain, flip, hinted, net, outer
@@ -352,6 +355,7 @@ def test_effects_outside_programs_refuse() -> None:
         SMC(n=4, move=SingleSite("cion")),
         PMMH(steps=10, chains=1, inner=SMC(n=2), parameters="cion"),
         SMC2(n=2, inner=2, parameters=("coin", "cion")),
+        SMC2(n=2, inner=2, parameters="coin", parameter_proposals={"cion": lambda site: flip(0.3)}),
     ],
 )
 def test_a_pattern_that_no_address_matches_is_told(method: Method) -> None:
@@ -397,6 +401,37 @@ def test_the_mean_of_what_is_no_number_says_what_to_ask_for() -> None:
 
     with pytest.raises(TypeError, match=r"answers returned '(yes|no)', which is no number.*posterior.expectation\(len"):
         infer(answers, n=4, seed=0).expectation()
+
+
+def near(site: Any) -> Any:
+    """Most often the other value."""
+    return flip(0.2 if site.value else 0.8)
+
+
+def test_a_present_value_is_for_moves() -> None:
+    with pytest.raises(AttributeError, match=r"draws 'rain' for the first time.*parameter_proposals= of pmmh and smc2"):
+        infer(net, method="pmmh", parameters="rain", proposals={"rain": near}, steps=2, seed=0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_option_of_a_method_is_no_argument_of_infer(name: str) -> None:
+    """It could not be given where the method is named."""
+    assert not {field.name for field in fields(METHODS[name])} & set(inspect.signature(infer_many).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pmmh", {"steps": 40, "chains": 1, "inner": SMC(n=2)}),
+        ("smc2", {"n": 4, "inner": 2}),
+    ],
+)
+def test_a_method_moves_the_same_by_name_and_as_an_object(name: str, options: dict[str, Any]) -> None:
+    options |= {"parameters": "rain", "parameter_proposals": {"rain": near}}
+    by_name = infer(net, method=name, seed=0, **options)
+    assert [run.value for run in by_name.runs] == [
+        run.value for run in infer(net, method=METHODS[name](**options), seed=0).runs
+    ]
 
 
 def test_proposals_that_are_one_function_say_what_to_write() -> None:
