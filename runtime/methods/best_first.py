@@ -8,7 +8,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, ClassVar
 
 from ..budget import Stopped
@@ -19,7 +18,7 @@ from ..population import Population, World, fork, record, run_particles, show, s
 from ..result import log_sum_exp
 from ..scheduler import Task
 from ..source import derive
-from .base import whole
+from .base import number, whole
 from .enumerate import Enumerate, Outcomes, choice_at
 
 _MUCH = 16.0
@@ -64,8 +63,10 @@ class BestFirst(Enumerate):
         super().__post_init__()
         whole("max_open", self.max_open, "how many branches to open")
         whole("batch", self.batch, "how many branches to open at a time")
-        if isinstance(self.gap, bool) or not isinstance(self.gap, Real) or not self.gap >= 0.0:
+        if not number(self.gap) or not self.gap >= 0.0:
             raise ValueError(f"gap is a distance of log Z, 0 or more; got {self.gap!r}")
+        if not number(self.log_ahead):
+            raise ValueError(f"log_ahead is a number, the most evidence still to come; got {self.log_ahead!r}")
 
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))

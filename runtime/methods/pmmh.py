@@ -20,7 +20,7 @@ from ..particle import Fixed, Particle, Status, Trace
 from ..population import Runnable, World, begin, inside, run_particles
 from ..scheduler import Task
 from ..source import Key, derive
-from .base import Method
+from .base import Method, patterns
 from .chains import Chains, collapse, first_run
 from .smc import SMC
 
@@ -67,6 +67,13 @@ class PMMH(Chains):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        patterns("parameters", self.parameters, "addresses")
+        makers = self.parameter_proposals
+        if not isinstance(makers, Mapping) or not all(isinstance(k, str) and callable(v) for k, v in makers.items()):
+            raise ValueError(
+                "parameter_proposals maps patterns of addresses to functions of a MoveSite that return a distribution; "
+                f"got {makers!r}"
+            )
         if not isinstance(self.inner, Method) or self.inner.guarantee != "proper" or not self.inner.evidence:
             raise ValueError(f"inner is a method that estimates the evidence, such as SMC(n=16); got {self.inner!r}")
 

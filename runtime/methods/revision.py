@@ -37,6 +37,8 @@ class Revision(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
+        if self.argument is not None and not isinstance(self.argument, str):
+            raise ValueError(f"argument is the name of a parameter of the program, or None; got {self.argument!r}")
         one_of("pick", self.pick, ("best", "last"))
 
     def run(self, world: World) -> Task[Population]:

@@ -142,6 +142,15 @@ class SMC2(Method):
         one_of("resampling", self.resampling, SCHEMES)
         if self.move_every is not None:
             whole("move_every", self.move_every, "a number of steps, or None")
+        self._marginal()
+
+    def _marginal(self) -> PMMH:
+        """What draws the parameters, and moves them.
+
+        Raises:
+            ValueError: the parameters, or their proposals, are none.
+        """
+        return PMMH(parameters=self.parameters, parameter_proposals=self.parameter_proposals)
 
     def run(self, world: World) -> Task[Population]:
         outer = Filters([], -math.log(self.n))
@@ -161,7 +170,7 @@ class SMC2(Method):
 
     def _filter_all(self, world: World, outer: Filters) -> Task[None]:
         """The outer particle filter."""
-        marginal = PMMH(parameters=self.parameters, parameter_proposals=self.parameter_proposals)
+        marginal = self._marginal()
         outer.filters = yield from self._spawn(world, marginal)
         steps = 0
         while True:
