@@ -1,6 +1,7 @@
 """The ``ppl`` command.
 
-Exit codes: 0 done; 1 the program or inference failed; 2 called wrongly; 3 all was ruled out: there is no posterior.
+Exit codes: 0 done; 1 the program or inference failed, or a law that was checked does not hold; 2 called wrongly; 3 all
+was ruled out: there is no posterior.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Annotated
 import typer
 
 from . import __version__, infer
-from .cli_errors import FAILED, one_screen
-from .cli_input import given, read_arguments, read_method, read_program
+from .cli_errors import FAILED, one_screen, refusals_are_misuse
+from .cli_input import check_picture, given, read_arguments, read_method, read_program
 from .posterior import Posterior
 from .runtime.methods import METHODS
 
@@ -87,6 +88,7 @@ def run(
 ) -> None:
     """Infer the posterior of a program. Exit codes: 0 done, 1 it failed, 2 called wrongly, 3 all runs ruled out."""
     with one_screen(debug):
+        check_picture(plot)
         recipe = read_method(method, n, option or [])
         if model is not None:
             os.environ["PPL_MODEL"] = str(Path(model).resolve()) if Path(model).is_dir() else model
@@ -146,7 +148,10 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Check that a method, or the compiler's passes, keep their law on a finite program. Exit code 1 if not."""
+    """Check that a method, or the compiler's passes, keep their law on a finite program.
+
+    Exit codes: 0 the law holds, 1 it does not, or the program failed, 2 called wrongly.
+    """
     with one_screen(debug):
         from .cli_validate import check
 
@@ -181,18 +186,23 @@ def calibrate(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the ranks: .png, .svg or .pdf.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Check by simulation that a method's posteriors are calibrated, on any program. Exit code 1 if they are not."""
+    """Check by simulation that a method's posteriors are calibrated, on any program.
+
+    Exit codes: 0 they are, 1 they are not, or the program failed, 2 called wrongly.
+    """
     with one_screen(debug):
         from .calibration import calibrate as check
 
+        check_picture(plot)
         takes_n = "n" in getattr(METHODS.get(method), "__dataclass_fields__", ())
         recipe = read_method(method, 200 if n is None and takes_n else n, option or [])
         program = read_program(target)
         args, kwargs = read_arguments(program, arg or [])
-        certificate = check(
-            program, *args, kwargs=kwargs, data=data or (), method=recipe, runs=runs, seed=seed,
-            false_alarm=false_alarm, sequential=sequential,
-        )  # fmt: skip
+        with refusals_are_misuse():
+            certificate = check(
+                program, *args, kwargs=kwargs, data=data or (), method=recipe, runs=runs, seed=seed,
+                false_alarm=false_alarm, sequential=sequential,
+            )  # fmt: skip
         print(certificate.to_json() if as_json else certificate)
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)

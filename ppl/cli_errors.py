@@ -23,6 +23,20 @@ class Misuse(Exception):
 
 
 @contextlib.contextmanager
+def refusals_are_misuse() -> Iterator[None]:
+    """Arguments that a function refuses are a wrong call of the command.
+
+    A failure of the program is none: it comes through the user's file, or is an error of a kind of its own.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if type(error) not in (ValueError, TypeError) or _user_frames(error):
+            raise
+        raise Misuse(str(error)) from error
+
+
+@contextlib.contextmanager
 def one_screen(debug: bool) -> Iterator[None]:
     """Turn exceptions into a message that fits on a screen, and an exit code.
 

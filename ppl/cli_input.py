@@ -17,6 +17,8 @@ from .cli_errors import Misuse
 from .program import Program
 from .runtime.methods import METHODS, Method, make_method
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 def read_method(name: str, n: int | None, options: Iterable[str]) -> Method:
     if name not in METHODS:
@@ -36,6 +38,23 @@ def read_method(name: str, n: int | None, options: Iterable[str]) -> Method:
         return make_method(name, given)
     except (TypeError, ValueError) as error:
         raise Misuse(f"method {name}: {error}") from error
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse a file to draw in that could not be written, before there is anything to draw.
+
+    Raises:
+        Misuse: saying what to write instead.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise Misuse(f"--plot {path} is a folder: name a file in it, such as {path / 'plot.png'}")
+    if path.suffix not in _PICTURES:
+        raise Misuse(f"--plot writes {', '.join(_PICTURES)}, by the end of the file's name: {path.with_suffix('.png')}")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise Misuse(f"--plot {path}: {folder} is a file, and no folder to write in")
 
 
 def given(**options: Any) -> dict[str, Any]:

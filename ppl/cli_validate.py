@@ -9,7 +9,7 @@ from typing import Any
 
 from .certificate import Certificate, validate
 from .certificate_statistical import validate_statistically
-from .cli_errors import Misuse
+from .cli_errors import Misuse, refusals_are_misuse
 from .cli_input import given, read_arguments, read_method
 from .program import Program
 from .watching import listening
@@ -36,7 +36,7 @@ def check(
         statistical: a statistical check is wanted, whether it has options or not.
 
     Raises:
-        Misuse: the options are for different checks.
+        Misuse: the options are for different checks, or the check refuses them.
     """
     args, kwargs = read_arguments(program, arg)
     statistical = statistical or bool(sampled.get("sequential"))
@@ -44,20 +44,20 @@ def check(
         raise Misuse(f"{_flags(sampled)} is for checks by samples: add --statistical, or --sequential")
     if passes:
         others = given(method=method, n=n or None, option=option or None, statistical=statistical or None)
-        with _shown():
+        with _shown(), refusals_are_misuse():
             return validate(program, *args, kwargs=kwargs, **_pipeline(passes, others), **exact)
     recipe = read_method(method or "smc", None, option)
     if n and all(field.name != "n" for field in fields(recipe)):
         raise Misuse(f"method {recipe.name} takes no --n")
     if not statistical:
-        with _shown():
+        with _shown(), refusals_are_misuse():
             return validate(program, *args, kwargs=kwargs, method=recipe, n=n or (1, 2, 3), **exact)
     if exact:
         raise Misuse(f"{_flags(exact)} is for exact checks; by samples say --runs")
     if len(n) > 1:
         raise Misuse("a check by samples takes one --n")
     settings: dict[str, Any] = {**sampled, **({"n": n[0]} if n else {})}
-    with _shown():
+    with _shown(), refusals_are_misuse():
         return validate_statistically(program, *args, kwargs=kwargs, method=recipe, **settings)
 
 

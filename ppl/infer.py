@@ -185,6 +185,8 @@ def infer_stream(
     seeds: Sequence[int | None]
     if seed is None or isinstance(seed, int | Integral):  # numpy's integers are no int
         seeds = [seed] * len(calls)
+    elif isinstance(seed, str | bytes) or not isinstance(seed, Iterable):
+        raise TypeError(f"seed is an integer for all inputs, or a sequence of one for each; got {seed!r}")
     else:
         seeds = list(seed)
         if len(seeds) != len(calls):

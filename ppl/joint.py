@@ -17,6 +17,10 @@ from .runtime.source import derive
 _ATTEMPTS = 1_000
 
 
+class NeverHeld(ValueError):
+    """The conditions of a program held in no simulation."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """A run with its data: ``draw["slope"]`` is the value at an address, be it latent or data.
@@ -72,7 +76,8 @@ class Joint:
             seed: what the draw is a function of.
 
         Raises:
-            ValueError: a name of data is none of a sample site, or the program's conditions never held.
+            ValueError: a name of data is none of a sample site.
+            NeverHeld: the program's conditions held in no simulation.
             ProgramError: data can't be drawn from the program: it has a ``factor``.
         """
         run = self._simulate(self.program, seed)
@@ -110,7 +115,7 @@ class Joint:
             runs = run_problems(program, [self._call], Simulate(), [derive(seed, "simulate", attempt)])[0].runs
             if runs:
                 return runs[0]
-        raise ValueError(f"the conditions of {self.program.name} held in none of {_ATTEMPTS:,} simulations")
+        raise NeverHeld(f"the conditions of {self.program.name} held in none of {_ATTEMPTS:,} simulations")
 
     def _split(self, run: Run, latent: Mapping[str, Any] | None = None) -> Draw:
         data = {c.address: c.value for c in run.trace if c.observed or any(matches(n, c.address) for n in self._names)}

@@ -72,7 +72,10 @@ class Record:
 
     @property
     def n(self) -> int:
-        """How many particles there were, dead ones included."""
+        """How many particles there were, dead ones and those that a search left behind included.
+
+        Of an exact method these are the runs of the program; of Markov chains the states that were kept.
+        """
         return self.result.particles
 
     @property
@@ -196,7 +199,10 @@ class Record:
 
     @property
     def ancestry(self) -> list[tuple[int, ...]]:
-        """For each resampling, in order: the index of each particle's parent."""
+        """For each resampling, in order: the index of each particle's parent.
+
+        The last one of ``smc2`` says which filter each run belongs to; those before are of filters.
+        """
         return [generation.ancestors for generation in self.history if generation.ancestors is not None]
 
     def ancestor_lines(self) -> list[tuple[int, ...]]:

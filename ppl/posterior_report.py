@@ -181,9 +181,9 @@ def losses(posterior: Posterior, limit: int | None = None) -> list[str]:
     """Where particles were lost, a line each, the most first."""
     deaths = posterior.deaths
     total = sum(death.count for death in deaths)
-    of = (
-        posterior.n if total <= posterior.n else None
-    )  # resampling replaces the dead, so more can die than live at once
+    # Resampling replaces the dead, so more can die than live at once. Of chains, those died that looked for a first
+    # run, and what is counted are states.
+    of = posterior.n if posterior.result.chains is None and total <= posterior.n else None
     lines = [_loss(death, of) for death in deaths[:limit]]
     hidden = deaths[len(lines) :]
     if hidden:

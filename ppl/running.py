@@ -181,7 +181,7 @@ def _result(program: Program, method: Method, population: Population, tally: Tal
         guarantee=method.guarantee if population.incomplete is None else "heuristic",
         method=method.describe(),
         program=program.name,
-        particles=len(population.particles),
+        particles=population.size,
         seed=seed,
         history=tuple(population.history),
         deaths=tuple(Death(site, count, error) for (site, error), count in tally.deaths.most_common()),

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, TypeVar
 
 from .engines.base import Completion
@@ -48,8 +48,10 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not (isinstance(value, Real) and float(value) > 0):
-                raise ValueError(f"a budget of {field.name} is a number over 0, or None for no bound; got {value!r}")
+            kind, what = (Real, "number") if field.name == "seconds" else (Integral, "whole number")
+            if value is None or (isinstance(value, kind) and not isinstance(value, bool) and float(value) > 0):
+                continue
+            raise ValueError(f"a budget of {field.name} is a {what} over 0, or None for no bound; got {value!r}")
 
     @classmethod
     def of(cls, given: Budget | Mapping[str, float] | None) -> Budget | None:

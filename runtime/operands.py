@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from ..compiler.errors import Span
 from ..compiler.requests import Ask, Sample, Site
@@ -29,6 +29,15 @@ class ProposalSite:
     address: str
     distribution: Any
     variables: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say of a present value, which a ``MoveSite`` has, where proposals that look at it go."""
+        if name != "value":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise AttributeError(
+            f"a proposal of infer(proposals=...) draws {self.address!r} for the first time: there is no present value. "
+            "What looks at one is for moves: SingleSite(proposals=...), or parameter_proposals= of pmmh and smc2"
+        )
 
 
 Proposal = Callable[[ProposalSite], Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Population:
         chains: how many of the particles are the states of each Markov chain, one chain after the other; ``None``: they
             are not.
         ended: whether inference has: nothing is done with it any more.
+        begun: how many particles there were, where a search hands back only some; ``None``: as many as are here.
     """
 
     particles: list[Particle]
@@ -46,11 +47,17 @@ class Population:
     bounds: tuple[float, float] | None = None
     chains: tuple[int, ...] | None = None
     ended: bool = False
+    begun: int | None = None
 
     @property
     def running(self) -> bool:
         """Whether any program may still go on."""
         return any(p.running for p in self.particles)
+
+    @property
+    def size(self) -> int:
+        """How many particles there were, those included that are dead or that were not handed back."""
+        return len(self.particles) if self.begun is None else self.begun
 
     @property
     def log_evidence(self) -> float:
@@ -244,14 +251,19 @@ def scout(world: World, particles: Sequence[Particle]) -> Task[None]:
 def record(population: Population, ancestors: tuple[int, ...] | None) -> None:
     """Note the population as it is, before ``ancestors`` replace it."""
     particles = population.particles
-    sites = Counter([p.ask.site.name for p in particles if p.running and p.ask is not None])
-    site = max(sites, key=sites.__getitem__) if sites else ""
+    site = where(particles)
     weights = population.selection_weights
     log_sum, ess = sum_and_size(weights)
     if any(p.log_twist for p in particles):
         log_sum = log_sum_exp([p.log_weight for p in particles])  # hints are no part of the evidence
     log_evidence = population.log_scale + log_sum
     population.history.append(Generation(len(population.history), site, tuple(weights), ancestors, ess, log_evidence))
+
+
+def where(particles: Iterable[Particle]) -> str:
+    """The name of the site where most particles wait; empty where all have finished."""
+    sites = Counter([p.ask.site.name for p in particles if p.running and p.ask is not None])
+    return max(sites, key=sites.__getitem__) if sites else ""
 
 
 def resample(

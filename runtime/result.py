@@ -110,7 +110,8 @@ class Result:
         guarantee: the law that the method obeys.
         method: the method as one would write it, e.g. ``SMC(n=32)``.
         program: the program's name.
-        particles: how many particles there were, dead ones included.
+        particles: how many particles there were, dead ones and those that a search left behind included; of Markov
+            chains, how many states they kept.
         seed: what reproduces the run.
         history: populations over time.
         deaths: where particles were lost.

@@ -32,14 +32,15 @@ def patterns_of(options: Any) -> tuple[str, ...]:
     """The patterns among the options of a kernel or a method, with those of what it is made of.
 
     Args:
-        options: a dataclass; its ``sites`` and ``parameters`` hold patterns, and ``proposals`` has them as keys.
+        options: a dataclass; its ``sites`` and ``parameters`` hold patterns, and its ``proposals`` or
+            ``parameter_proposals`` have them as keys.
     """
     found: list[str] = []
     for each in fields(options):
         value = getattr(options, each.name)
         if each.name in ("sites", "parameters"):
             found += [value] if isinstance(value, str) else value or ()
-        elif each.name == "proposals":
+        elif each.name in ("proposals", "parameter_proposals"):
             found += value
         else:
             parts = value if isinstance(value, tuple) else (value,)

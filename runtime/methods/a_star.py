@@ -6,14 +6,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 from ..budget import Stopped
 from ..particle import Status
 from ..population import Population, World, advance, spawn
 from ..result import Generation, effective_sample_size, log_sum_exp
 from ..scheduler import Task
-from .base import Method, at_least_one, whole
+from .base import Method, at_least_one, number, whole
 from .beam import Candidate
 
 
@@ -57,7 +56,7 @@ class AStar(Method):
         at_least_one(self.n)
         whole("answers", self.answers, "how many answers to look for")
         whole("max_expansions", self.max_expansions, "how many runs to go on from")
-        if not callable(self.log_ahead) and not isinstance(self.log_ahead, Real):
+        if not callable(self.log_ahead) and not number(self.log_ahead):
             raise ValueError(f"log_ahead is a number, or a function of the steps taken; got {self.log_ahead!r}")
 
     @property
@@ -99,7 +98,7 @@ class AStar(Method):
         done.sort(key=lambda c: -c.particle.log_weight)
         answers = [*finished, *done[: self.answers - len(finished)]]
         population.history = tree.history(answers)
-        population.particles = [c.particle for c in answers]
+        population.begun, population.particles = len(population.particles), [c.particle for c in answers]
         return population
 
     def _ahead(self, candidate: Candidate) -> float:

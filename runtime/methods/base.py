@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from ...compiler.requests import Site
 from ..population import Population, World
@@ -106,8 +107,22 @@ def share(option: str, value: object) -> None:
     """Raises:
     ValueError: ``value`` is no share of n, from 0 to 1.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
+    if not number(value) or not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"{option} is a fraction of n, from 0 to 1; got {value!r}")
+
+
+def number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number: NaN is none, and neither is a truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(float(value))
+
+
+def patterns(option: str, value: object, of: str) -> None:
+    """Raises:
+    ValueError: ``value`` is no pattern, and no sequence of patterns.
+    """
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence) or not all(isinstance(pattern, str) for pattern in several):
+        raise ValueError(f"{option} is a name or pattern of {of}, or several; got {value!r}")
 
 
 def rising(betas: object, least: int) -> bool:
@@ -117,9 +132,9 @@ def rising(betas: object, least: int) -> bool:
     return all(a < b for a, b in pairwise((0.0, *betas))) and betas[-1] == 1.0
 
 
-def one_of(option: str, value: str, known: Iterable[str]) -> None:
+def one_of(option: str, value: object, known: Iterable[str]) -> None:
     """Raises:
     ValueError: ``value`` is none of the known ones.
     """
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{option} is one of {', '.join(known)}; got {value!r}")

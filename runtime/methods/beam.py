@@ -121,7 +121,7 @@ class Beam(Method):
             finished += [c for c in ended if c not in finished]
         for candidate in finished:
             candidate.particle.log_weight = candidate.rank(self.aggregate)
-        population.particles = [c.particle for c in finished]
+        population.begun, population.particles = self.n, [c.particle for c in finished]
         return population
 
     def _groups(self, candidates: list[Candidate]) -> list[list[Candidate]]:

@@ -8,7 +8,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, ClassVar
 
 from ..budget import Stopped
@@ -19,7 +18,7 @@ from ..population import Population, World, fork, record, run_particles, show, s
 from ..result import log_sum_exp
 from ..scheduler import Task
 from ..source import derive
-from .base import whole
+from .base import number, whole
 from .enumerate import Enumerate, Outcomes, choice_at
 
 _MUCH = 16.0
@@ -64,8 +63,10 @@ class BestFirst(Enumerate):
         super().__post_init__()
         whole("max_open", self.max_open, "how many branches to open")
         whole("batch", self.batch, "how many branches to open at a time")
-        if isinstance(self.gap, bool) or not isinstance(self.gap, Real) or not self.gap >= 0.0:
+        if not number(self.gap) or not self.gap >= 0.0:
             raise ValueError(f"gap is a distance of log Z, 0 or more; got {self.gap!r}")
+        if not number(self.log_ahead):
+            raise ValueError(f"log_ahead is a number, the most evidence still to come; got {self.log_ahead!r}")
 
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
@@ -81,6 +82,7 @@ class BestFirst(Enumerate):
             stopped = stop.reason
             search.settle(world)
         population.particles = sorted(search.finished, key=lambda p: -p.log_weight)
+        population.begun = len(search.finished) + search.dead
         population.bounds = low, high = search.bounds()
         if stopped is not None or search.frontier:
             count = f"{search.opened} branch{'es were' if search.opened != 1 else ' was'} opened"
@@ -214,6 +216,7 @@ class Search:
         pending: branches that were taken out of it and are being opened.
         ready: particles on their way to their end or to their next choice, each with its log-weight at the last one.
         opened: how many branches were opened.
+        dead: how many runs came to nothing.
     """
 
     def __init__(self, log_ahead: float) -> None:
@@ -221,7 +224,7 @@ class Search:
         self.frontier: list[tuple[float, int, Branch]] = []
         self.pending: list[Branch] = []
         self.ready: list[tuple[Particle, float]] = []
-        self.opened = 0
+        self.opened = self.dead = 0
         self._log_ahead, self._ahead = log_ahead, log_ahead
         self._order = itertools.count()
 
@@ -241,6 +244,8 @@ class Search:
                 self.push(Branch(particle, choice_at(world, particle), particle.log_weight))
             elif particle.running:  # it was stopped on its way
                 going.append((particle, particle.log_weight))
+            else:
+                self.dead += 1
         self.ready = going
 
     def push(self, branch: Branch) -> None:

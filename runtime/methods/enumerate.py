@@ -86,10 +86,9 @@ class Enumerate(Method):
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
         population = spawn(world, 1)
-        ready, done = population.particles, list[Particle]()
-        population.particles = done
+        ready, population.particles = population.particles, []
         try:
-            yield from self._explore(world, ready, done)
+            yield from self._explore(world, ready, population)
         except Stopped as stop:
             if world.control.inner:
                 raise
@@ -97,8 +96,9 @@ class Enumerate(Method):
         record(population, None)
         return population
 
-    def _explore(self, world: World, ready: list[Particle], done: list[Particle]) -> Task[None]:
-        """Add all runs that some particles lead to to those that are finished."""
+    def _explore(self, world: World, ready: list[Particle], population: Population) -> Task[None]:
+        """Add all runs that some particles lead to to the population, which counts those that have died too."""
+        done = population.particles
         stack: list[Particle] = []  # of branches; the next is the last
         looks, ended = Looks(), 0
         while ready:
@@ -106,7 +106,7 @@ class Enumerate(Method):
             world.control.tick()
             branching = [p for p in ready if p.status is Status.BRANCH]
             done += [p for p in ready if p.status is Status.DONE]
-            ended += len(ready) - len(branching)
+            population.begun = ended = ended + len(ready) - len(branching)
             stack += reversed(branching)
             held = len(done) + len(stack)
             self._check(held, stack)

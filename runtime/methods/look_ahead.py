@@ -12,7 +12,7 @@ from ..resampling import SCHEMES
 from ..result import effective_sample_size, log_sum_exp
 from ..rollouts import Rollouts, check_rollouts, rollouts
 from ..scheduler import Task
-from .base import Method, at_least_one, one_of, share
+from .base import Method, at_least_one, number, one_of, share
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LookAhead(Method):
         one_of("resampling", self.resampling, SCHEMES)
         share("ess_threshold", self.ess_threshold)
         check_rollouts("pilots", self.pilots, 1)
-        if not 0.0 < self.defensive <= 1.0:
+        if not number(self.defensive) or not 0.0 < self.defensive <= 1.0:
             raise ValueError(
                 f"defensive is a share over 0 and up to 1; got {self.defensive!r}: a particle whose trials all fail "
                 "could not go on, and the law would break"

@@ -20,7 +20,7 @@ from ..particle import Fixed, Particle, Status, Trace
 from ..population import Runnable, World, begin, inside, run_particles
 from ..scheduler import Task
 from ..source import Key, derive
-from .base import Method
+from .base import Method, patterns
 from .chains import Chains, collapse, first_run
 from .smc import SMC
 
@@ -48,24 +48,32 @@ class PMMH(Chains):
     Attributes:
         inner: a proper method that estimates the evidence with the parameters fixed: ``SMC(n=...)``.
         parameters: patterns of addresses, as for ``ppl.kernels.SingleSite``; they must be drawn before the others.
-        proposals: pattern → function of a ``MoveSite`` that returns the distribution to draw from, given the present
-            value; by default parameters are drawn as the program draws them.
+        parameter_proposals: pattern → function of a ``MoveSite`` that returns the distribution to draw from, given the
+            present value; by default parameters are drawn as the program draws them. These are moves of the chain; the
+            ``proposals`` of ``infer`` say how the program draws, in the inner method too.
     """
 
     name = "pmmh"
     law_variants = (
         {"inner": SMC(n=1)},
         {"inner": SMC(n=2, ess_threshold=1.0, resampling="multinomial"), "parameters": ("start", "x", "x[0]", "a")},
-        {"inner": SMC(n=1), "parameters": ("start", "x", "x[0]", "a"), "proposals": {"*": leaning}},
+        {"inner": SMC(n=1), "parameters": ("start", "x", "x[0]", "a"), "parameter_proposals": {"*": leaning}},
     )
 
     steps: int = 200
     inner: Method = SMC(n=16)  # noqa: RUF009 - methods are immutable
     parameters: tuple[str, ...] | str = ()
-    proposals: Mapping[str, Maker] = field(default_factory=dict)
+    parameter_proposals: Mapping[str, Maker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        patterns("parameters", self.parameters, "addresses")
+        makers = self.parameter_proposals
+        if not isinstance(makers, Mapping) or not all(isinstance(k, str) and callable(v) for k, v in makers.items()):
+            raise ValueError(
+                "parameter_proposals maps patterns of addresses to functions of a MoveSite that return a distribution; "
+                f"got {makers!r}"
+            )
         if not isinstance(self.inner, Method) or self.inner.guarantee != "proper" or not self.inner.evidence:
             raise ValueError(f"inner is a method that estimates the evidence, such as SMC(n=16); got {self.inner!r}")
 
@@ -147,7 +155,7 @@ class PMMH(Chains):
     def _decide(self, address: str, follow: Follow) -> Decision:
         if not self._is_parameter(address):
             return STOP
-        make = next((make for pattern, make in self.proposals.items() if matches(pattern, address)), None)
+        make = next((make for pattern, make in self.parameter_proposals.items() if matches(pattern, address)), None)
         return REDRAW if make is None else Draw(make)
 
     def draw(self, world: World, key: Key) -> Task[Particle | None]:

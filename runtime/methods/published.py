@@ -10,7 +10,7 @@ from ..particle import Particle, Status
 from ..population import Population, World, advance, record, resample, spawn
 from ..resampling import SCHEMES
 from ..scheduler import Task
-from .base import Method, at_least_one, one_of
+from .base import Method, at_least_one, number, one_of, whole
 from .entropic import SCHEDULES, temperature
 
 Weighting = Callable[["Published", Sequence[float], Sequence[float], float], list[float]]
@@ -89,7 +89,8 @@ class Published(Method):
         one_of("weighting", self.weighting, WEIGHTINGS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("resampling", self.resampling, SCHEMES)
-        if not self.temperature > 0.0:
+        whole("steps", self.steps, "how many steps a run takes, about")
+        if not number(self.temperature) or not 0.0 < self.temperature < math.inf:
             raise ValueError(f"temperature is a number over 0; got {self.temperature!r}")
 
     def run(self, world: World) -> Task[Population]:

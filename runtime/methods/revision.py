@@ -37,16 +37,19 @@ class Revision(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
+        if self.argument is not None and not isinstance(self.argument, str):
+            raise ValueError(f"argument is the name of a parameter of the program, or None; got {self.argument!r}")
         one_of("pick", self.pick, ("best", "last"))
 
     def run(self, world: World) -> Task[Population]:
         self._check_parameter(world)
         attempts: list[Particle] = []
-        previous = None
+        begun, previous = 0, None
         population = Population([], 0.0)
         try:
             for i in range(self.n):
                 population = self._attempt(world, i, previous)
+                begun += 1
                 yield from advance(replace(world, report=None), population, through=True)
                 record(population, None)
                 attempt = population.particles[0]
@@ -59,7 +62,7 @@ class Revision(Method):
         chosen = attempts[-1:] if self.pick == "last" else sorted(attempts, key=lambda p: -p.log_weight)[:1]
         for particle in chosen:
             particle.log_weight = 0.0
-        population.particles = chosen
+        population.begun, population.particles = begun, chosen
         return population
 
     def _attempt(self, world: World, i: int, previous: object) -> Population:

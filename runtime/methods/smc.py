@@ -13,7 +13,7 @@ from ..population import Population, World, advance, record, resample, run_parti
 from ..replay import Stage, recording
 from ..resampling import SCHEMES
 from ..scheduler import Task
-from .base import Method, at_least_one, share
+from .base import Method, at_least_one, one_of, patterns, share
 
 _EVIDENCE = ("observe", "factor", "condition", "twist", "barrier")
 
@@ -59,12 +59,10 @@ class SMC(Method):
 
     def __post_init__(self) -> None:
         at_least_one(self.n)
-        if self.resampling not in SCHEMES:
-            raise ValueError(f"resampling is one of {', '.join(SCHEMES)}; got {self.resampling!r}")
+        one_of("resampling", self.resampling, SCHEMES)
         share("ess_threshold", self.ess_threshold)
-        patterns = self._patterns
-        if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
-            raise ValueError(f"resample_at is a name or pattern of sites, or several; got {self.resample_at!r}")
+        if self.resample_at is not None:
+            patterns("resample_at", self.resample_at, "sites")
         if self.move is not None:
             as_kernel(self.move)
 

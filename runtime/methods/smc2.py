@@ -11,10 +11,10 @@ from ..follow import Maker, Step, choices_of
 from ..gather import gather
 from ..kernels.leaning import leaning
 from ..particle import Particle
-from ..population import Population, World, advance, fork, record, resample, spawn
+from ..population import Population, World, advance, fork, record, resample, spawn, where
 from ..replay import recording
 from ..resampling import SCHEMES, normalise
-from ..result import effective_sample_size, log_sum_exp
+from ..result import Generation, effective_sample_size, log_sum_exp, sum_and_size
 from ..scheduler import Task
 from ..source import Key, derive
 from .base import Method, at_least_one, one_of, share, whole
@@ -55,10 +55,12 @@ class Filters:
     Attributes:
         filters: its particles.
         log_scale: the factor that their weights have in common, as in a population.
+        history: its past, a generation of filters a step.
     """
 
     filters: list[Filter]
     log_scale: float
+    history: list[Generation] = field(default_factory=list)
 
     @property
     def running(self) -> bool:
@@ -66,14 +68,30 @@ class Filters:
         return any(each.population.running for each in self.filters)
 
     def together(self) -> Population:
-        """All runs of all filters, each with its share of its filter's weight."""
+        """All runs of all filters, each with its share of its filter's weight.
+
+        The runs of a filter have its parameters in common. So its history makes them the filter's children: whoever
+        asks how much the runs are worth must not take them for independent.
+        """
         particles: list[Particle] = []
-        for each in self.filters:
+        owners: list[int] = []
+        for owner, each in enumerate(self.filters):
             for particle in each.population.particles:
                 found = as_drawn(particle, each.parameters)
                 found.log_weight = each.log_weight + each.population.log_scale + particle.log_weight
                 particles.append(found)
-        return Population(particles, self.log_scale)
+                owners.append(owner)
+        return Population(particles, self.log_scale, [*self.history, self._generation(tuple(owners))])
+
+    def note(self, ancestors: tuple[int, ...] | None) -> None:
+        """Note the filters as they are, before ``ancestors`` replace them."""
+        self.history.append(self._generation(ancestors))
+
+    def _generation(self, ancestors: tuple[int, ...] | None) -> Generation:
+        weights = [each.log_mass for each in self.filters]
+        log_sum, ess = sum_and_size(weights)
+        site = where(particle for each in self.filters for particle in each.population.particles)
+        return Generation(len(self.history), site, tuple(weights), ancestors, ess, self.log_scale + log_sum)
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,7 @@ class SMC2(Method):
         n: the number of outer particles.
         inner: the number of runs of each.
         parameters: patterns of addresses; they must be drawn before all other choices.
-        proposals: for the moves, as for ``PMMH``.
+        parameter_proposals: for the moves, as for ``PMMH``.
         ess_threshold: resample, on either level, when the effective sample size falls under this fraction.
         resampling: a scheme, as for ``smc``.
         move_every: how many steps lie between moves; ``None``: no moves.
@@ -104,7 +122,7 @@ class SMC2(Method):
             {"inner": 1, "move_every": None},
             {"inner": 1},
             {"inner": 2, "move_every": None, "resampling": "multinomial"},
-            {"n": 1, "inner": 1, "proposals": {"*": leaning}},
+            {"n": 1, "inner": 1, "parameter_proposals": {"*": leaning}},
             {"n": 2, "inner": 1, "parameters": (), "move_every": None, "ess_threshold": 0.7},
         )
     )
@@ -112,7 +130,7 @@ class SMC2(Method):
     n: int = 16
     inner: int = 16
     parameters: tuple[str, ...] | str = ()
-    proposals: Mapping[str, Maker] = field(default_factory=dict)
+    parameter_proposals: Mapping[str, Maker] = field(default_factory=dict)
     ess_threshold: float = 0.5
     resampling: str = "systematic"
     move_every: int | None = 1
@@ -124,6 +142,15 @@ class SMC2(Method):
         one_of("resampling", self.resampling, SCHEMES)
         if self.move_every is not None:
             whole("move_every", self.move_every, "a number of steps, or None")
+        self._marginal()
+
+    def _marginal(self) -> PMMH:
+        """What draws the parameters, and moves them.
+
+        Raises:
+            ValueError: the parameters, or their proposals, are none.
+        """
+        return PMMH(parameters=self.parameters, parameter_proposals=self.parameter_proposals)
 
     def run(self, world: World) -> Task[Population]:
         outer = Filters([], -math.log(self.n))
@@ -143,7 +170,7 @@ class SMC2(Method):
 
     def _filter_all(self, world: World, outer: Filters) -> Task[None]:
         """The outer particle filter."""
-        marginal = PMMH(parameters=self.parameters, proposals=self.proposals)
+        marginal = self._marginal()
         outer.filters = yield from self._spawn(world, marginal)
         steps = 0
         while True:
@@ -154,8 +181,11 @@ class SMC2(Method):
                 return
             weights = [each.log_mass for each in outer.filters]
             if 0.0 < effective_sample_size(weights) < self.ess_threshold * self.n * (1 - 1e-9):
-                resampled = self._resample(world, outer.filters, derive(world.key, "outer", steps))
-                outer.filters, outer.log_scale = resampled, outer.log_scale + log_sum_exp(weights) - math.log(self.n)
+                children, ancestors = self._resample(world, outer.filters, derive(world.key, "outer", steps))
+                outer.note(ancestors)
+                outer.filters, outer.log_scale = children, outer.log_scale + log_sum_exp(weights) - math.log(self.n)
+            else:
+                outer.note(None)
             if self.move_every is not None and steps % self.move_every == 0:
                 key = derive(world.key, "move", steps)
                 moves = [self._move(world, marginal, f, steps, derive(key, i)) for i, f in enumerate(outer.filters)]
@@ -197,8 +227,12 @@ class SMC2(Method):
         else:
             record(population, None)
 
-    def _resample(self, world: World, filters: list[Filter], key: Key) -> list[Filter]:
-        """Draw filters by their weight; each then carries the mean weight, its own Ẑ divided out."""
+    def _resample(self, world: World, filters: list[Filter], key: Key) -> tuple[list[Filter], tuple[int, ...]]:
+        """Draw filters by their weight; each then carries the mean weight, its own Ẑ divided out.
+
+        Returns:
+            The children, and the index of each one's parent.
+        """
         weights = normalise([each.log_mass for each in filters])
         ancestors = SCHEMES[self.resampling](weights, self.n, world.machine.source, key)
         children: list[Filter] = []
@@ -208,7 +242,7 @@ class SMC2(Method):
                 children.append(_copy(parent, derive(key, "child", i)))
             else:  # the first child goes on in its parent's place
                 children.append(replace(parent, log_weight=-parent.population.log_evidence))
-        return children
+        return children, tuple(ancestors)
 
     def _move(self, world: World, marginal: PMMH, each: Filter, steps: int, key: Key) -> Task[Filter]:
         """A step of particle marginal Metropolis–Hastings under the target so far, among filters on their way."""

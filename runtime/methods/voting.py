@@ -67,7 +67,7 @@ class BestOfN(Voting):
         if finished:
             best = max(finished, key=lambda p: p.log_weight)
             best.log_weight = 0.0
-            population.particles = [best]
+            population.begun, population.particles = len(population.particles), [best]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ppl import SMC, Enumerate, Importance, calibrate, condition, dist, factor, observe, program, sample, table_lm
+from ppl import SMC, SMC2, Enumerate, Importance, calibrate, condition, dist, factor, observe, program, sample, table_lm
 from ppl.calibration import placed
 from ppl.cli import app
 from ppl.joint import Joint
@@ -84,6 +84,20 @@ def test_discrete_programs_and_exact_methods() -> None:
     """Ties are broken at random: equal traces tie in the density too."""
     for method in (Enumerate(), Importance(n=60), SMC(n=60)):
         assert calibrate(coin, (True, True, False), method=method, runs=200)
+
+
+@program
+def hidden_level(seen: bool) -> int:
+    level = sample(dist.uniform(range(100)))
+    heeded = sample(dist.flip(0.5))
+    observe(dist.flip(0.2 + 0.006 * level if heeded else 0.5), seen)
+    return level
+
+
+def test_runs_that_share_parameters_count_as_one() -> None:
+    """Four filters have four levels between them, however many runs each has."""
+    method = SMC2(n=4, inner=16, parameters="level", move_every=None)
+    assert calibrate(hidden_level, True, method=method, runs=80)
 
 
 def test_tensors_are_ranked_element_by_element() -> None:

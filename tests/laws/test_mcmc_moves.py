@@ -179,3 +179,16 @@ def test_smc2_comes_near_the_evidence() -> None:
     found = infer(biased, data, method=SMC2(64, 16, "bias"), seed=1)
     assert found.log_evidence == pytest.approx(exact.log_evidence, abs=0.2)
     assert {c.observed for run in found.runs for c in run.trace} == {False}
+
+
+def test_smc2_tells_which_runs_share_a_filter() -> None:
+    method = SMC2(n=3, inner=2, parameters="start", ess_threshold=1.0, move_every=None)
+    found = infer(hidden_markov, *CORPUS["hidden_markov"][1], method=method, seed=0)
+    assert len(found.history) > 2 and found.ancestry[-1] == (0, 0, 1, 1, 2, 2)
+    assert {len(parents) for parents in found.ancestry[:-1]} == {3}  # filters were resampled, too
+    assert found.history[-2].log_evidence == pytest.approx(found.log_evidence)
+    families: dict[int, set[object]] = {}
+    for line, run in zip(found.ancestor_lines(), found.runs, strict=True):
+        families.setdefault(line[0], set()).add(run.trace[0].value)
+    assert all(len(starts) == 1 for starts in families.values())
+    assert "share ancestors" in found.summary() and "Pareto" not in found.summary()

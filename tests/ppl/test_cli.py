@@ -289,4 +289,43 @@ def test_options_of_different_checks(run: Run, args: list[str], says: str) -> No
 
 def test_a_check_by_samples_says_what_it_is_not_for(run: Run) -> None:
     result = run("validate", "coins.py:coins", "--statistical", "--method", "mh")
-    assert result.exit_code == FAILED and "is a Markov chain" in result.stderr and "geweke" in result.stderr
+    assert result.exit_code == MISUSED and "is a Markov chain" in result.stderr and "geweke" in result.stderr
+
+
+NEEDED = ["--arg", "question=1", "--arg", "depth=1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["validate", "coins.py:coins", "--pipeline", "nope"], "no pass 'nope'"),
+        (["validate", "coins.py:coins", "--statistical", "--false-alarm", "2"], "a probability between 0 and 1"),
+        (["calibrate", "coins.py:needs", *NEEDED], "needs has no data"),
+        (["calibrate", "coins.py:needs", *NEEDED, "--data", "c"], "has no such sample site"),
+        (
+            ["run", "coins.py:slow", "--plot", "p.xyz"],
+            "--plot writes .png, .svg, .pdf, by the end of the file's name: p.png",
+        ),
+        (["run", "coins.py:slow", "--plot", "."], "--plot . is a folder: name a file in it, such as plot.png"),
+        (["run", "coins.py:slow", "--plot", "coins.py/p.png"], "coins.py is a file, and no folder to write in"),
+        (["calibrate", "coins.py:slow", "--plot", "p"], "by the end of the file's name: p.png"),
+    ],
+)
+def test_arguments_that_are_refused_are_no_failed_check(run: Run, args: list[str], says: str) -> None:
+    """A picture that can't be drawn is refused before there is a program, to say nothing of inference."""
+    result = run(*args)
+    assert result.exit_code == MISUSED and says in result.stderr
+    assert result.stdout == "" and [path.name for path in Path().iterdir()] == ["coins.py"]
+
+
+@pytest.mark.parametrize("error", ["ValueError", "TypeError"])
+def test_a_program_that_fails_was_not_called_wrongly(run: Run, error: str) -> None:
+    text = (
+        "from ppl import dist, observe, program, sample\n\n@program\ndef p():\n    x = sample(dist.flip(0.5))\n"
+        f"    observe(dist.flip(0.5), x)\n    raise {error}('mine')\n"
+    )
+    for command in ("validate", "calibrate"):
+        result = run(command, "wrong.py:p", wrong=text)
+        assert result.exit_code == FAILED and "mine" in result.stderr and "wrong.py:7" in result.stderr
+    result = run("calibrate", "coins.py:impossible")
+    assert result.exit_code == FAILED and "held in none of 1,000 simulations" in result.stderr

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -20,10 +22,14 @@ from ppl import (
     SMC2,
     AStar,
     Beam,
+    BestFirst,
+    Budget,
     Entropic,
     LookAhead,
     Method,
     ProgramError,
+    Published,
+    Revision,
     Steering,
     WeightError,
     call,
@@ -39,6 +45,7 @@ from ppl import (
     validate,
 )
 from ppl.kernels import Block, Cycle, Repeat, SingleSite
+from ppl.runtime.methods import METHODS
 from ppl.stopping import settled
 
 from .small_programs import chain, flip, hinted, net, outer
@@ -162,6 +169,8 @@ def test_bad_arguments_say_what_to_write(call_: Any, told: str) -> None:
         (lambda: infer(chain, n=3), "missing 1 required"),
         (lambda: infer(hinted, q=0.5), r"goes into kwargs=\{'q'"),
         (lambda: infer(net, seed=ANY("a")), "seed is an integer, got 'a'"),
+        (lambda: infer_many(net, [(), ()], seed=ANY(1.5)), "seed is an integer for all inputs, or .* each; got 1.5"),
+        (lambda: infer_many(net, [(), ()], seed=ANY("ab")), "seed is an integer for all inputs, or .* each; got 'ab'"),
         (lambda: infer(net()), "not infer"),
         (lambda: infer(net, proposals=ANY({"rain": flip()})), "give a function of a ProposalSite"),
         (lambda: infer(net, proposals=ANY([1])), "maps site names"),
@@ -352,6 +361,7 @@ def test_effects_outside_programs_refuse() -> None:
         SMC(n=4, move=SingleSite("cion")),
         PMMH(steps=10, chains=1, inner=SMC(n=2), parameters="cion"),
         SMC2(n=2, inner=2, parameters=("coin", "cion")),
+        SMC2(n=2, inner=2, parameters="coin", parameter_proposals={"cion": lambda site: flip(0.3)}),
     ],
 )
 def test_a_pattern_that_no_address_matches_is_told(method: Method) -> None:
@@ -381,6 +391,26 @@ def test_a_maker_of_rules_is_no_rule() -> None:
         (lambda: LookAhead(ess_threshold=-1), "ess_threshold is a fraction of n"),
         (lambda: SMC(n=True), "n is the number of particles, 1 or more; got True"),
         (lambda: MH(power=-1), "power is the exponent"),
+        (
+            lambda: Published(weighting="entropic", steps=0),
+            "steps is how many steps a run takes, about, 1 or more; got 0",
+        ),
+        (lambda: Published(weighting="entropic", steps=ANY("x")), "steps is how many steps a run takes"),
+        (lambda: Published(temperature=ANY("x")), "temperature is a number over 0; got 'x'"),
+        (lambda: Published(temperature=math.inf), "temperature is a number over 0; got inf"),
+        (lambda: SMC2(parameters=ANY(3)), "parameters is a name or pattern of addresses, or several; got 3"),
+        (lambda: SMC2(parameter_proposals=ANY({"x": 3})), "parameter_proposals maps patterns of addresses"),
+        (lambda: PMMH(parameters=ANY([1])), "parameters is a name or pattern of addresses, or several; got [1]"),
+        (lambda: PMMH(parameter_proposals=ANY(near)), "parameter_proposals maps patterns of addresses"),
+        (lambda: BestFirst(log_ahead=ANY("x")), "log_ahead is a number, the most evidence still to come; got 'x'"),
+        (lambda: BestFirst(log_ahead=math.nan), "log_ahead is a number"),
+        (lambda: AStar(log_ahead=math.nan), "log_ahead is a number, or a function of the steps taken; got nan"),
+        (lambda: LookAhead(defensive=ANY("x")), "defensive is a share over 0 and up to 1; got 'x'"),
+        (lambda: Revision(argument=ANY([1])), "argument is the name of a parameter of the program, or None; got [1]"),
+        (lambda: SMC(resampling=ANY([1])), "resampling is one of multinomial"),
+        (lambda: SMC2(resampling=ANY({})), "resampling is one of multinomial"),
+        (lambda: Budget(particles=ANY(2.5)), "a budget of particles is a whole number over 0, or None"),
+        (lambda: Budget(seconds=True), "a budget of seconds is a number over 0"),
         (lambda: Repeat(ANY("x"), -1), "Repeat takes a tuple of kernels"),
         (lambda: Cycle(ANY(SingleSite())), "Cycle takes a tuple of kernels"),
     ],
@@ -397,6 +427,37 @@ def test_the_mean_of_what_is_no_number_says_what_to_ask_for() -> None:
 
     with pytest.raises(TypeError, match=r"answers returned '(yes|no)', which is no number.*posterior.expectation\(len"):
         infer(answers, n=4, seed=0).expectation()
+
+
+def near(site: Any) -> Any:
+    """Most often the other value."""
+    return flip(0.2 if site.value else 0.8)
+
+
+def test_a_present_value_is_for_moves() -> None:
+    with pytest.raises(AttributeError, match=r"draws 'rain' for the first time.*parameter_proposals= of pmmh and smc2"):
+        infer(net, method="pmmh", parameters="rain", proposals={"rain": near}, steps=2, seed=0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_option_of_a_method_is_no_argument_of_infer(name: str) -> None:
+    """It could not be given where the method is named."""
+    assert not {field.name for field in fields(METHODS[name])} & set(inspect.signature(infer_many).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pmmh", {"steps": 40, "chains": 1, "inner": SMC(n=2)}),
+        ("smc2", {"n": 4, "inner": 2}),
+    ],
+)
+def test_a_method_moves_the_same_by_name_and_as_an_object(name: str, options: dict[str, Any]) -> None:
+    options |= {"parameters": "rain", "parameter_proposals": {"rain": near}}
+    by_name = infer(net, method=name, seed=0, **options)
+    assert [run.value for run in by_name.runs] == [
+        run.value for run in infer(net, method=METHODS[name](**options), seed=0).runs
+    ]
 
 
 def test_proposals_that_are_one_function_say_what_to_write() -> None:

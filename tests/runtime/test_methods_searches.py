@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from ppl import call, condition, dist, factor, infer, program, sample, twist, validate
 from ppl.law_programs import CORPUS
-from ppl.runtime.methods import METHODS, AStar, Beam, BestOfN, DiverseTrees, Method, Revision
+from ppl.runtime.methods import METHODS, MH, AStar, Beam, BestFirst, BestOfN, DiverseTrees, Enumerate, Method, Revision
 
 SEARCHES = ["beam", "dvts", "a-star", "best-of-n", "self-consistency", "weighted-majority", "published"]
 
@@ -269,3 +270,43 @@ def test_what_a_star_finished_in_the_step_that_was_stopped_comes_back() -> None:
 
 def echo(xs: list[int]) -> list[int]:
     return xs
+
+
+@program
+def hard() -> int:
+    """One in four runs meets its condition."""
+    a, b = sample(dist.uniform(range(4))), sample(dist.flip(0.5))
+    condition(a > 1)
+    condition(b)
+    return a
+
+
+@pytest.mark.parametrize(
+    ("method", "n"),
+    [
+        (BestOfN(n=16), 16),
+        (Revision(n=16, argument=None), 16),
+        (Revision(n=16, argument=None, pick="last"), 16),
+        (DiverseTrees(n=16, m=1), 16),
+        (Enumerate(), 8),
+        (BestFirst(), 8),
+    ],
+    ids=repr,
+)
+def test_what_a_search_leaves_behind_counts(method: Method, n: int) -> None:
+    found = infer(hard, method=method, seed=0)
+    assert found.n == json.loads(found.to_json())["particles"] == n > len(found.runs) > 0
+    assert f"ruled out {found.deaths[0].count} of {n}\n" in found.summary() + "\n"
+
+
+def test_a_tree_search_counts_every_run_that_it_began() -> None:
+    """A run that goes on in four ways is one of them itself."""
+    found = infer(hard, method=AStar(n=4, answers=2), seed=0)
+    assert found.n % 3 == 1 and found.n >= len(found.runs) + sum(death.count for death in found.deaths)
+
+
+def test_states_of_a_chain_are_not_what_died() -> None:
+    """Those that died were looking for a first run, and are no share of the states that were kept later."""
+    found = infer(hard, method=MH(steps=100, chains=4), seed=0)
+    assert found.n == 200 and found.deaths
+    assert f"ruled out {found.deaths[0].count}\n" in found.summary() + "\n"
