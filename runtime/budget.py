@@ -48,10 +48,16 @@ class Budget:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kind, what = (Real, "number") if field.name == "seconds" else (Integral, "whole number")
-            if value is None or (isinstance(value, kind) and not isinstance(value, bool) and float(value) > 0):
+            if value is None:
                 continue
-            raise ValueError(f"a budget of {field.name} is a {what} over 0, or None for no bound; got {value!r}")
+            in_seconds = field.name == "seconds"
+            whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())  # such as 1e6
+            good = isinstance(value, Real) if in_seconds else whole
+            if isinstance(value, bool) or not (good and value > 0):
+                what = "number" if in_seconds else "whole number"
+                raise ValueError(f"a budget of {field.name} is a {what} over 0, or None for no bound; got {value!r}")
+            if not in_seconds:
+                object.__setattr__(self, field.name, int(value))
 
     @classmethod
     def of(cls, given: Budget | Mapping[str, float] | None) -> Budget | None:
