@@ -12,15 +12,14 @@ import dataclasses
 import enum
 import re
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from .compiler import compile_function
+from .compiler.installed import is_users
 from .compiler.source import code_names
 from .context import Context
 from .lm import LM
@@ -33,8 +32,6 @@ _SHORT = 60
 _SAMPLED = 1024
 """How many elements of each weight tensor of a network are looked at."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_HERE = __name__.rpartition(".")[0]
 
 
 class Identity:
@@ -132,7 +129,7 @@ class Identity:
             for field in dataclasses.fields(value):
                 yield field.name
                 yield from self._walk(getattr(value, field.name, None))
-        elif _is_users(type(value).__module__):
+        elif is_users(type(value).__module__):
             yield self._class(type(value))
             state = dict(getattr(value, "__dict__", {}))
             state.update((name, getattr(value, name, None)) for name in getattr(type(value), "__slots__", ()))
@@ -158,7 +155,7 @@ class Identity:
     def _function(self, function: Any) -> str:
         module = function.__module__ or "__main__"
         name = f"{function.__qualname__}()"
-        if not _is_users(module) or id(function.__code__) in self._known:
+        if not is_users(module) or id(function.__code__) in self._known:
             return name
         self._known.add(id(function.__code__))
         name = self._free(name)
@@ -173,7 +170,7 @@ class Identity:
         read = dict.fromkeys(code_names(function.__code__))
         for variable in read:
             value = function.__globals__.get(variable)
-            if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+            if isinstance(value, types.ModuleType) and is_users(value.__name__):
                 for attribute in read:
                     if attribute in vars(value):
                         self._named(f"{variable}.{attribute}", vars(value)[attribute], function)
@@ -193,7 +190,7 @@ class Identity:
 
     def _class(self, cls: type) -> str:
         name = f"class {cls.__qualname__}"
-        if _is_users(cls.__module__) and id(cls) not in self._known:
+        if is_users(cls.__module__) and id(cls) not in self._known:
             self._known.add(id(cls))
             members = {key: _unwrapped(item) for key, item in vars(cls).items() if not key.startswith("__weakref")}
             methods = {key: item for key, item in members.items() if isinstance(item, types.FunctionType)}
@@ -259,16 +256,3 @@ def _unwrapped(member: Any) -> Any:
     if isinstance(member, property):
         return member.fget
     return getattr(member, "__func__", member)
-
-
-def _is_users(module: str) -> bool:
-    """Whether a module is the user's own, and not installed or part of Python."""
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or module == _HERE or module.startswith(f"{_HERE}."):
-        return top == "__main__"
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if not file:
-        return True
-    path = Path(file)
-    installed = any(path.is_relative_to(place) for place in _INSTALLED)
-    return not (installed or {"site-packages", "dist-packages"} & set(path.parts))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Live
-from .fork import CannotFork, Memo, fork_values
+from .fork import CannotFork, Memo, fork_values, memo_for
 from .result import Choice
 from .source import Key
 
@@ -44,10 +44,17 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """An activation of a program: the prefix of its addresses and the sites fixed in it, by local address."""
+    """An activation of a program.
+
+    Attributes:
+        prefix: what its addresses begin with.
+        fixed: the sites fixed in it, by local address.
+        outside: the objects that all runs share, by ``id``: see ``outside.py``.
+    """
 
     prefix: str = ""
     fixed: Mapping[str, Fixed] | None = None
+    outside: Mapping[int, Any] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,7 @@ class Particle:
         new.status, new.ask, new.value, new.asked = self.status, self.ask, self.value, self.asked
         new.journal, new.follow, new.guided = self.journal, None, None
         if self.running:
-            memo: Memo = {}
+            memo = memo_for(self.scope.outside)
             try:
                 new.live = fork_values(new.live, memo)
                 if new.frame is not None:

@@ -19,7 +19,6 @@ from .distributions import Distribution
 from .engines.base import Completion, ModelDistribution
 from .errors import ProgramError
 from .follow import KEEP, REDRAW, STOP, Draw, Follow, Journal, MoveSite, Policy, Put, Score, Step, steps_of
-from .fork import own
 from .guide import GuidedMachine
 from .machine import Machine, Wait
 from .operands import as_drawn, density, scoring, variables
@@ -108,7 +107,7 @@ class Recorder(Machine):
     ) -> Wait | None:
         self._write(particle, Step(address, ask.site, value, True, log_p, log_q, ask.distribution))
         self._record(particle, ask, address, value, log_p, False)
-        self.resume(particle, own(value))
+        self.give(particle, value)
         particle.log_joint += log_p
         return None
 
@@ -185,7 +184,7 @@ class Recorder(Machine):
         step = None if particle.follow is None else particle.follow.repeated(address, ask.site)
         if step is not None:
             self._write(particle, step)
-            self.resume(particle, own(step.value))
+            self.give(particle, step.value)
             return None
         wait = super()._call(particle, ask)
         if wait is None:
