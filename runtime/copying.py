@@ -37,6 +37,10 @@ class CannotFork(TypeError):
     """A run holds a value that Python can't copy, so it can't be continued in two ways."""
 
 
+class CopyAgain(Exception):
+    """What was copied so far is to be thrown away: it turned out that more must be copied, as it now will be."""
+
+
 def fork(value: Any, memo: Memo) -> Any:
     """A copy of one value; see :func:`~ppl.runtime.fork.fork_values`."""
     kind = type(value)

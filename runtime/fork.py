@@ -11,12 +11,12 @@ from typing import Any
 
 from ..compiler.support import Cursor
 from . import copying
-from .copying import HANDLERS, OUTSIDE, SHARED, CannotFork, Memo, fork
+from .copying import HANDLERS, OUTSIDE, SHARED, CannotFork, CopyAgain, Memo, fork
 from .fork_functions import fork_builtin, fork_cached, fork_class, fork_function, fork_method
 from .fork_objects import fork_object
 from .shared import MARKED
 
-__all__ = ["CannotFork", "Memo", "fork", "fork_values", "memo_for", "own"]
+__all__ = ["CannotFork", "CopyAgain", "Memo", "copies", "fork", "fork_values", "memo_for", "own"]
 
 HANDLERS.update(
     {
@@ -69,6 +69,19 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     )
 
 
+def copies(values: tuple[Any, ...], outside: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
+    """A copy of values that belong to nothing else; see :func:`fork_values`.
+
+    Args:
+        values: what is copied.
+        outside: see :func:`memo_for`.
+    """
+    try:
+        return fork_values(values, memo_for(outside))
+    except CopyAgain:
+        return copies(values, outside)
+
+
 def own(value: Any, outside: Mapping[int, Any] | None = None) -> Any:
     """A value that a run may change: what a distribution or a function gave it may be in others' hands too.
 
@@ -92,7 +105,7 @@ def own(value: Any, outside: Mapping[int, Any] | None = None) -> Any:
         )  # not what else lies in its storage: it may be a row of a batch
     if type(value).__hash__ is None:
         try:
-            return fork(value, memo_for(outside))
+            return copies((value,), outside)[0]
         except CannotFork:
             return value
     return value

@@ -2,40 +2,123 @@
 
 from __future__ import annotations
 
+import dis
+import sys
 import types
 from typing import Any
 
 from ..compiler.link import made_in_program
-from .copying import OUTSIDE, CannotFork, Memo, fork
+from .copying import OUTSIDE, CannotFork, CopyAgain, Memo, fork
 from .local_classes import changing_attribute, defined_by_programs
+
+_EMPTY = object()
+"""In place of what a cell holds whose variable is not bound."""
+
+_TOLD = ("__qualname__", "__module__", "__doc__", "__annotate__" if sys.version_info >= (3, 14) else "__annotations__")
+"""What a function tells about itself."""
+
+_assigned: dict[int, tuple[types.CodeType, frozenset[str]]] = {}
+"""``id`` of code → the code, and the captured variables that it assigns."""
+
+_linked: dict[int, types.CodeType] = {}
+"""``id`` → code of closures that were found to share a variable with one that assigns it."""
+
+_CACHED = 4096
 
 
 def fork_function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
-    """A closure over something mutable gets cells of its own, and so do mutable defaults."""
-    if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
+    """A copy of what a run may change of a function: what it captures, its defaults and its attributes.
+
+    Closures over one variable share a cell, and so do their copies.
+
+    Raises:
+        CopyAgain: it assigns a variable that was taken for one that nobody assigns.
+    """
+    closure, attributes = value.__closure__ or (), value.__dict__
+    if not closure and not attributes and not value.__defaults__ and not value.__kwdefaults__:
         return value
     if id(value) in memo.get(OUTSIDE, ()):
         return value
-    closure = value.__closure__ or ()
-    cells = tuple(types.CellType() for _ in closure)
-    new = types.FunctionType(value.__code__, value.__globals__, value.__name__, None, cells)
+    # A cell has two places in the memo: its copy, and under its negative who knows it.
+    code = value.__code__
+    cells = [memo.get(id(cell)) or _new_cell(cell, memo) for cell in closure]
+    new = types.FunctionType(code, value.__globals__, value.__name__, None, tuple(cells))
     memo[id(value)] = new  # first: a recursive function holds itself
+    changed = _assigns(code, closure, memo) or not all(map(_is_dunder, attributes))
     new.__defaults__ = None if value.__defaults__ is None else fork(value.__defaults__, memo)
-    changed = new.__defaults__ is not value.__defaults__
-    if value.__kwdefaults__:
-        new.__kwdefaults__ = {k: fork(v, memo) for k, v in value.__kwdefaults__.items()}
-        changed |= any(new.__kwdefaults__[k] is not v for k, v in value.__kwdefaults__.items())
+    changed |= new.__defaults__ is not value.__defaults__
+    for name in ("__kwdefaults__", "__dict__"):
+        if parts := getattr(value, name):
+            copies = {k: fork(v, memo) for k, v in parts.items()}
+            setattr(new, name, copies)
+            changed |= any(copies[k] is not v for k, v in parts.items())
     for cell, old in zip(cells, closure, strict=True):
-        try:
-            content = old.cell_contents
-        except ValueError:
-            continue
-        cell.cell_contents = fork(content, memo)
-        changed |= cell.cell_contents is not content and content is not value
-    if not changed:
-        memo[id(value)] = value
-        return value
+        content = _content(old)
+        if content is not _EMPTY:
+            if _content(cell) is _EMPTY:
+                cell.cell_contents = fork(content, memo)
+            changed |= cell.cell_contents is not content and content is not value
+    if changed:
+        for name in _TOLD:
+            setattr(new, name, getattr(value, name))
+        return new
+    for cell, old in zip(cells, closure, strict=True):
+        memo.setdefault(-id(old), []).append(code)
+        if _content(cell) is new:
+            cell.cell_contents = value
+    memo[id(value)] = value
+    return value
+
+
+def _new_cell(cell: types.CellType, memo: Memo) -> types.CellType:
+    new = memo[id(cell)] = types.CellType()
     return new
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
+
+
+def _is_dunder(name: str) -> bool:
+    """Whether an attribute of a function is none of the user's: ``functools.wraps`` leaves one, for instance."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _assigns(code: types.CodeType, closure: tuple[types.CellType, ...], memo: Memo) -> bool:
+    """Whether a variable that a function captures may be assigned anew, by itself or by another that captures it.
+
+    Who only reads it need not be copied as long as nobody assigns it, and may be met before the one that does.
+    """
+    if not closure:
+        return False
+    assigned = assigned_by(code)
+    for name, cell in zip(code.co_freevars, closure, strict=True) if assigned else ():
+        if name in assigned:
+            readers = memo.get(-id(cell))
+            if readers:
+                if len(_linked) > _CACHED:
+                    _linked.clear()
+                _linked.update((id(reader), reader) for reader in readers)
+                raise CopyAgain
+            memo[-id(cell)] = ()
+    return bool(assigned) or id(code) in _linked or any(memo.get(-id(cell)) == () for cell in closure)
+
+
+def assigned_by(code: types.CodeType) -> frozenset[str]:
+    """The captured variables that a function assigns or deletes, or a function inside of it does."""
+    known = _assigned.get(id(code))
+    if known is None:
+        if len(_assigned) > _CACHED:
+            _assigned.clear()
+        names = {i.argval for i in dis.get_instructions(code) if i.opname in ("STORE_DEREF", "DELETE_DEREF")}
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                names |= assigned_by(inner)
+        known = _assigned[id(code)] = code, frozenset(names.intersection(code.co_freevars))
+    return known[1]
 
 
 def fork_builtin(value: Any, memo: Memo) -> Any:
@@ -48,7 +131,8 @@ def fork_builtin(value: Any, memo: Memo) -> Any:
 
 
 def fork_method(value: types.MethodType, memo: Memo) -> types.MethodType:
-    return types.MethodType(value.__func__, fork(value.__self__, memo))
+    function, owner = fork(value.__func__, memo), fork(value.__self__, memo)
+    return value if function is value.__func__ and owner is value.__self__ else types.MethodType(function, owner)
 
 
 def fork_class(value: type, memo: Memo) -> type:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Live
-from .fork import CannotFork, Memo, fork_values, memo_for
+from .fork import CannotFork, CopyAgain, Memo, fork_values, memo_for
 from .result import Choice
 from .source import Key
 
@@ -179,6 +179,8 @@ class Particle:
                 new.live = fork_values(new.live, memo)
                 if new.frame is not None:
                     new.frame = _fork_frames(new.frame, memo)
+            except CopyAgain:
+                return self.fork(key)
             except CannotFork as error:
                 raise CannotFork(f"{error}\n  at {self.ask.site.span}" if self.ask else str(error)) from error
         return new

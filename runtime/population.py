@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ..compiler.requests import Block
 from .budget import Control
-from .fork import fork_values
+from .fork import copies
 from .machine import Entry, Machine, Wait
 from .outside import outside
 from .particle import Fixed, Particle, Scope, Status
@@ -147,7 +147,7 @@ def begin(world: World, key: Key) -> Particle:
 
 
 def _start(world: World, key: Key) -> Particle:
-    args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
+    args, kwargs = copies((world.args, dict(world.kwargs)))  # each has arguments of its own to change
     scope = _activation(world)
     start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare, scope.outside)  # type: ignore[arg-type]
     return Particle(start, (), scope, key)

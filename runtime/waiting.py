@@ -11,7 +11,7 @@ from typing import Any
 
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
-from .fork import fork_values, memo_for
+from .fork import copies
 from .particle import Particle
 
 
@@ -83,8 +83,7 @@ def _with_own_defaults(entry: Block, outside: Mapping[int, Any] | None) -> Block
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
     if not defaults and not named:
         return entry
-    memo = memo_for(outside)
-    own, own_named = fork_values(defaults or (), memo), fork_values(tuple((named or {}).values()), memo)
+    own, own_named = copies((defaults or (), tuple((named or {}).values())), outside)
     if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
         return entry
     assert isinstance(entry, FunctionType)
