@@ -100,8 +100,11 @@ def fork_dict(value: dict[Any, Any], memo: Memo) -> dict[Any, Any]:
 
 def fork_set(value: set[Any], memo: Memo) -> set[Any]:
     """A set with copies of its members."""
-    simple = SHARED.issuperset(map(type, value))
-    new = memo[id(value)] = value.copy() if simple else {fork(v, memo) for v in value}
+    if SHARED.issuperset(map(type, value)):
+        new = memo[id(value)] = value.copy()
+        return new
+    new = memo[id(value)] = set()  # first: a member may hold the set
+    new.update([fork(v, memo) for v in value])
     return new
 
 

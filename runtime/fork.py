@@ -16,7 +16,7 @@ from .fork_functions import fork_builtin, fork_cached, fork_class, fork_function
 from .fork_objects import fork_object
 from .shared import MARKED
 
-__all__ = ["CannotFork", "CopyAgain", "Memo", "copies", "fork", "fork_values", "memo_for", "own"]
+__all__ = ["CannotFork", "CopyAgain", "Memo", "copies", "fork", "fork_values", "own"]
 
 HANDLERS.update(
     {
@@ -37,15 +37,6 @@ HANDLERS.update(
 )
 
 
-def memo_for(outside: Mapping[int, Any] | None) -> Memo:
-    """What to hand to :func:`fork_values` for one run.
-
-    Args:
-        outside: the objects that all runs of its program share, by ``id``.
-    """
-    return {OUTSIDE: outside} if outside else {}
-
-
 def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     """A copy of a run's live values.
 
@@ -61,12 +52,19 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
     """
     if SHARED.issuperset(map(type, values)):
         return values
-    return tuple(
-        [
-            v if type(v) in SHARED or (type(v) is tuple and SHARED.issuperset(map(type, v))) else fork(v, memo)
-            for v in values
-        ]
-    )
+    try:
+        return tuple(
+            [
+                v if type(v) in SHARED or (type(v) is tuple and SHARED.issuperset(map(type, v))) else fork(v, memo)
+                for v in values
+            ]
+        )
+    except RecursionError as error:
+        raise CannotFork(
+            "a run holds data that is nested too deeply to be copied, hundreds of lists, tuples or objects inside each "
+            "other, so the run can't be continued in two ways. Keep it flat, for example all of it in one list; or let "
+            "runs share what they only read: see ppl.shared()."
+        ) from error
 
 
 def copies(values: tuple[Any, ...], outside: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
@@ -74,10 +72,10 @@ def copies(values: tuple[Any, ...], outside: Mapping[int, Any] | None = None) ->
 
     Args:
         values: what is copied.
-        outside: see :func:`memo_for`.
+        outside: the objects that all runs of their program share, by ``id``.
     """
     try:
-        return fork_values(values, memo_for(outside))
+        return fork_values(values, {OUTSIDE: outside} if outside else {})
     except CopyAgain:
         return copies(values, outside)
 

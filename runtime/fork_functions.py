@@ -8,14 +8,11 @@ import types
 from typing import Any
 
 from ..compiler.link import made_in_program
-from .copying import OUTSIDE, CannotFork, CopyAgain, Memo, fork
+from .copying import OUTSIDE, SHARED, CannotFork, CopyAgain, Memo, fork
 from .local_classes import changing_attribute, defined_by_programs
 
 _EMPTY = object()
 """In place of what a cell holds whose variable is not bound."""
-
-_TOLD = ("__qualname__", "__module__", "__doc__", "__annotate__" if sys.version_info >= (3, 14) else "__annotations__")
-"""What a function tells about itself."""
 
 _assigned: dict[int, tuple[types.CodeType, frozenset[str]]] = {}
 """``id`` of code → the code, and the captured variables that it assigns."""
@@ -44,23 +41,27 @@ def fork_function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
     cells = [memo.get(id(cell)) or _new_cell(cell, memo) for cell in closure]
     new = types.FunctionType(code, value.__globals__, value.__name__, None, tuple(cells))
     memo[id(value)] = new  # first: a recursive function holds itself
-    changed = _assigns(code, closure, memo) or not all(map(_is_dunder, attributes))
-    new.__defaults__ = None if value.__defaults__ is None else fork(value.__defaults__, memo)
-    changed |= new.__defaults__ is not value.__defaults__
-    for name in ("__kwdefaults__", "__dict__"):
-        if parts := getattr(value, name):
-            copies = {k: fork(v, memo) for k, v in parts.items()}
-            setattr(new, name, copies)
-            changed |= any(copies[k] is not v for k, v in parts.items())
+    changed = bool(closure) and _assigns(code, closure, memo)
+    if value.__defaults__:
+        new.__defaults__ = fork(value.__defaults__, memo)
+        changed |= new.__defaults__ is not value.__defaults__
+    if value.__kwdefaults__:
+        new.__kwdefaults__ = {k: fork(v, memo) for k, v in value.__kwdefaults__.items()}
+        changed |= any(new.__kwdefaults__[k] is not v for k, v in value.__kwdefaults__.items())
+    if attributes:
+        new.__dict__ = {k: fork(v, memo) for k, v in attributes.items()}
+        changed |= any(new.__dict__[k] is not v or not _is_dunder(k) for k, v in attributes.items())
     for cell, old in zip(cells, closure, strict=True):
-        content = _content(old)
-        if content is not _EMPTY:
-            if _content(cell) is _EMPTY:
-                cell.cell_contents = fork(content, memo)
-            changed |= cell.cell_contents is not content and content is not value
+        try:
+            content = old.cell_contents
+        except ValueError:  # its variable is not bound
+            continue
+        copied = _content(cell)
+        if copied is _EMPTY:
+            copied = cell.cell_contents = content if type(content) in SHARED else fork(content, memo)
+        changed |= copied is not content and content is not value
     if changed:
-        for name in _TOLD:
-            setattr(new, name, getattr(value, name))
+        _tell(value, new)
         return new
     for cell, old in zip(cells, closure, strict=True):
         memo.setdefault(-id(old), []).append(code)
@@ -68,6 +69,15 @@ def fork_function(value: types.FunctionType, memo: Memo) -> types.FunctionType:
             cell.cell_contents = value
     memo[id(value)] = value
     return value
+
+
+def _tell(value: types.FunctionType, new: types.FunctionType) -> None:
+    """Let a copy of a function tell about itself what the function does."""
+    new.__qualname__, new.__module__, new.__doc__ = value.__qualname__, value.__module__, value.__doc__
+    if sys.version_info >= (3, 14):
+        new.__annotate__ = value.__annotate__
+    else:
+        new.__annotations__ = value.__annotations__
 
 
 def _new_cell(cell: types.CellType, memo: Memo) -> types.CellType:
@@ -92,8 +102,6 @@ def _assigns(code: types.CodeType, closure: tuple[types.CellType, ...], memo: Me
 
     Who only reads it need not be copied as long as nobody assigns it, and may be met before the one that does.
     """
-    if not closure:
-        return False
     assigned = assigned_by(code)
     for name, cell in zip(code.co_freevars, closure, strict=True) if assigned else ():
         if name in assigned:
@@ -104,7 +112,9 @@ def _assigns(code: types.CodeType, closure: tuple[types.CellType, ...], memo: Me
                 _linked.update((id(reader), reader) for reader in readers)
                 raise CopyAgain
             memo[-id(cell)] = ()
-    return bool(assigned) or id(code) in _linked or any(memo.get(-id(cell)) == () for cell in closure)
+    if assigned or id(code) in _linked:
+        return True
+    return any(memo.get(-id(cell)) == () for cell in closure)
 
 
 def assigned_by(code: types.CodeType) -> frozenset[str]:

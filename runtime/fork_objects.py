@@ -26,7 +26,7 @@ def fork_object(value: Any, memo: Memo) -> Any:
         return fork_class(value, memo)
     kind = type(value)
     fork_class(kind, memo)
-    if isinstance(value, (str, Distribution, ModelDistribution)) or _is_shared(value):
+    if isinstance(value, (Distribution, ModelDistribution)) or _is_shared(value) or _is_bare_string(kind):
         SHARED.add(kind)
         return value
     return _by_protocol(value, memo)
@@ -39,6 +39,11 @@ def _is_shared(value: Any) -> bool:
         return True
     kind = type(value)
     return getattr(kind, "__ppl_immutable__", False) is True or f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS
+
+
+def _is_bare_string(kind: type) -> bool:
+    """Whether objects of a class are strings that hold nothing besides."""
+    return issubclass(kind, str) and not kind.__dictoffset__ and kind.__basicsize__ == str.__basicsize__
 
 
 def _is_frozen(value: Any) -> bool:
@@ -78,7 +83,7 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
         return copy.deepcopy(value, memo)
     except CannotFork:
         raise
-    except (TypeError, RecursionError, copy.Error) as error:
+    except (TypeError, copy.Error) as error:
         raise CannotFork(
             f"a run holds a {type(value).__name__}, which can't be copied, so the run can't be continued in two ways "
             f"({error}). Keep plain data in variables that live across an effect, for example a list."
@@ -90,6 +95,9 @@ def _rebuilt(
 ) -> Any:
     """What ``copy.deepcopy`` does with an object, but by :func:`fork`: it may hold closures, models or programs."""
     new = memo[id(value)] = make(*[fork(arg, memo) for arg in args])
+    if isinstance(value, BaseException):
+        new.__cause__, new.__context__ = fork(value.__cause__, memo), fork(value.__context__, memo)
+        new.__suppress_context__, new.__traceback__ = value.__suppress_context__, value.__traceback__
     if state is not None:
         state = fork(state, memo)
         if hasattr(new, "__setstate__"):

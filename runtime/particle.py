@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Live
-from .fork import CannotFork, CopyAgain, Memo, fork_values, memo_for
+from .copying import OUTSIDE
+from .fork import CannotFork, CopyAgain, Memo, fork_values
 from .result import Choice
 from .source import Key
 
@@ -174,7 +175,8 @@ class Particle:
         new.status, new.ask, new.value, new.asked = self.status, self.ask, self.value, self.asked
         new.journal, new.follow, new.guided = self.journal, None, None
         if self.running:
-            memo = memo_for(self.scope.outside)
+            outside = self.scope.outside
+            memo: Memo = {OUTSIDE: outside} if outside else {}
             try:
                 new.live = fork_values(new.live, memo)
                 if new.frame is not None:
