@@ -11,7 +11,7 @@ from typing import Any
 from .copying import HANDLERS, OUTSIDE, SHARED, CannotFork, Memo, fork
 from .distributions import Distribution
 from .engines.base import ModelDistribution
-from .fork_arrays import fork_tensor, fork_torch_distribution
+from .fork_arrays import fork_array, fork_tensor, fork_torch_distribution
 from .fork_functions import fork_class
 
 _NUMBERS = ("fractions.Fraction", "decimal.Decimal")
@@ -69,6 +69,10 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
         return fork_tensor(value, memo)
     if torch is not None and isinstance(value, torch.distributions.Distribution):
         return fork_torch_distribution(value, memo)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray:
+        HANDLERS.setdefault(numpy.ndarray, fork_array)
+        return fork_array(value, memo)
     try:
         if _is_frozen(value):
             return value
