@@ -18,6 +18,7 @@ from .distributions import Deferred, Distribution, NotFound, is_local, is_model
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
+from .held import counterpart, held
 from .operands import (
     Proposal,
     ProposalSite,
@@ -238,11 +239,19 @@ class Machine:
 
     def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:
         """Go on from a random choice at which the particle branches, with one of its outcomes."""
+        value = counterpart(ask, particle.ask, value)
+        if particle.ask is not None:
+            ask = particle.ask
         self._drawn(particle, ask, particle.scope.prefix + ask.local_address, value, log_prob, log_prob)
 
     def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
-        self._record(particle, ask, address, value, log_p, False)
-        self.give(particle, value)
+        mine = held(ask, value, particle.scope.outside) if type(value).__hash__ is None else None
+        if mine is None:
+            self._record(particle, ask, address, value, log_p, False)
+            self.give(particle, value)
+        else:  # the trace keeps what it is now
+            self._record(particle, ask, address, own(value, particle.scope.outside), log_p, False)
+            self.resume(particle, mine)
         if log_p != log_q and not math.isnan(log_q):  # a server's draw from the prior; it need not tell how probable
             self._add(particle, ask, log_p - log_q, log_p)
         else:

@@ -22,7 +22,19 @@ _PLAIN = {types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescr
 _NO_SLOTS = ("__dict__", "__weakref__")
 
 
-def outside(function: Callable[..., Any]) -> Mapping[int, Any]:
+class Outside(dict[int, Any]):
+    """The objects outside of a program that count by which they are, by ``id``.
+
+    It keeps them, so that no other object gets the ``id`` of one that is gone.
+
+    Attributes:
+        content: all that the program reaches, by ``id``: what counts by its content, too.
+    """
+
+    content: dict[int, Any]
+
+
+def outside(function: Callable[..., Any]) -> Outside:
     """The objects outside of a program that count by which they are.
 
     What counts by its content (it has no hash, as a list) is not among them, and neither are arrays: of those each copy
@@ -31,11 +43,9 @@ def outside(function: Callable[..., Any]) -> Mapping[int, Any]:
     Args:
         function: what the program was made of.
 
-    Returns:
-        ``id`` → object. It keeps them, so that no other object gets the ``id`` of one that is gone.
     """
-    found: dict[int, Any] = {}
-    seen: dict[int, Any] = {}
+    found = Outside()
+    seen = found.content = {}
     left: list[Any] = _of_program(function)
     while left:
         value = left.pop()
@@ -48,7 +58,7 @@ def outside(function: Callable[..., Any]) -> Mapping[int, Any]:
             left += parts(value)
         elif isinstance(value, type):
             left += _of_class(value)
-        elif hasattr(kind, "__ppl_fork__"):
+        elif hasattr(kind, "__ppl_fork__") and hasattr(value, "function"):
             left += _of_program(value.function)
         elif not _is_data(value):
             left += _of_object(value)

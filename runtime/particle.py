@@ -10,6 +10,8 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Live
 from .copying import OUTSIDE
 from .fork import CannotFork, CopyAgain, Memo, fork_values
+from .held import fork_choice
+from .outside import Outside
 from .result import Choice
 from .source import Key
 
@@ -31,7 +33,7 @@ class Status(enum.Enum):
     """Its weight is zero."""
 
 
-_DONE, _DEAD = Status.DONE, Status.DEAD
+_DONE, _DEAD, _BRANCH = Status.DONE, Status.DEAD, Status.BRANCH
 """Looking a member up in its enumeration takes longer than all else that ``Particle.running`` does."""
 
 
@@ -55,7 +57,7 @@ class Scope:
 
     prefix: str = ""
     fixed: Mapping[str, Fixed] | None = None
-    outside: Mapping[int, Any] | None = field(default=None, repr=False, compare=False)
+    outside: Outside | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class Particle:
                 new.live = fork_values(new.live, memo)
                 if new.frame is not None:
                     new.frame = _fork_frames(new.frame, memo)
+                if self.status is _BRANCH:
+                    new.ask = fork_choice(self.ask, memo)
             except CopyAgain:
                 return self.fork(key)
             except CannotFork as error:

@@ -17,7 +17,7 @@ from ..compiler.requests import Block
 from .budget import Control
 from .fork import copies
 from .machine import Entry, Machine, Wait
-from .outside import outside
+from .outside import Outside, outside
 from .particle import Fixed, Particle, Scope, Status
 from .resampling import normalise, offspring
 from .result import Generation, Run, effective_sample_size, log_sum_exp, sum_and_size
@@ -108,7 +108,7 @@ class World:
     key: Key
     report: Callable[[Population], None] | None = None
     scope: Scope | None = None
-    outside: Mapping[int, Any] | None = None
+    outside: Outside | None = None
 
     @property
     def control(self) -> Control:

@@ -19,6 +19,7 @@ from .distributions import Distribution
 from .engines.base import Completion, ModelDistribution
 from .errors import ProgramError
 from .follow import KEEP, REDRAW, STOP, Draw, Follow, Journal, MoveSite, Policy, Put, Score, Step, steps_of
+from .fork import own
 from .guide import GuidedMachine
 from .machine import Machine, Wait
 from .operands import as_drawn, density, scoring, variables
@@ -154,6 +155,8 @@ class Recorder(Machine):
         if particle.follow is not None:
             particle.follow.log_forward += log_q
         dist = ask.distribution  # type: ignore[attr-defined]
+        if type(value).__hash__ is None:  # it may be one of the run's own, which will change
+            value = own(value, particle.scope.outside)
         self._write(particle, Step(address, ask.site, value, True, log_p, log_q, dist))
         return super()._drawn(particle, ask, address, value, log_p, log_q)
 
