@@ -245,18 +245,23 @@ class Machine:
         self._drawn(particle, ask, particle.scope.prefix + ask.local_address, value, log_prob, log_prob)
 
     def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
-        mine = held(ask, value, particle.scope.outside) if type(value).__hash__ is None else None
-        if mine is None:
-            self._record(particle, ask, address, value, log_p, False)
-            self.give(particle, value)
-        else:  # the trace keeps what it is now
-            self._record(particle, ask, address, own(value, particle.scope.outside), log_p, False)
-            self.resume(particle, mine)
+        self._keep(particle, ask, address, value, log_p)
         if log_p != log_q and not math.isnan(log_q):  # a server's draw from the prior; it need not tell how probable
             self._add(particle, ask, log_p - log_q, log_p)
         else:
             particle.log_joint += log_p
         return None
+
+    def _keep(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float) -> None:
+        """Let the trace and the program have the value of a choice."""
+        outside = particle.scope.outside
+        mine = held(ask, value, outside) if type(value).__hash__ is None else None
+        if mine is None:
+            self._record(particle, ask, address, value, log_p, False)
+            self.give(particle, value)
+        else:  # the trace keeps what it is now
+            self._record(particle, ask, address, own(value, outside), log_p, False)
+            self.resume(particle, mine)
 
     def _observe(self, particle: Particle, ask: Ask, distribution: Any, value: Any) -> Wait | None:
         """Weigh by the density at ``value``; a sample site whose value was given also answers with it."""
