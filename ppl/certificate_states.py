@@ -19,7 +19,7 @@ from typing import Any
 from .context import Context
 from .runtime.distributions import Distribution
 from .runtime.engines.base import ModelDistribution
-from .runtime.fork import CannotFork, fork
+from .runtime.fork import CannotFork, copies
 from .runtime.particle import Fixed, Particle, Status
 from .runtime.population import Population
 from .text import Text
@@ -159,7 +159,7 @@ class _Writer:
         if isinstance(value, (Distribution, ModelDistribution)) and hasattr(value, "__dict__"):
             return ("distribution", self._identity(type(value)), self.value(vars(value)))
         try:
-            shared = fork(value, {}) is value
+            shared = copies((value,))[0] is value
         except CannotFork as error:
             raise Opaque from error
         return self._identity(value) if shared else self._object(value)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .mixtures import defensive, mixture, tempered
+from .runtime.copying import OUTSIDE, SHARED, fork
 from .runtime.distributions import Distribution, log_prob_among
 from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
 
@@ -20,6 +21,19 @@ class Finite(Distribution):
     def __init__(self, outcomes: Sequence[Any], log_probs: Sequence[float]) -> None:
         self.outcomes = tuple(outcomes)
         self.log_probs = tuple(log_probs)
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The outcomes, as objects that may belong to a run; none if they can't change."""
+        return () if SHARED.issuperset(map(type, self.outcomes)) else self.outcomes
+
+    def __ppl_fork__(self, memo: dict[int, Any]) -> Finite:
+        """A copy for another particle: its outcomes may be objects of the run."""
+        outcomes = self.outcomes if id(self) in memo.get(OUTSIDE, ()) else fork(self.outcomes, memo)
+        if outcomes is self.outcomes:
+            return self
+        new = memo[id(self)] = type(self)(outcomes, self.log_probs)
+        return new
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         chosen = source.choose(self.log_probs, key)

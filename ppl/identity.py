@@ -22,13 +22,13 @@ from functools import partial
 from typing import Any
 
 from .compiler import compile_function
+from .compiler.installed import is_users
 from .compiler.source import code_names
 from .context import Context
 from .identity_parts import (
     code_parts,
     digest,
     is_array,
-    is_users,
     members,
     model_digest,
     opened,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import re
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from .runtime.engines.model import LanguageModel
@@ -18,8 +16,6 @@ from .runtime.plain import encode
 _SAMPLED = 1024
 """How many elements of each weight tensor of a network are looked at."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_HERE = __name__.rpartition(".")[0]
 _PATTERN_SHOWN = 200
 """A compiled pattern's ``repr`` shows so many characters of the pattern, and nothing says that there are more."""
 
@@ -162,20 +158,3 @@ def slots(cls: type) -> Iterator[str]:
         for name in (names,) if isinstance(names, str) else names:
             private = name.startswith("__") and not name.endswith("__")
             yield f"_{each.__name__.lstrip('_')}{name}" if private else name
-
-
-def is_users(module: str) -> bool:
-    """Whether a module is the user's own, and not installed or part of Python."""
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or module == _HERE or module.startswith(f"{_HERE}."):
-        return top == "__main__"
-    # Some packages give their classes a shorter module than they are in, which need not be there.
-    file = next((file for name in (module, top) if (file := getattr(sys.modules.get(name), "__file__", None))), None)
-    return not file or not is_installed(file)
-
-
-def is_installed(file: str) -> bool:
-    """Whether a file is part of Python or of an installed package."""
-    path = Path(file)
-    among = any(path.is_relative_to(place) for place in _INSTALLED)
-    return among or bool({"site-packages", "dist-packages"} & set(path.parts))

@@ -7,7 +7,7 @@ from traceback import walk_tb
 from types import FrameType
 from typing import Any
 
-from .identity_parts import is_installed
+from .compiler.installed import is_installed
 from .posterior import Posterior
 from .running import Journals, Problems, stream
 

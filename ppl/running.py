@@ -23,6 +23,7 @@ from .runtime.kernels.addresses import matches, patterns_of
 from .runtime.machine import Machine, Tally
 from .runtime.methods import Method
 from .runtime.operands import Proposal
+from .runtime.outside import outside
 from .runtime.population import Population, World
 from .runtime.recording import recorded
 from .runtime.result import Cost, Death, Result
@@ -92,6 +93,7 @@ def stream(
     asked = list(range(len(problems.calls)) if numbers is None else numbers)
 
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
+        shared = outside(program.function)
         for number in asked:
             args, kwargs = problems.calls[number]
             control = Control(*problems.limits)
@@ -102,7 +104,8 @@ def stream(
             chosen[number] = fresh_seed() if seed is None else seed
             key = derive(chosen[number] % 2**64, "infer")
             told = None if report is None else _reporter(report, number)
-            task = controlled(method.run(World(program, args, kwargs, machine, key, told)), control)
+            world = World(program, args, kwargs, machine, key, told, outside=shared)
+            task = controlled(method.run(world), control)
             yield task if journals is None else recorded(task, journals(number)), source
 
     results = scheduler.run(tasks())

@@ -28,6 +28,7 @@ class Text(str):
     """
 
     __slots__ = ("finish", "lm", "tokens")
+    __ppl_immutable__ = True
 
     tokens: tuple[int, ...]
     finish: Finish | None

@@ -67,7 +67,8 @@ class GuidedMachine(Machine):
         assert self.guide is not None
         runner = begin(self.guide, derive(particle.key, "guide"))
         drawn = particle.trace.choices() if particle.trace else ()
-        runner.scope = Scope("", {**(runner.scope.fixed or {}), **{c.address: Fixed(c.value, False) for c in drawn}})
+        fixed = {**(runner.scope.fixed or {}), **{c.address: Fixed(c.value, False) for c in drawn}}
+        runner.scope = Scope("", fixed, runner.scope.outside)
         return runner
 
     def _on(self, particle: Particle, runner: Particle) -> Wait | None:

@@ -18,6 +18,7 @@ from .distributions import Deferred, Distribution, NotFound, is_local, is_model
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
+from .held import counterpart, held
 from .operands import (
     Proposal,
     ProposalSite,
@@ -158,6 +159,10 @@ class Machine:
         """Hand the program what it asked for."""
         particle.live = (answer, *particle.live)
 
+    def give(self, particle: Particle, value: Any) -> None:
+        """Answer with a value that others may hold too: the run gets its own, if it may change it."""
+        self.resume(particle, own(value, particle.scope.outside))
+
     def _invoke(self, particle: Particle, ask: Invoke, block: Block, live: tuple[Any, ...]) -> tuple[Block, Any]:
         prefix = f"{particle.scope.prefix}{ask.local_address}/"
         local = f"{ask.local_address}/"
@@ -166,8 +171,8 @@ class Machine:
             fixed = {a[len(local) :]: v for a, v in particle.scope.fixed.items() if a.startswith(local)}
         fixed = {**(ask.program.fixed or {}), **fixed}
         particle.frame = Frame(block, live, particle.scope, particle.frame)
-        particle.scope = Scope(prefix, fixed or None)
-        return Entry(ask, self.prepare), ()
+        particle.scope = Scope(prefix, fixed or None, particle.scope.outside)
+        return Entry(ask, self.prepare, particle.scope.outside), ()
 
     def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
         address = particle.scope.prefix + ask.local_address
@@ -175,7 +180,7 @@ class Machine:
         if fixed is not None and not fixed.observed:
             value = as_drawn(ask.distribution, fixed.value, ask)
             self._record(particle, ask, address, value, 0.0, True)
-            self.resume(particle, own(value))
+            self.give(particle, value)
             return None
         prior = self.distribution(ask, ask.distribution)
         if fixed is not None:
@@ -234,16 +239,29 @@ class Machine:
 
     def chosen(self, particle: Particle, ask: Ask, value: Any, log_prob: float) -> None:
         """Go on from a random choice at which the particle branches, with one of its outcomes."""
+        value = counterpart(ask, particle.ask, value)
+        if particle.ask is not None:
+            ask = particle.ask
         self._drawn(particle, ask, particle.scope.prefix + ask.local_address, value, log_prob, log_prob)
 
     def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
-        self._record(particle, ask, address, value, log_p, False)
-        self.resume(particle, own(value))
+        self._keep(particle, ask, address, value, log_p)
         if log_p != log_q and not math.isnan(log_q):  # a server's draw from the prior; it need not tell how probable
             self._add(particle, ask, log_p - log_q, log_p)
         else:
             particle.log_joint += log_p
         return None
+
+    def _keep(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float) -> None:
+        """Let the trace and the program have the value of a choice."""
+        outside = particle.scope.outside
+        mine = held(ask, value, outside) if type(value).__hash__ is None else None
+        if mine is None:
+            self._record(particle, ask, address, value, log_p, False)
+            self.give(particle, value)
+        else:  # the trace keeps what it is now
+            self._record(particle, ask, address, own(value, outside), log_p, False)
+            self.resume(particle, mine)
 
     def _observe(self, particle: Particle, ask: Ask, distribution: Any, value: Any) -> Wait | None:
         """Weigh by the density at ``value``; a sample site whose value was given also answers with it."""
@@ -251,7 +269,7 @@ class Machine:
         given = type(ask) is Sample
         answer = as_drawn(distribution, value, ask) if given else None
         if self.ignore_evidence:
-            self.resume(particle, own(answer))
+            self.give(particle, answer)
             return None
         dist = self.distribution(ask, distribution)
         return self.scored(
@@ -261,7 +279,7 @@ class Machine:
     def _observed(self, particle: Particle, ask: Ask, address: str, answer: Any, log_p: float) -> Wait | None:
         if type(ask) is Sample:
             self._record(particle, ask, address, answer, log_p, True)
-        self.resume(particle, own(answer))
+        self.give(particle, answer)
         self._evidence(particle, ask, log_p)
         return None
 
@@ -281,7 +299,7 @@ class Machine:
     def _call(self, particle: Particle, ask: Call) -> Wait | None:
         def then(completion: Completion) -> Wait | None:
             self.tally.calls += 1
-            self.resume(particle, own(completion.value))
+            self.give(particle, completion.value)
             return None
 
         return Wait(particle, None, CallRequest(ask.function, tuple(ask.args), ask.site), then)

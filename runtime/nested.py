@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from ..compiler.requests import Ask, Block, Live, Site
 from .engines.base import Completion
 from .errors import ProgramError
-from .fork import own
 from .machine import Machine
 from .particle import Particle, Status, Trace
 from .population import Population, Runnable, World
@@ -54,7 +53,7 @@ class Nested(Act):
     def answer(self, machine: Machine, particle: Particle) -> Wait | None:
         # Where runs are recorded, branch, are guided or only drawn, every choice has to be seen: there it runs inline.
         if type(machine) is not Machine or machine.branch or machine.ignore_evidence:
-            particle.block, particle.live = Entry(self, machine.prepare), ()  # type: ignore[arg-type]
+            particle.block, particle.live = Entry(self, machine.prepare, particle.scope.outside), ()  # type: ignore[arg-type]
             return None
         return _Inside(machine, particle, self).go(None)
 
@@ -178,7 +177,7 @@ class _Inside(Errand):
         if particle.names or run.names:
             particle.names = frozenset(c.address for c in (particle.trace.choices() if particle.trace else ()))
         particle.asked += run.asked
-        self.machine.resume(particle, own(run.value))
+        self.machine.give(particle, run.value)
         particle.status = Status.SYNC
         self.machine._add(particle, self.ask, population.log_evidence, run.log_joint)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Live
-from .fork import CannotFork, Memo, fork_values
+from .copying import OUTSIDE
+from .fork import CannotFork, CopyAgain, Memo, fork_values
+from .held import fork_choice
+from .outside import Outside
 from .result import Choice
 from .source import Key
 
@@ -30,7 +33,7 @@ class Status(enum.Enum):
     """Its weight is zero."""
 
 
-_DONE, _DEAD = Status.DONE, Status.DEAD
+_DONE, _DEAD, _BRANCH = Status.DONE, Status.DEAD, Status.BRANCH
 """Looking a member up in its enumeration takes longer than all else that ``Particle.running`` does."""
 
 
@@ -44,10 +47,17 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """An activation of a program: the prefix of its addresses and the sites fixed in it, by local address."""
+    """An activation of a program.
+
+    Attributes:
+        prefix: what its addresses begin with.
+        fixed: the sites fixed in it, by local address.
+        outside: the objects that all runs share, by ``id``: see ``outside.py``.
+    """
 
     prefix: str = ""
     fixed: Mapping[str, Fixed] | None = None
+    outside: Outside | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +177,16 @@ class Particle:
         new.status, new.ask, new.value, new.asked = self.status, self.ask, self.value, self.asked
         new.journal, new.follow, new.guided = self.journal, None, None
         if self.running:
-            memo: Memo = {}
+            outside = self.scope.outside
+            memo: Memo = {OUTSIDE: outside} if outside else {}
             try:
                 new.live = fork_values(new.live, memo)
                 if new.frame is not None:
                     new.frame = _fork_frames(new.frame, memo)
+                if self.status is _BRANCH:
+                    new.ask = fork_choice(self.ask, memo)
+            except CopyAgain:
+                return self.fork(key)
             except CannotFork as error:
                 raise CannotFork(f"{error}\n  at {self.ask.site.span}" if self.ask else str(error)) from error
         return new

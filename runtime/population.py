@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from ..compiler.requests import Block
 from .budget import Control
-from .fork import fork_values
+from .fork import copies
 from .machine import Entry, Machine, Wait
+from .outside import Outside, outside
 from .particle import Fixed, Particle, Scope, Status
 from .resampling import normalise, offspring
 from .result import Generation, Run, effective_sample_size, log_sum_exp, sum_and_size
@@ -104,6 +105,7 @@ class World:
         key: everything random in this problem is derived from it.
         report: called with the population at each step, for progress displays.
         scope: the activation that the program runs in, where it is called by another; the outermost by default.
+        outside: the objects that all its runs share, by ``id``; found when the first one starts.
     """
 
     program: Runnable
@@ -113,6 +115,7 @@ class World:
     key: Key
     report: Callable[[Population], None] | None = None
     scope: Scope | None = None
+    outside: Outside | None = None
 
     @property
     def control(self) -> Control:
@@ -151,18 +154,21 @@ def begin(world: World, key: Key) -> Particle:
 
 
 def _start(world: World, key: Key) -> Particle:
-    args, kwargs = fork_values((world.args, dict(world.kwargs)), {})  # each has arguments of its own to change
-    start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare)  # type: ignore[arg-type]
-    return Particle(start, (), _activation(world), key)
+    args, kwargs = copies((world.args, dict(world.kwargs)))  # each has arguments of its own to change
+    scope = _activation(world)
+    start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare, scope.outside)  # type: ignore[arg-type]
+    return Particle(start, (), scope, key)
 
 
 def _activation(world: World) -> Scope:
     """Where the program runs, with what is fixed in it; methods that fix sites know them by their whole addresses."""
     if world.scope is None:
-        return Scope("", world.program.fixed)
+        if world.outside is None:  # before a run of this program puts anything of its own there
+            world.outside = outside(getattr(world.program, "function", world.program.entry))
+        return Scope("", world.program.fixed, world.outside)
     prefix = world.scope.prefix
     own = {address.removeprefix(prefix): fixed for address, fixed in (world.program.fixed or {}).items()}
-    return Scope(prefix, {**own, **(world.scope.fixed or {})} or None)
+    return Scope(prefix, {**own, **(world.scope.fixed or {})} or None, world.scope.outside)
 
 
 def advance(

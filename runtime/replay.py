@@ -19,7 +19,7 @@ from .distributions import Distribution
 from .engines.base import Completion, ModelDistribution
 from .errors import ProgramError
 from .follow import KEEP, REDRAW, STOP, Draw, Follow, Journal, MoveSite, Policy, Put, Score, Step, steps_of
-from .fork import own
+from .fork import copies
 from .guide import GuidedMachine
 from .machine import Machine, Wait
 from .operands import as_drawn, density, scoring, variables
@@ -106,9 +106,9 @@ class Recorder(Machine):
     def _held(
         self, particle: Particle, ask: Sample, address: str, value: Any, log_p: float, log_q: float
     ) -> Wait | None:
-        self._write(particle, Step(address, ask.site, value, True, log_p, log_q, ask.distribution))
-        self._record(particle, ask, address, value, log_p, False)
-        self.resume(particle, own(value))
+        value, dist = _as_it_is(particle, value, ask.distribution)
+        self._write(particle, Step(address, ask.site, value, True, log_p, log_q, dist))
+        self._keep(particle, ask, address, value, log_p)
         particle.log_joint += log_p
         return None
 
@@ -154,7 +154,7 @@ class Recorder(Machine):
     def _drawn(self, particle: Particle, ask: Ask, address: str, value: Any, log_p: float, log_q: float) -> Wait | None:
         if particle.follow is not None:
             particle.follow.log_forward += log_q
-        dist = ask.distribution  # type: ignore[attr-defined]
+        value, dist = _as_it_is(particle, value, ask.distribution)  # type: ignore[attr-defined]
         self._write(particle, Step(address, ask.site, value, True, log_p, log_q, dist))
         return super()._drawn(particle, ask, address, value, log_p, log_q)
 
@@ -185,7 +185,7 @@ class Recorder(Machine):
         step = None if particle.follow is None else particle.follow.repeated(address, ask.site)
         if step is not None:
             self._write(particle, step)
-            self.resume(particle, own(step.value))
+            self.give(particle, step.value)
             return None
         wait = super()._call(particle, ask)
         if wait is None:
@@ -201,6 +201,14 @@ class Recorder(Machine):
 
     def _write(self, particle: Particle, step: Step) -> None:
         particle.journal = Journal(step, particle.journal)
+
+
+def _as_it_is(particle: Particle, value: Any, distribution: Any) -> tuple[Any, Any]:
+    """A value and its distribution as they are now: they may be the run's own, which will change."""
+    if type(value).__hash__ is not None:
+        return value, distribution
+    value, distribution = copies((value, distribution), particle.scope.outside)
+    return value, distribution
 
 
 def _is_still(old: Step, dist: Any, value: Any) -> bool:

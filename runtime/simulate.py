@@ -9,7 +9,6 @@ from ..compiler.requests import Ask, Condition, Sample
 from .distributions import Distribution
 from .engines.base import Completion
 from .errors import ProgramError
-from .fork import own
 from .machine import Machine, Wait
 from .methods.base import Method
 from .particle import Particle
@@ -35,7 +34,7 @@ class Simulator(Machine):
         def drawn(value: Any, log_prob: float) -> None:
             super(Simulator, self)._record(particle, ask, address, value, log_prob, True)
             particle.log_joint += log_prob
-            self.resume(particle, own(value) if type(ask) is Sample else None)
+            self.give(particle, value if type(ask) is Sample else None)
 
         if isinstance(dist, Distribution):
             drawn(*dist.draw(self.source, key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from types import FunctionType
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
-from .fork import Memo, fork_values
+from .fork import copies
 from .particle import Particle
 
 
@@ -62,23 +62,28 @@ class Tally:
 class Entry:
     """The first block of an invoked program, its arguments bound."""
 
-    def __init__(self, ask: Invoke, prepare: Callable[[Any], Block] | None = None) -> None:
+    def __init__(
+        self,
+        ask: Invoke,
+        prepare: Callable[[Any], Block] | None = None,
+        outside: Mapping[int, Any] | None = None,
+    ) -> None:
         self.ask = ask
         self.prepare = prepare
+        self.outside = outside
 
     def __call__(self) -> Any:
         program = self.ask.program
         entry = program.entry if self.prepare is None else self.prepare(program)
-        return _with_own_defaults(entry)(*self.ask.args, **self.ask.kwargs)
+        return _with_own_defaults(entry, self.outside)(*self.ask.args, **self.ask.kwargs)
 
 
-def _with_own_defaults(entry: Block) -> Block:
+def _with_own_defaults(entry: Block, outside: Mapping[int, Any] | None) -> Block:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
     if not defaults and not named:
         return entry
-    memo: Memo = {}
-    own, own_named = fork_values(defaults or (), memo), fork_values(tuple((named or {}).values()), memo)
+    own, own_named = copies((defaults or (), tuple((named or {}).values())), outside)
     if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
         return entry
     assert isinstance(entry, FunctionType)

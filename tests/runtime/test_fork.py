@@ -71,6 +71,71 @@ def test_cycles() -> None:
     assert new[0] is new and new is not loop
 
 
+def test_a_member_of_a_set_may_hold_the_set() -> None:
+    members: set[Any] = set()
+    held = Holder(seen=members)
+    members.add(held)
+    for one, other in (fork_values((members, held), {}), fork_values((held, members), {})[::-1]):
+        (member,) = one
+        assert member is other is not held and other.seen is one is not members
+
+
+def test_an_exception_keeps_what_it_came_from() -> None:
+    def raised(again: bool) -> Any:
+        try:
+            try:
+                int("x")
+            except ValueError as error:
+                if again:
+                    raise KeyError("k") from error
+                raise KeyError("k")  # noqa: B904
+        except KeyError as error:
+            return error
+
+    for again in (True, False):
+        old = raised(again)
+        old.items = [1]
+        new = fork(old, {})
+        assert type(new.__cause__) is (ValueError if again else type(None)) and type(new.__context__) is ValueError
+        assert new.__suppress_context__ is again and new.__traceback__ is old.__traceback__
+        assert new.items == [1] and new.items is not old.items and str(new) == str(old)
+
+
+def test_a_string_with_attributes_is_copied_with_them() -> None:
+    class Token(str):
+        n: int
+
+    class Slotted(str):
+        __slots__ = ("n",)
+        n: int
+
+    class Bare(str):
+        __slots__ = ()
+
+    for kind in (Token, Slotted):
+        old = kind("a")
+        old.n = 1
+        new = fork(old, {})
+        new.n += 1
+        assert type(new) is kind and new == "a" and (old.n, new.n) == (1, 2)
+    for same in (Bare("b"), ppl.Text("a")):
+        assert fork(same, {}) is same
+
+
+@pytest.mark.parametrize("nest", [lambda i, acc: (i, acc), lambda i, acc: [i, acc], lambda i, acc: Holder(seen=acc)])
+def test_data_that_is_nested_too_deeply_says_so(nest: Callable[[int, Any], Any]) -> None:
+    @ppl.program
+    def deep() -> bool:
+        acc: Any = [0]
+        for i in range(2000):
+            acc = nest(i, acc)
+        x = ppl.sample(ppl.dist.flip(0.5))
+        return acc is None
+
+    with pytest.raises(CannotFork, match=r"(?s)nested too deeply.*flat.*test_fork\.py"):
+        ppl.infer(deep, method="enumerate", passes=[])
+
+
 def test_immutable_values_are_shared() -> None:
     live = (1, "a", (2, ("b",)), None, frozenset({1}))
     assert fork_values(live[:2], {}) is not None

@@ -1,0 +1,57 @@
+"""Outcomes that are objects of the run itself: what it draws from among its own it may change, and then has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..compiler.requests import Ask, Sample
+from .copying import Memo, fork
+from .outside import Outside
+
+
+def held(ask: Ask, value: Any, outside: Outside | None) -> Any:
+    """The run's own object that a value stands for.
+
+    A value that counts by its content is found among the outcomes of the site's distribution by that. It may come from
+    an earlier run or a proposal.
+
+    Args:
+        ask: what asked for it.
+        value: what was drawn; it has no hash.
+        outside: what is outside of the program; of that the run has none.
+
+    Returns:
+        One of the outcomes, or ``None``: the run is to get a copy.
+    """
+    if outside is None or id(ask.distribution) in outside:  # type: ignore[attr-defined]
+        return None
+    for outcome in getattr(ask.distribution, "held", ()):  # type: ignore[attr-defined]
+        if outcome is value or (type(outcome) is type(value) and _equal(outcome, value)):
+            return None if id(outcome) in outside.content else outcome
+    return None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError, RuntimeError):  # arrays, for instance
+        return False
+
+
+def fork_choice(ask: Ask | None, memo: Memo) -> Ask | None:
+    """The choice at which a run branches, in a copy of the run: among the copies of its own objects."""
+    if type(ask) is not Sample or not getattr(ask.distribution, "held", ()):
+        return ask
+    distribution = fork(ask.distribution, memo)
+    if distribution is ask.distribution:
+        return ask
+    return Sample(ask.site, ask.index, distribution, ask.proposal, ask.name)
+
+
+def counterpart(ask: Ask, own: Ask | None, value: Any) -> Any:
+    """What an outcome of a choice is in the copy of the run that stands at the choice ``own``."""
+    if type(ask) is Sample and type(own) is Sample and own is not ask:
+        for outcome, mine in zip(ask.distribution.held, own.distribution.held, strict=True):
+            if outcome is value:
+                return mine
+    return value

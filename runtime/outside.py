@@ -1,0 +1,172 @@
+"""The objects that a program finds outside of its runs: those that its code can reach by the names it uses.
+
+All runs share them, so a copy of a run has the very same ones: ``x is MISSING`` and ``TABLE[key]`` mean what they say.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..compiler.installed import is_users
+from ..compiler.source import code_names
+from .copying import SHARED
+
+_PLAIN = {types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.GetSetDescriptorType}
+
+
+_NO_SLOTS = ("__dict__", "__weakref__")
+
+
+class Outside(dict[int, Any]):
+    """The objects outside of a program that count by which they are, by ``id``.
+
+    It keeps them, so that no other object gets the ``id`` of one that is gone.
+
+    Attributes:
+        content: all that the program reaches, by ``id``: what counts by its content, too.
+    """
+
+    content: dict[int, Any]
+
+
+def outside(function: Callable[..., Any]) -> Outside:
+    """The objects outside of a program that count by which they are.
+
+    What counts by its content (it has no hash, as a list) is not among them, and neither are arrays: of those each copy
+    of a run has its own. What they hold may be.
+
+    Args:
+        function: what the program was made of.
+
+    """
+    found = Outside()
+    seen = found.content = {}
+    left: list[Any] = _of_program(function)
+    while left:
+        value = left.pop()
+        kind = type(value)
+        if kind in SHARED or kind in _PLAIN or id(value) in seen:
+            continue
+        seen[id(value)] = value
+        parts = _PARTS.get(kind)
+        if parts is not None:
+            left += parts(value)
+        elif isinstance(value, type):
+            left += _of_class(value)
+        elif hasattr(kind, "__ppl_fork__") and hasattr(value, "function"):
+            left += _of_program(value.function)
+        elif not _is_data(value):
+            left += _of_object(value)
+            if kind.__hash__ is not None:
+                found[id(value)] = value
+        if kind is types.FunctionType:
+            found[id(value)] = value
+    return found
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it is numbers: an array, or a module of weights."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module)):
+        return True
+    return numpy is not None and isinstance(value, numpy.ndarray) and value.dtype != object
+
+
+def _of_program(function: Callable[..., Any]) -> list[Any]:
+    """What a program reaches. Not its default arguments: each call of it has its own."""
+    return _of_code(function) if isinstance(function, types.FunctionType) else [function]
+
+
+def _of_items(value: Any) -> list[Any]:
+    """What a list, a tuple or a set holds."""
+    items = list(value)
+    return [] if SHARED.issuperset(map(type, items)) else items
+
+
+def _of_dict(value: Mapping[Any, Any]) -> list[Any]:
+    return [*_of_items(value), *_of_items(value.values())]
+
+
+def _of_object(value: Any) -> list[Any]:
+    """The attributes of an object, what it holds if it is a container, and its class, whose methods it may call."""
+    kind = type(value)
+    if getattr(kind, "__ppl_immutable__", False) is True and not is_users(kind.__module__):
+        return []  # a model of this package, for one
+    parts: list[Any] = [kind, *_of_dict(getattr(value, "__dict__", {}))]
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        names = (slots,) if isinstance(slots, str) else slots
+        parts += [getattr(value, _mangled(base, name), None) for name in names if name not in _NO_SLOTS]
+    if isinstance(value, dict):
+        parts += _of_dict(value)
+    elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        parts += _of_items(value)
+    elif isinstance(value, functools.partial):
+        parts += (value.func, *value.args, *value.keywords.values())
+    return parts
+
+
+def _mangled(kind: type, name: str) -> str:
+    """What a slot is called in fact."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{kind.__name__.lstrip('_')}{name}" if private else name
+
+
+def _of_class(kind: type) -> list[Any]:
+    """What a class of the user's holds, its methods included."""
+    return [*_of_items(dict(vars(kind)).values()), *kind.__bases__] if is_users(kind.__module__) else []
+
+
+def _of_function(function: types.FunctionType) -> list[Any]:
+    """What a function has by default, holds as attributes, and what its code reaches."""
+    parts = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *function.__dict__.values()]
+    return parts + _of_code(function)
+
+
+def _of_code(function: types.FunctionType) -> list[Any]:
+    """What the code of a function of the user's captures, and finds under the names in it."""
+    if not is_users(function.__module__ or ""):
+        return []
+    parts: list[Any] = []
+    for cell in function.__closure__ or ():
+        try:
+            parts.append(cell.cell_contents)
+        except ValueError:
+            continue
+    names = set(code_names(function.__code__))
+    known = function.__globals__
+    parts += [known[name] for name in names if name in known]
+    modules = [part for part in parts if type(part) is types.ModuleType]
+    for module in modules:  # grows by the modules in modules
+        attributes = vars(module)
+        found = [attributes[name] for name in names if name in attributes]
+        parts += found
+        modules += [part for part in found if type(part) is types.ModuleType and part not in modules]
+    return parts
+
+
+def _of_method(value: types.MethodType) -> list[Any]:
+    return [value.__self__, value.__func__]
+
+
+def _of_property(value: property) -> list[Any]:
+    return [value.fget, value.fset, value.fdel]
+
+
+def _of_wrapper(value: Any) -> list[Any]:
+    return [getattr(value, "__wrapped__", None), *_of_dict(getattr(value, "__dict__", {}))]
+
+
+_PARTS: dict[type, Callable[[Any], list[Any]]] = {
+    **dict.fromkeys((list, tuple, set, frozenset, collections.deque), _of_items),
+    **dict.fromkeys((dict, collections.Counter, collections.OrderedDict, collections.defaultdict), _of_dict),
+    types.FunctionType: _of_function,
+    types.MethodType: _of_method,
+    property: _of_property,
+    **dict.fromkeys((staticmethod, classmethod, type(functools.cache(len))), _of_wrapper),
+}

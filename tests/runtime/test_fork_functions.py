@@ -1,0 +1,179 @@
+"""Copies of functions: what they capture, their defaults, their attributes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ppl import Program, dist, infer, program, sample
+from ppl.runtime.fork import copies
+from ppl.runtime.fork_functions import assigned_by
+
+flip = dist.flip
+
+
+def measure(program: Program) -> dict[Any, float]:
+    """What a program returns, and with which weight."""
+    found = infer(program, method="enumerate", passes=[]).distribution()
+    return {value: round(p, 6) for value, p in found.items()}
+
+
+def make_tally() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    total = 0
+
+    def add(v: int) -> None:
+        nonlocal total
+        total += v
+
+    def get() -> int:
+        return total
+
+    return add, get
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_two_closures_of_which_one_assigns_what_they_share(place: int) -> None:
+    @program
+    def tallies() -> int:
+        pair = make_tally()
+        first, second = pair[place], pair[1 - place]
+        for _ in range(3):
+            x = sample(flip(0.5))
+            (second if place else first)(int(x))
+        return first() if place else second()
+
+    assert measure(tallies) == {0: 0.125, 1: 0.375, 2: 0.375, 3: 0.125}
+
+
+def test_a_closure_that_was_met_before_the_one_that_assigns_its_variable() -> None:
+    def make() -> tuple[Callable[[], int], Callable[[], int], Callable[[], int]]:
+        n = 0
+
+        def get() -> int:
+            return n
+
+        def also() -> int:
+            return get() + n
+
+        def count() -> int:
+            def one_more() -> None:
+                nonlocal n
+                n += 1
+
+            one_more()
+            return n
+
+        return get, also, count
+
+    get, also, count = make()
+    for _ in range(2):
+        new_get, new_also, new_count = copies((get, also, count))
+        before = get()
+        assert new_count() == before + 1 == new_get() and new_also() == 2 * new_get() and get() == before
+        count()
+        assert new_get() == before + 1 and copies((get,))[0] is not get
+
+
+def test_a_variable_that_is_deleted_or_not_bound_yet() -> None:
+    def make() -> tuple[Callable[[], None], Callable[[], int]]:
+        n = 1
+
+        def drop() -> None:
+            nonlocal n
+            del n
+
+        def get() -> int:
+            return n
+
+        return drop, get
+
+    drop, get = copies(make())
+    unbound = copies((drop, get))
+    drop()
+    with pytest.raises(NameError):
+        get()
+    assert unbound[1]() == 1
+    with pytest.raises(NameError):
+        copies((drop, get))[1]()
+
+
+def test_what_only_reads_is_shared() -> None:
+    def make() -> tuple[Callable[[int], int], Callable[[], Any]]:
+        step = 1
+
+        def down(n: int) -> int:
+            return 0 if n == 0 else step + down(n - step)
+
+        def hold() -> Any:
+            return down
+
+        return down, hold
+
+    down, hold = make()
+    assert copies((down, hold)) == (down, hold) and assigned_by(down.__code__) == frozenset()
+
+
+def test_attributes_of_a_function_are_each_run_s_own() -> None:
+    @program
+    def counts() -> int:
+        def h() -> int:
+            return 1
+
+        h.n = 0  # type: ignore[attr-defined]
+        for _ in range(2):
+            x = sample(flip(0.5))
+            h.n += x  # type: ignore[attr-defined]
+        return h.n  # type: ignore[attr-defined]
+
+    assert measure(counts) == {0: 0.25, 1: 0.5, 2: 0.25}
+
+
+def counted(function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def inner(*args: Any) -> Any:
+        inner.calls += 1  # type: ignore[attr-defined]
+        return function(*args)
+
+    inner.calls = 0  # type: ignore[attr-defined]
+    return inner
+
+
+def test_a_decorator_that_counts() -> None:
+    @program
+    def counts() -> int:
+        @counted
+        def h(v: bool) -> bool:
+            return v
+
+        for _ in range(2):
+            x = sample(flip(0.5))
+            if x:
+                h(x)
+        return h.calls
+
+    assert measure(counts) == {0: 0.25, 1: 0.5, 2: 0.25}
+
+
+def test_a_copy_has_all_that_a_function_tells_about_itself() -> None:
+    seen: list[int] = []
+
+    def note(x: int, *, more: int = 1) -> None:
+        """Keep it."""
+        seen.append(x)
+
+    note.tag = ["t"]  # type: ignore[attr-defined]
+    (new,) = copies((note,))
+    assert new is not note and new.tag == ["t"] and new.tag is not note.tag  # type: ignore[attr-defined]
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__kwdefaults__"):
+        assert getattr(new, name) == getattr(note, name)
+
+
+def test_what_wraps_leaves_behind_makes_no_copy() -> None:
+    @functools.wraps(make_tally)
+    def plain() -> int:
+        return 1
+
+    assert copies((plain,))[0] is plain
