@@ -13,7 +13,7 @@ import pytest
 
 import ppl
 from ppl import dist, sample
-from ppl.runtime import fork
+from ppl.runtime import fork, fork_functions
 from ppl.runtime.fork import CannotFork
 
 PROGRAM = """\
@@ -253,7 +253,7 @@ def test_a_name_that_a_nested_function_takes_is_no_class() -> None:
 
 def test_the_runs_would_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the check is needed."""
-    monkeypatch.setattr(fork, "changing_attribute", lambda kind, stays: None)
+    monkeypatch.setattr(fork_functions, "changing_attribute", lambda kind, stays: None)
     assert any(found != x + y for x, y, found in run(SHARED["captured"]))
 
 
