@@ -217,7 +217,7 @@ class ServerEngine(Engine):
 
         def take(piece: Piece) -> None:
             self._count(piece.read)
-            job.take(piece)
+            job.take(piece, body["max_tokens"])
             if job.completion is None and job.error is None:
                 self._ask([job])
 

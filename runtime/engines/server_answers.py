@@ -24,6 +24,7 @@ class Piece:
         log_probs: one a token, as reported; empty if none were.
         best: for each token, the most probable ones in its place; empty if none were reported.
         finish: the server's word for why it stopped there.
+        written: how many tokens it says that it wrote; 0 if it does not say.
         read: positions that it put through its model, as far as it says.
     """
 
@@ -32,6 +33,7 @@ class Piece:
     log_probs: tuple[float, ...]
     best: tuple[Mapping[int, float], ...]
     finish: str
+    written: int
     read: int
 
 
@@ -68,7 +70,7 @@ class Reader:
         if tokens is not None and len(log_probs) not in (0, len(tokens)):
             raise ValueError(f"{len(tokens)} tokens with {len(log_probs)} log-probabilities")
         best = self._best(told) if log_probs else ()
-        return Piece(tokens, text, log_probs, best, str(choice.get("finish_reason")), _read(answer))
+        return Piece(tokens, text, log_probs, best, str(choice.get("finish_reason")), _written(answer), _read(answer))
 
     def echoed(self, answer: Any, prompt: Sequence[int]) -> list[Mapping[int, float] | None]:
         """What an answer says about its prompt.
