@@ -28,6 +28,10 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _jitter = random.Random()
 """Not the randomness of inference: when requests are sent again must differ, and changes no result."""
 
+_DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises if it is not what was asked for: it lacks something, or holds infinities for numbers,
+or brackets without end."""
+
 _SHOWN = 300
 """The most characters shown of what a server wrote."""
 
@@ -122,8 +126,9 @@ class Client:
         Args:
             path: relative to the URL, such as ``completions``; from the server's root if it begins with a slash.
             body: what to post; ``None`` to get.
-            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError``, ``IndexError`` or
-                ``AttributeError`` from it says that the answer is damaged, and the request is sent again.
+            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError``, ``IndexError``,
+                ``AttributeError``, ``ArithmeticError`` or ``RecursionError`` from it says that the answer is damaged,
+                and the request is sent again.
 
         Returns:
             A future of what ``read`` returned, or of a :class:`ServerError`. Cancelling it ends the request.
@@ -202,7 +207,7 @@ class Client:
             raise self._refused(path, status, text)
         try:
             return read(response.json())
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _DAMAGED as error:
             raise _Passing(
                 f"the answer is none of an OpenAI-compatible server: {self._shown(text)!r} ({type(error).__name__}: "
                 f"{error})",
@@ -243,7 +248,7 @@ class Client:
 
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._shown(text) or "nothing more"
         for name in ("error", "detail", "message"):
             if isinstance(found, dict) and found.get(name):

@@ -92,6 +92,11 @@ def test_all_faults_in_turn_change_nothing(undisturbed: Posterior) -> None:
         ("half", "none of an OpenAI-compatible server"),
         ("nothing", "none of an OpenAI-compatible server"),
         ("other", "none of an OpenAI-compatible server"),
+        ("deep", "none of an OpenAI-compatible server"),
+        ("infinite", "cannot convert float infinity"),
+        ("bare", "its log-probabilities are missing"),
+        ("null", "a log-probability is null"),
+        ("uneven", "the most probable tokens in 2 places, of 1 tokens"),
     ],
 )
 def test_a_lasting_fault_is_an_error_that_says_what_to_do(fault: str, says: str) -> None:
