@@ -8,6 +8,7 @@ says what to do.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
@@ -176,14 +177,18 @@ class Client:
             )
 
     def _pause(self, tried: int, problem: _Passing) -> float:
-        if problem.wait is not None:
-            if problem.wait > self._longest_wait:
-                raise ServerError(
-                    f"{self.url}: {problem}; it asks to be left alone for {problem.wait:g} s, longer than "
-                    f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
-                )
-            return problem.wait
-        return min(self._longest_wait, self._backoff * 2**tried) * _jitter.uniform(0.5, 1.5)
+        """Seconds until the next try: longer each time, and not less than the server asks for.
+
+        Those that it asked to come back after the same time come back at different ones.
+        """
+        least = problem.wait or 0.0
+        if least > self._longest_wait:
+            raise ServerError(
+                f"{self.url}: {problem}; it asks to be left alone for {least:g} s, longer than "
+                f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
+            )
+        own = self._backoff * 2.0 ** min(tried, 64) * _jitter.uniform(0.5, 1.5)
+        return min(self._longest_wait, least + own)
 
     async def _once(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
         import httpx2
@@ -296,13 +301,13 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _without_credentials(url: str) -> str:
