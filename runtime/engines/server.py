@@ -212,16 +212,18 @@ class ServerEngine(Engine):
             body["max_tokens"] = max(1, min(wanted, room))
         if job.stops:
             body["stop"] = job.stops
+        read = self._reader.piece
         if abilities.reported is not None:
             body["logprobs"] = abilities.reported.needed(law) or 1
+            read = self._reader.reported
 
         def take(piece: Piece) -> None:
             self._count(piece.read)
-            job.take(piece)
+            job.take(piece, body["max_tokens"])
             if job.completion is None and job.error is None:
                 self._ask([job])
 
-        self._send(body, self._reader.piece, take, [job])
+        self._send(body, read, take, [job])
 
     def _send_question(self, question: Question) -> None:
         model = self.model

@@ -24,6 +24,7 @@ class Piece:
         log_probs: one a token, as reported; empty if none were.
         best: for each token, the most probable ones in its place; empty if none were reported.
         finish: the server's word for why it stopped there.
+        written: how many tokens it says that it wrote; 0 if it does not say.
         read: positions that it put through its model, as far as it says.
     """
 
@@ -32,6 +33,7 @@ class Piece:
     log_probs: tuple[float, ...]
     best: tuple[Mapping[int, float], ...]
     finish: str
+    written: int
     read: int
 
 
@@ -68,7 +70,23 @@ class Reader:
         if tokens is not None and len(log_probs) not in (0, len(tokens)):
             raise ValueError(f"{len(tokens)} tokens with {len(log_probs)} log-probabilities")
         best = self._best(told) if log_probs else ()
-        return Piece(tokens, text, log_probs, best, str(choice.get("finish_reason")), _read(answer))
+        if len(best) not in (0, len(log_probs)):
+            raise ValueError(f"the most probable tokens in {len(best)} places, of {len(log_probs)} tokens")
+        return Piece(tokens, text, log_probs, best, str(choice.get("finish_reason")), _written(answer), _read(answer))
+
+    def reported(self, answer: Any) -> Piece:
+        """As :meth:`piece`, of a server that reports log-probabilities: an answer without them is damaged.
+
+        Raises:
+            ValueError, KeyError, TypeError, IndexError: it is.
+        """
+        piece = self.piece(answer)
+        told = answer["choices"][0].get("logprobs") or {}
+        listed = told.get("content") is not None or told.get("tokens") is not None
+        # Tokens that are parts of characters may be missing, and an end token.
+        if not piece.log_probs and (piece.tokens or (not listed and piece.text and piece.text.isascii())):
+            raise ValueError("its log-probabilities are missing")
+        return piece
 
     def echoed(self, answer: Any, prompt: Sequence[int]) -> list[Mapping[int, float] | None]:
         """What an answer says about its prompt.
@@ -96,8 +114,9 @@ class Reader:
             if tokens is None or tokens[: len(prompt)] != tuple(prompt):
                 raise ValueError("the server echoed other tokens than it was sent")
             best = self._best(told) or ({},) * len(tokens)
-            found = [{**best[i], tokens[i]: x} for i, x in enumerate(_log_probs(told))]
-            found[:1] = [None]
+            # The first token has none.
+            log_probs = _log_probs(told, start=1)
+            found = [None, *({**best[i], tokens[i]: x} for i, x in enumerate(log_probs, 1))]
         found = found[: len(prompt)]
         for token, place in zip(prompt[1:], found[1:], strict=True):
             if place is None or token not in place:
@@ -195,14 +214,15 @@ def _told(entry: Mapping[str, Any]) -> float:
     return -math.inf if prob == 0.0 else _number(math.log(prob))
 
 
-def _log_probs(told: Mapping[str, Any]) -> tuple[float, ...]:
+def _log_probs(told: Mapping[str, Any], start: int = 0) -> tuple[float, ...]:
     if told.get("content") is not None:
-        return tuple(_told(entry) for entry in told["content"])
-    # The first token of an echoed prompt has none.
-    return tuple(math.nan if x is None else _number(x) for x in told.get("token_logprobs") or ())
+        return tuple(_told(entry) for entry in told["content"][start:])
+    return tuple(map(_number, (told.get("token_logprobs") or ())[start:]))
 
 
 def _number(log_prob: Any) -> float:
+    if log_prob is None:
+        raise ValueError("a log-probability is null")
     found = float(log_prob)
     if math.isnan(found) or found > 1e-3:
         raise ValueError(f"{found} is no log-probability")

@@ -8,6 +8,7 @@ says what to do.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
@@ -27,6 +28,10 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _jitter = random.Random()
 """Not the randomness of inference: when requests are sent again must differ, and changes no result."""
+
+_DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises if it is not what was asked for: it lacks something, or holds infinities for numbers,
+or brackets without end."""
 
 _SHOWN = 300
 """The most characters shown of what a server wrote."""
@@ -122,8 +127,9 @@ class Client:
         Args:
             path: relative to the URL, such as ``completions``; from the server's root if it begins with a slash.
             body: what to post; ``None`` to get.
-            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError``, ``IndexError`` or
-                ``AttributeError`` from it says that the answer is damaged, and the request is sent again.
+            read: what to make of the decoded answer; a ``ValueError``, ``KeyError``, ``TypeError``, ``IndexError``,
+                ``AttributeError``, ``ArithmeticError`` or ``RecursionError`` from it says that the answer is damaged,
+                and the request is sent again.
 
         Returns:
             A future of what ``read`` returned, or of a :class:`ServerError`. Cancelling it ends the request.
@@ -171,14 +177,18 @@ class Client:
             )
 
     def _pause(self, tried: int, problem: _Passing) -> float:
-        if problem.wait is not None:
-            if problem.wait > self._longest_wait:
-                raise ServerError(
-                    f"{self.url}: {problem}; it asks to be left alone for {problem.wait:g} s, longer than "
-                    f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
-                )
-            return problem.wait
-        return min(self._longest_wait, self._backoff * 2**tried) * _jitter.uniform(0.5, 1.5)
+        """Seconds until the next try: longer each time, and not less than the server asks for.
+
+        Those that it asked to come back after the same time come back at different ones.
+        """
+        least = problem.wait or 0.0
+        if least > self._longest_wait:
+            raise ServerError(
+                f"{self.url}: {problem}; it asks to be left alone for {least:g} s, longer than "
+                f"longest_wait={self._longest_wait:g}: run again later, or give load_lm a longer one"
+            )
+        own = self._backoff * 2.0 ** min(tried, 64) * _jitter.uniform(0.5, 1.5)
+        return min(self._longest_wait, least + own)
 
     async def _once(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
         import httpx2
@@ -202,7 +212,7 @@ class Client:
             raise self._refused(path, status, text)
         try:
             return read(response.json())
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _DAMAGED as error:
             raise _Passing(
                 f"the answer is none of an OpenAI-compatible server: {self._shown(text)!r} ({type(error).__name__}: "
                 f"{error})",
@@ -243,7 +253,7 @@ class Client:
 
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._shown(text) or "nothing more"
         for name in ("error", "detail", "message"):
             if isinstance(found, dict) and found.get(name):
@@ -291,13 +301,13 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _without_credentials(url: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..source import derive
 from .base import Completion, RequestError
 from .batch import Batch, Look
+from .constraint import State
 from .jobs import Job, Reading
 from .model import LanguageModel
 from .prefix import Prefix
@@ -34,7 +35,18 @@ class Drawing(Job):
         tokens: what was drawn so far.
     """
 
-    __slots__ = ("_end", "_kind", "_log_prob", "_model", "_reported", "_state", "tokens")
+    __slots__ = (
+        "_count",
+        "_end",
+        "_kind",
+        "_log_prob",
+        "_longer",
+        "_model",
+        "_reported",
+        "_state",
+        "_unsure",
+        "tokens",
+    )
 
     request: Generate
 
@@ -46,6 +58,9 @@ class Drawing(Job):
         self._reported = abilities.reported
         self._state = ending.start
         self._log_prob = 0.0
+        self._count = 0  # tokens that the server drew: another number than ours, where it gives text only
+        self._longer = 0  # tokens to ask for beyond a usual piece
+        self._unsure: tuple[Piece, int] | None = None  # a piece that may have ended the text, and what was asked for
         self.tokens: list[int] = []
 
     def plan(self, batch: Batch) -> None:
@@ -60,10 +75,12 @@ class Drawing(Job):
     def wanted(self) -> int:
         """How many more tokens to ask for."""
         spec = self.request.spec
+        if self._unsure is not None:
+            return self._unsure[1] + 1
         if spec.pause == "token":
             return 1
-        chunk = _SHORT_CHUNK if self._kind.cuts_stops and self._ends else _CHUNK
-        return chunk if spec.max_tokens is None else min(chunk, spec.max_tokens - len(self.tokens))
+        chunk = (_SHORT_CHUNK if self._kind.cuts_stops and self._ends else _CHUNK) + self._longer
+        return chunk if spec.max_tokens is None else min(chunk, spec.max_tokens - self._count)
 
     @property
     def stops(self) -> list[str]:
@@ -78,50 +95,102 @@ class Drawing(Job):
     @property
     def seed(self) -> int:
         """The seed of the next piece: a function of the key and of how much was drawn."""
-        return derive(self.request.key, "server", len(self.tokens)) >> (64 - self._kind.seed_bits)
+        return derive(self.request.key, "server", self._count) >> (64 - self._kind.seed_bits)
 
-    def take(self, piece: Piece) -> None:
-        """Take what the server wrote."""
-        before = len(self.tokens)
-        finish = self._take_text(piece) if piece.tokens is None else self._take_tokens(piece.tokens, piece)
-        if finish is None and piece.finish == "stop" and not self._overlaps():
+    def take(self, piece: Piece, asked: int) -> None:
+        """Take what the server wrote.
+
+        Args:
+            piece: its answer.
+            asked: how many tokens it was asked for.
+        """
+        begin = len(self._bytes(self.tokens))
+        if piece.tokens is not None:
+            finish = self._take_tokens(piece.tokens, piece)
+            wrote = bool(piece.tokens)
+        else:
+            if self._unsure is not None:
+                (first, asked), self._unsure = self._unsure, None
+                piece = first if _goes_on(first, piece) else replace(first, finish="stop")
+            elif self._looks_further(piece, asked):
+                return
+            finish = self._take_text(piece, asked)
+            wrote = bool(piece.text)
+        if finish is None and piece.finish == "stop" and not self._overlaps(begin):
             finish = self._ended()
-        elif finish is None and len(self.tokens) == before:
+        elif finish is None and self._is_full:
+            finish = "length"
+        elif finish is None and not wrote:
             self.error = RequestError(
-                f"the server stopped ({piece.finish}) without writing anything after {before} tokens; look whether the "
-                "context is as long as its model allows",
+                f"the server stopped ({piece.finish}) without writing anything after {self._count} tokens; look "
+                "whether the context is as long as its model allows",
                 self.request,
             )
         if finish is not None and self.error is None:
             generated = Generated(tuple(self.tokens), finish)
             self.completion = Completion(self.request, generated, self._log_prob, len(self.tokens))
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether as many tokens were drawn as the text may have."""
+        most = self.request.spec.max_tokens
+        return most is not None and self._count >= most
+
     def _take_tokens(self, tokens: Sequence[int], piece: Piece) -> Finish | None:
         law = self.request.spec.law
         for i, token in enumerate(tokens):
             self.tokens.append(token)
+            self._count += 1
             if self._reported is None or not piece.log_probs:
                 self._log_prob = math.nan
             else:
                 best: Mapping[int, float] = piece.best[i] if piece.best else {}
                 self._log_prob += self._reported.log_prob(token, piece.log_probs[i], best, law)
-            self._state, finish = self._end.after(self._state, token, len(self.tokens))
+            self._state, finish = self._end.after(self._state, token, self._count)
             if finish is not None:
                 return finish
         return None
 
-    def _take_text(self, piece: Piece) -> Finish | None:
+    def _take_text(self, piece: Piece, asked: int) -> Finish | None:
         """Where the server gives text only: its tokens are those that the tokenizer would write it with."""
-        spec = self.request.spec
         self._log_prob = math.nan
-        before = b"".join(map(self._model.decode_bytes, self.tokens)).decode("utf-8", errors="replace")
+        tokens, self._state, finish = self._spelled(piece)
+        self._count += _drawn(piece, asked, len(tokens) - len(self.tokens))
+        self._longer = 0
+        self.tokens[:] = tokens
+        return "length" if finish == "pause" and self._is_full else finish
+
+    def _spelled(self, piece: Piece) -> tuple[Sequence[int], State, Finish | None]:
+        """The tokens of the text with one more piece, up to where it ends; the state there, and why it does.
+
+        Its length is no reason here: how many tokens the server drew is another number.
+        """
+        before = self._bytes(self.tokens).decode("utf-8", errors="replace")
         tokens = self._model.encode(before + piece.text)
-        count, finish = self._end.of(tokens)
-        if finish not in ("stop", "pause"):
-            # How many tokens the server counted, it knows best.
-            count, finish = len(tokens), "length" if piece.finish == "length" and spec.max_tokens is not None else None
-        self.tokens[:] = tokens[:count]
-        return finish
+        state = self._end.start
+        for i, token in enumerate(tokens, 1):
+            state, finish = self._end.after(state, token, 0)
+            if finish in ("stop", "pause"):
+                return tokens[:i], state, finish
+        return tokens, state, None
+
+    def _looks_further(self, piece: Piece, asked: int) -> bool:
+        """Whether the same piece is wanted again and longer, with the same seed, to see what its end means."""
+        spec = self.request.spec
+        if piece.finish != "length" or asked < self.wanted:
+            return False
+        tokens, _, finish = self._spelled(piece)
+        if finish is not None:
+            return False
+        rest = math.inf if spec.max_tokens is None else spec.max_tokens - self._count
+        if piece.text.endswith("\ufffd") and asked < rest and spec.pause != "token":
+            # A part of a character can't be gone on with, as the server would read something else in its place.
+            self._longer += asked
+            return True
+        if self._kind.ends_late and len(tokens) - len(self.tokens) < asked:
+            self._unsure = piece, asked
+            return True
+        return False
 
     def _ended(self) -> Finish | None:
         """The model ended the text, with a token that the server left out."""
@@ -137,12 +206,38 @@ class Drawing(Job):
         self._log_prob = math.nan
         return "eos"
 
-    def _overlaps(self) -> bool:
-        """Whether a stop string that begins in the context ends the text for the server, and not for us."""
-        longest = max((len(stop.encode()) for stop in self.request.spec.stop), default=0)
-        path = self.path[-longest - len(self.tokens) :] if longest else ()
-        text = b"".join(map(self._model.decode_bytes, path))
-        return any(text.endswith(stop.encode()) for stop in self.request.spec.stop)
+    def _overlaps(self, begin: int) -> bool:
+        """Whether a stop string that begins in the context ended the text for the server, and does not for us.
+
+        Args:
+            begin: how many bytes the text had before the last piece; the stop string ends after these.
+        """
+        if not self._kind.stops_across or not self.stops:
+            return False
+        longest = max(len(stop.encode()) for stop in self.stops)
+        context = self._bytes(self.request.context.tokens()[-longest:])
+        text = context + self._bytes(self.tokens)
+        begin += len(context)
+        return any(
+            text.startswith(stop, i) and i + len(stop) > begin
+            for stop in map(str.encode, self.stops)
+            for i in range(len(context))
+        )
+
+    def _bytes(self, tokens: Sequence[int]) -> bytes:
+        return b"".join(map(self._model.decode_bytes, tokens))
+
+
+def _drawn(piece: Piece, asked: int, spelled: int) -> int:
+    """How many tokens a server drew for a piece of text: what it says itself, else what it was asked for."""
+    if 0 < piece.written <= asked:
+        return piece.written
+    return asked if piece.finish == "length" else min(asked, max(1, spelled))
+
+
+def _goes_on(first: Piece, longer: Piece) -> bool:
+    """Whether a text goes on after a piece, as far as one more token tells; the seed was the same."""
+    return longer.finish != "stop" or longer.text != first.text or longer.written > first.written
 
 
 @dataclass(eq=False)

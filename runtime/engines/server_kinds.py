@@ -39,6 +39,8 @@ class Kind:
         side_by_side: whether a seed gives the same text whatever else is under way.
         cuts_stops: whether its answers lack a stop string and the tokens that wrote it. Such a server is not told of
             stop strings: what it leaves out was drawn, and can't be known.
+        stops_across: whether a stop string ends its texts that begins in the prompt.
+        ends_late: whether it says "length" also where the last token that was asked for ended the text.
         lists_end: whether an end token is among the tokens of an answer, if it is an ordinary one.
         order: why some laws are another thing to it than to this package, or ``None``: the condition and the reason.
         law: writes temperature, top-p and top-k into a request in a way of its own; given the end tokens too.
@@ -52,6 +54,8 @@ class Kind:
     seed_bits: int = 31
     side_by_side: bool = True
     cuts_stops: bool = False
+    stops_across: bool = False
+    ends_late: bool = False
     lists_end: bool = True
     order: Order | None = None
     law: Callable[[Law, Iterable[int]], Body] | None = None
@@ -139,7 +143,14 @@ LLAMA_CPP_PYTHON = Kind(
         "it applies the temperature after top_p, not before: give one of the two",
     ),
 )
-TRANSFORMERS = Kind("transformers serve", scoring=(), side_by_side=False, law=_generation_config)
+TRANSFORMERS = Kind(
+    "transformers serve",
+    scoring=(),
+    side_by_side=False,
+    stops_across=True,
+    ends_late=True,
+    law=_generation_config,
+)
 OTHER = Kind("OpenAI-compatible server", cuts_stops=True)
 
 _OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA_CPP}

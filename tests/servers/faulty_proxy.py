@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -14,14 +15,21 @@ from urllib.parse import urlsplit
 
 from .table_server import running
 
-FAULTS = ("delay", "reset", "cut", "429", "500", "503", "garbage", "half", "nothing", "other", "nan", "shape", "ids")
+FAULTS = (
+    *("delay", "reset", "cut", "429", "500", "503", "garbage", "half", "nothing", "other", "deep", "infinite"),
+    *("shape", "ids", "nan", "null", "bare", "uneven"),
+)
 """What may happen to an answer:
 
 delay: it comes 0.2 s late; reset: the connection is reset in the middle; cut: it is closed before anything comes; 429,
 500, 503: the server says so; garbage: bytes that are no text; half: the first half, as if it were all; nothing: an
-empty answer; other: an answer to another question; nan: log-probabilities that are none; shape: a list where an object
-belongs; ids: token ids that are none.
+empty answer; other: an answer to another question; deep: brackets without end; infinite: a count that is no number;
+shape: a list where an object belongs; ids: token ids that are none; nan, null: log-probabilities that are none; bare:
+no log-probabilities; uneven: the most probable tokens in more places than there are tokens.
 """
+
+UNTOLD = ("nan", "null", "bare", "uneven")
+"""Those that do nothing where a server gives no log-probabilities."""
 
 
 class FaultyProxy:
@@ -70,6 +78,8 @@ class _FaultyHandler(BaseHTTPRequestHandler):
                 self._send(200, b"\x80\xff<html>\x00")
             case "nothing":
                 self._send(200, b"")
+            case "deep":
+                self._send(200, b"[" * 200_000)
             case "other":
                 self._send(200, b'{"object": "list", "data": []}')
             case "hang":
@@ -89,6 +99,14 @@ class _FaultyHandler(BaseHTTPRequestHandler):
             self._send(status, answer[: len(answer) // 2])
         elif fault == "nan":
             self._send(status, answer.replace(b'"token_logprobs": [-', b'"token_logprobs": [NaN, -'))
+        elif fault == "null":
+            self._send(status, re.sub(rb'"token_logprobs": \[[^],]+', b'"token_logprobs": [null', answer))
+        elif fault == "bare":
+            self._send(status, answer.replace(b'"logprobs": {', b'"logprobs": null, "rest": {'))
+        elif fault == "uneven":
+            self._send(status, re.sub(rb'"top_logprobs": \[{[^}]*}', b'"top_logprobs": [{}, {}', answer))
+        elif fault == "infinite":
+            self._send(status, answer.replace(b'"prompt_tokens": ', b'"prompt_tokens": Infinity, "rest": '))
         elif fault == "shape":
             self._send(status, answer.replace(b'"usage": {', b'"usage": [0], "rest": {'))
         elif fault == "ids":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -92,6 +93,11 @@ def test_all_faults_in_turn_change_nothing(undisturbed: Posterior) -> None:
         ("half", "none of an OpenAI-compatible server"),
         ("nothing", "none of an OpenAI-compatible server"),
         ("other", "none of an OpenAI-compatible server"),
+        ("deep", "none of an OpenAI-compatible server"),
+        ("infinite", "cannot convert float infinity"),
+        ("bare", "its log-probabilities are missing"),
+        ("null", "a log-probability is null"),
+        ("uneven", "the most probable tokens in 2 places, of 1 tokens"),
     ],
 )
 def test_a_lasting_fault_is_an_error_that_says_what_to_do(fault: str, says: str) -> None:
@@ -137,6 +143,34 @@ def test_a_server_that_wants_to_be_left_alone_is(written: Callable[[], str]) -> 
         start = time.monotonic()
         lm.context("a").token().sample(0)
         assert 0.35 < time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("told", ["0", "-1", "nan", "inf", "soon", "Mon, 01 Jan 0001 00:00:00 -0000"])
+def test_a_busy_server_that_names_no_time_is_given_some(told: str) -> None:
+    end = math.inf
+    proxy = FaultyProxy(lambda number: "429" if time.monotonic() < end else "")
+    with through(proxy, backoff=0.05, retries=5) as lm:
+        proxy.retry_after = told
+        end = time.monotonic() + 0.3
+        assert lm.context("a").token().sample(0)
+        assert 1 < proxy.seen <= 6
+
+
+def test_requests_that_wait_for_the_same_time_do_not_come_back_at_once() -> None:
+    proxy = FaultyProxy(lambda number: "429" if number < 8 else "")
+    arrived: list[float] = []
+    with through(proxy, backoff=0.1) as lm:
+        proxy.retry_after = "0.2"
+        faults = proxy.faults
+        proxy.faults = lambda number: (arrived.append(time.monotonic()), faults(number))[1]
+        engine = lm.engine.session()
+        for seed in range(8):
+            engine.submit(Generate(lm.context("a").node, TextSpec(max_tokens=1), seed), RandomSource())
+        while engine.pending:
+            engine.step()
+    again = arrived[8:]
+    assert len(again) == 8 and again[0] - arrived[0] > 0.2
+    assert again[-1] - again[0] > 0.03
 
 
 def test_a_wait_longer_than_allowed_is_an_error_at_once() -> None:
