@@ -42,11 +42,13 @@ class ServerError(RuntimeError):
 
     Attributes:
         refused: the server answered, and would answer the same again.
+        status: the HTTP status of its answer, where that is the refusal.
     """
 
-    def __init__(self, message: str, refused: bool = False) -> None:
+    def __init__(self, message: str, refused: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.refused = refused
+        self.status = status
 
 
 class _Passing(Exception):
@@ -239,13 +241,13 @@ class Client:
     def _refused(self, path: str, status: int, text: str) -> ServerError:
         said = f"{self.url}, {path}: the server refused ({status}): {self._said(text)}"
         if status in (401, 403):
-            return ServerError(f"{said}. Give load_lm an api_key=, or set PPL_API_KEY", True)
+            return ServerError(f"{said}. Give load_lm an api_key=, or set PPL_API_KEY", True, status)
         if status in (301, 302, 307, 308):
-            return ServerError(f"{said}. It points elsewhere: give load_lm the address that it points to", True)
+            return ServerError(f"{said}. It points elsewhere: give load_lm the address that it points to", True, status)
         if status == 404:
             way = "Give load_lm the address up to and with /v1, and model= as the server names it"
-            return ServerError(f"{said}. {way}", True)
-        return ServerError(said, True)
+            return ServerError(f"{said}. {way}", True, status)
+        return ServerError(said, True, status)
 
     def _said(self, text: str) -> str:
         """The message in a server's error, or the beginning of it all."""
