@@ -6,6 +6,7 @@ import gc
 import math
 import multiprocessing
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ import pytest
 from ppl import ProgramError, condition, infer, infer_many, load_lm, program, sample
 from ppl.lm import LM
 from ppl.posterior import Posterior
+from ppl.runtime.engines import server_client
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, TextSpec
@@ -158,7 +160,8 @@ def test_a_busy_server_that_names_no_time_is_given_some(told: str) -> None:
         assert 1 < proxy.seen <= 6
 
 
-def test_requests_that_wait_for_the_same_time_do_not_come_back_at_once() -> None:
+def test_requests_that_wait_for_the_same_time_do_not_come_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_client, "_jitter", random.Random(0))
     arrived: list[float] = []
 
     def busy(number: int) -> str:
