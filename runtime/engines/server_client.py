@@ -42,11 +42,13 @@ class ServerError(RuntimeError):
 
     Attributes:
         refused: the server answered, and would answer the same again.
+        status: the HTTP status of its answer, where that is the refusal.
     """
 
-    def __init__(self, message: str, refused: bool = False) -> None:
+    def __init__(self, message: str, refused: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.refused = refused
+        self.status = status
 
 
 class _Passing(Exception):
@@ -61,6 +63,21 @@ class _Passing(Exception):
         super().__init__(message)
         self.flaw = flaw
         self.wait = wait
+
+
+class _Lines:
+    """The ways to a server that one process has.
+
+    Attributes:
+        loop: where they are used.
+        slots: as many as there may be requests under way.
+        pool: the connections.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, pool: Any) -> None:
+        self.loop = loop
+        self.slots = slots
+        self.pool = pool
 
 
 class Client:
@@ -114,12 +131,11 @@ class Client:
         self._retries = retries
         self._backoff = backoff
         self._longest_wait = longest_wait
-        self._slots: asyncio.Semaphore | None = None
-        self._pool: Any = None
+        self._lines: _Lines | None = None
 
     def limit(self, concurrency: int) -> None:
         """Change how many requests may be under way at a time; while none is."""
-        self.concurrency, self._slots = concurrency, None
+        self.concurrency, self._lines = concurrency, None
 
     def send(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> Future[T]:
         """Send a request and go on.
@@ -155,13 +171,12 @@ class Client:
         task = asyncio.current_task()
         assert task is not None
         task.add_done_callback(_noticed)
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(self.concurrency)
-        async with self._slots:
+        lines = self._open()
+        async with lines.slots:
             start = time.monotonic()
             for tried in range(self._retries + 1):
                 try:
-                    return await asyncio.wait_for(self._once(path, body, read), self._timeout)
+                    return await asyncio.wait_for(self._once(lines.pool, path, body, read), self._timeout)
                 except asyncio.TimeoutError:
                     problem = _Passing(f"no answer within {self._timeout:g} s (timeout=)")
                 except _Passing as error:
@@ -190,10 +205,9 @@ class Client:
         own = self._backoff * 2.0 ** min(tried, 64) * _jitter.uniform(0.5, 1.5)
         return min(self._longest_wait, least + own)
 
-    async def _once(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
+    async def _once(self, pool: Any, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
         import httpx2
 
-        pool = self._open()
         method = "GET" if body is None else "POST"
         try:
             response = await pool.request(method, urljoin(self._base + "/", path), json=body)
@@ -219,33 +233,35 @@ class Client:
                 True,
             ) from error
 
-    def _open(self) -> Any:
-        """The connection pool; made in the loop's thread, where it is used."""
+    def _open(self) -> _Lines:
+        """The ways to the server; made in the loop's thread, where they are used. A fork makes its own."""
         import httpx2
 
-        if self._pool is None:
+        loop = asyncio.get_running_loop()
+        if self._lines is None or self._lines.loop is not loop:
             headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
             limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
-            self._pool = httpx2.AsyncClient(
+            pool = httpx2.AsyncClient(
                 headers=headers,
                 limits=limits,
                 timeout=httpx2.Timeout(self._timeout, connect=self._connect_timeout, pool=None),
                 # A proxy from the environment has no way to this machine.
                 trust_env=not _is_loopback(self._base),
             )
-            finalize(self, _close, self._pool, _loop())
-        return self._pool
+            self._lines = _Lines(loop, asyncio.Semaphore(self.concurrency), pool)
+            finalize(self._lines, _close, pool, loop)
+        return self._lines
 
     def _refused(self, path: str, status: int, text: str) -> ServerError:
         said = f"{self.url}, {path}: the server refused ({status}): {self._said(text)}"
         if status in (401, 403):
-            return ServerError(f"{said}. Give load_lm an api_key=, or set PPL_API_KEY", True)
+            return ServerError(f"{said}. Give load_lm an api_key=, or set PPL_API_KEY", True, status)
         if status in (301, 302, 307, 308):
-            return ServerError(f"{said}. It points elsewhere: give load_lm the address that it points to", True)
+            return ServerError(f"{said}. It points elsewhere: give load_lm the address that it points to", True, status)
         if status == 404:
             way = "Give load_lm the address up to and with /v1, and model= as the server names it"
-            return ServerError(f"{said}. {way}", True)
-        return ServerError(said, True)
+            return ServerError(f"{said}. {way}", True, status)
+        return ServerError(said, True, status)
 
     def _said(self, text: str) -> str:
         """The message in a server's error, or the beginning of it all."""
@@ -292,7 +308,8 @@ def _noticed(task: asyncio.Task[Any]) -> None:
 
 
 def _close(pool: Any, loop: asyncio.AbstractEventLoop) -> None:
-    if loop.is_running():
+    # In a fork the loop of before looks as if it ran, and its connections are still the other process's.
+    if loop is _running.get(os.getpid()) and loop.is_running():
         asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
 
 

@@ -75,16 +75,37 @@ def load_server(
         raise ImportError("servers need an HTTP client: pip install 'ppl-lm[server]'") from error
     key = api_key or os.environ.get("PPL_API_KEY") or None
     client = Client(url, key, concurrency=concurrency or 64, **patience)
-    entries = models_of(client)
+    entries, unlisted = _listed(client, model, tokenizer)
     entry = _entry(client, entries, model)
     make = make_of(client, entry, kind)
     if concurrency is None and not make.side_by_side:
         client.limit(1)
     name = str(entry["id"])
-    words = _words(tokenizer, entry)
+    words = _words(tokenizer, entry, unlisted)
     found = ServerModel(client, name, words, getattr(words, "bos", None), entry.get("max_model_len"))
     found.abilities = Probe(client, found, name, make, found.bos).run()
     return found
+
+
+def _listed(client: Client, model: str | None, tokenizer: Any) -> tuple[list[dict[str, Any]], ServerError | None]:
+    """What the server says about its models, or its refusal to say anything.
+
+    Raises:
+        ServerError: it can't be reached, or refuses where nothing can be done without.
+    """
+    try:
+        return models_of(client), None
+    except ServerError as error:
+        keyless = error.status in (401, 403)
+        # With a name and a tokenizer nothing more is to be known; what it says to the first completion counts.
+        if not error.refused or (keyless and (model is None or tokenizer is None)):
+            raise
+        if model is None:
+            way = "" if error.status == 404 else "; give the address up to and with /v1, or load_lm(url, model=...)"
+            raise ServerError(
+                f"which model? The list of them can't be had: {error}{way}", True, error.status
+            ) from error
+        return [], error
 
 
 def _entry(client: Client, entries: Sequence[Mapping[str, Any]], model: str | None) -> dict[str, Any]:
@@ -102,8 +123,8 @@ def _entry(client: Client, entries: Sequence[Mapping[str, Any]], model: str | No
     return {"id": model}
 
 
-def _words(tokenizer: Any, entry: Mapping[str, Any]) -> Words:
-    """The tokens of the model."""
+def _words(tokenizer: Any, entry: Mapping[str, Any], unlisted: ServerError | None) -> Words:
+    """The tokens of the model, by what was given or by what the server said about it."""
     if tokenizer is not None and not isinstance(tokenizer, str | os.PathLike):
         if hasattr(tokenizer, "decode_bytes"):
             words: Words = tokenizer
@@ -119,9 +140,10 @@ def _words(tokenizer: Any, entry: Mapping[str, Any]) -> Words:
         except (OSError, ValueError) as error:
             problem = problem or error
     first = str(problem).strip().partition("\n")[0]
+    said = "" if unlisted is None else f". The server did not say what it loaded: {unlisted}"
     raise ValueError(
         f"no tokenizer is to be had as {tried[0]!r} ({first}); tokens must be known here too, so that texts keep "
-        "theirs: give load_lm(url, tokenizer=...) the folder or hub name that the server loaded its model from"
+        "theirs: give load_lm(url, tokenizer=...) the folder or hub name that the server loaded its model from" + said
     ) from problem
 
 

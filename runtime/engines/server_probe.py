@@ -70,21 +70,16 @@ class Abilities:
 
 
 def models_of(client: Client) -> list[dict[str, Any]]:
-    """What the server says about the models that it serves; empty if it doesn't.
+    """What the server says about the models that it serves.
 
     Raises:
-        ServerError: it can't be reached.
+        ServerError: it can't be reached, or refuses to say.
     """
 
     def read(answer: Any) -> list[dict[str, Any]]:
         return [dict(entry) for entry in answer["data"] if entry["id"]]
 
-    try:
-        return client.ask("models", None, read, patient=False)
-    except ServerError as error:
-        if not error.refused:
-            raise
-        return []
+    return client.ask("models", None, read, patient=False)
 
 
 def make_of(client: Client, entry: dict[str, Any], kind: str | None) -> Kind:

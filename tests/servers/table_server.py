@@ -190,17 +190,23 @@ def serving(table: TableServer) -> Iterator[str]:
         disable_nagle_algorithm = True  # head and body are written apart
 
         def do_GET(self) -> None:
-            self._answer(table.models() if self.path == "/v1/models" else None)
+            if self._may_ask():
+                self._answer(table.models() if self.path == "/v1/models" else None)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if table.key is not None and self.headers.get("authorization") != f"Bearer {table.key}":
-                self._answer({"error": {"message": f"wrong key {self.headers.get('authorization')}"}}, 401)
+            if not self._may_ask():
                 return
             try:
                 self._answer(table.complete(body) if self.path == "/v1/completions" else None)
             except Refused as error:
                 self._answer({"error": {"message": str(error)}}, error.status)
+
+        def _may_ask(self) -> bool:
+            if table.key is None or self.headers.get("authorization") == f"Bearer {table.key}":
+                return True
+            self._answer({"error": {"message": f"wrong key {self.headers.get('authorization')}"}}, 401)
+            return False
 
         def _answer(self, found: Any, status: int = 200) -> None:
             text = json.dumps({"error": "Not Found"} if found is None else found).encode()

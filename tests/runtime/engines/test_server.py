@@ -299,6 +299,37 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> N
         assert "Bearer …" in str(error.value) and "open" not in str(error.value)
 
 
+@pytest.mark.parametrize("given", [{}, {"model": "table"}, {"model": "table", "tokenizer": TABLE}])
+@pytest.mark.parametrize("key", [None, "stale"])
+def test_a_missing_or_wrong_key_is_what_the_error_says(
+    given: dict[str, Any], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PPL_API_KEY", raising=False)
+    refusal = pytest.raises(RuntimeError, match=r"refused \(401\): wrong key.*Give load_lm an api_key=")
+    with serving(TableServer(TABLE, key="sesame")) as url, refusal:
+        load_lm(url, api_key=key, **given)
+
+
+def test_an_address_without_its_end_is_what_the_error_says(tmp_path: Path) -> None:
+    with serving(TableServer(TABLE)) as url:
+        root = url.removesuffix("/v1")
+        with pytest.raises(RuntimeError, match=r"which model\?.*refused \(404\).*up to and with /v1, and model="):
+            load_lm(root, tokenizer=TABLE)
+        nowhere = str(tmp_path / "none")
+        with pytest.raises(ValueError, match=r"no tokenizer.*tokenizer=.*refused \(404\).*up to and with /v1"):
+            load_lm(root, model="table", tokenizer=nowhere)
+        with pytest.raises(RuntimeError, match="up to and with /v1"):
+            load_lm(root, model="table", tokenizer=TABLE)
+
+
+def test_a_list_of_models_that_is_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TableServer, "models", lambda self: ["welcome"])
+    with serving(TableServer(TABLE)) as url:
+        with pytest.raises(RuntimeError, match=r"which model\?.*welcome.*up to and with /v1, or load_lm\(url, model="):
+            load_lm(url, tokenizer=TABLE, backoff=0.01)
+        assert load_lm(url, model="table", tokenizer=TABLE, backoff=0.01).describe()
+
+
 def test_models_that_are_not_there(tmp_path: Path) -> None:
     with serving(TableServer(TABLE)) as url:
         with pytest.raises(RuntimeError, match=r"no model 'chair'; it serves table"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
+import multiprocessing
+import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -19,6 +22,7 @@ import pytest
 from ppl import ProgramError, condition, infer, infer_many, load_lm, program, sample
 from ppl.lm import LM
 from ppl.posterior import Posterior
+from ppl.runtime.engines import server_client
 from ppl.runtime.engines.base import RequestError
 from ppl.runtime.engines.local import LocalEngine
 from ppl.runtime.engines.requests import Generate, TextSpec
@@ -156,13 +160,17 @@ def test_a_busy_server_that_names_no_time_is_given_some(told: str) -> None:
         assert 1 < proxy.seen <= 6
 
 
-def test_requests_that_wait_for_the_same_time_do_not_come_back_at_once() -> None:
-    proxy = FaultyProxy(lambda number: "429" if number < 8 else "")
+def test_requests_that_wait_for_the_same_time_do_not_come_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_client, "_jitter", random.Random(0))
     arrived: list[float] = []
+
+    def busy(number: int) -> str:
+        arrived.append(time.monotonic())
+        return "429" if number < 8 else ""
+
+    proxy = FaultyProxy(busy)
     with through(proxy, backoff=0.1) as lm:
         proxy.retry_after = "0.2"
-        faults = proxy.faults
-        proxy.faults = lambda number: (arrived.append(time.monotonic()), faults(number))[1]
         engine = lm.engine.session()
         for seed in range(8):
             engine.submit(Generate(lm.context("a").node, TextSpec(max_tokens=1), seed), RandomSource())
@@ -282,8 +290,34 @@ def test_connections_are_used_again() -> None:
         lm = load_lm(url, tokenizer=TABLE, concurrency=2)
         run(lm)
         model = lm.model
-        assert isinstance(model, ServerModel)
-        assert len(model.client._pool._transport._pool.connections) <= 2
+        assert isinstance(model, ServerModel) and model.client._lines is not None
+        assert len(model.client._lines.pool._transport._pool.connections) <= 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_has_connections_of_its_own() -> None:
+    def ask(client: Client, told: Any) -> None:
+        try:
+            futures = [client.send("models", None, lambda answer: answer["data"][0]["id"]) for _ in range(4)]
+            told.send([future.result(5) for future in futures])
+        except BaseException as error:
+            told.send(repr(error))
+
+    with serving(TableServer(TABLE)) as url:
+        client = Client(url, concurrency=2, retries=0, timeout=5.0)
+        names = [client.send("models", None, lambda answer: answer["data"][0]["id"]) for _ in range(4)]
+        assert [name.result(5) for name in names] == ["table"] * 4
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe()
+        child = context.Process(target=ask, args=(client, there))
+        child.start()
+        try:
+            assert here.poll(10)
+            assert here.recv() == ["table"] * 4
+        finally:
+            child.kill()
+            child.join()
+        assert client.ask("models", None, lambda answer: answer["data"][0]["id"]) == "table"
 
 
 def test_arguments_outside_their_range() -> None:

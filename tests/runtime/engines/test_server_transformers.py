@@ -107,13 +107,13 @@ def test_a_law_that_the_server_is_not_told_is_seen(url: str) -> None:
 
 
 def test_inference_on_it_and_again_with_every_fault(url: str, served: LM) -> None:
-    plain = infer(solve, served, method="smc", n=6, seed=2)
+    plain = infer(solve, served, method="smc", n=8, seed=2)
     assert all("=" in run.value for run in plain.runs if run.log_weight > -math.inf)
     faults = [fault for fault in FAULTS if fault not in UNTOLD]
     proxy = FaultyProxy(lambda number: faults[number // 2 % len(faults)] if number % 2 else "")
     with proxying(proxy, url) as broken:
         lm = load_lm(broken, model=NAME, backoff=0.01, retries=6)
-        again = infer(solve, lm, method="smc", n=6, seed=2)
+        again = infer(solve, lm, method="smc", n=8, seed=2)
     assert proxy.seen >= 2 * len(faults)
     assert [run.value for run in again.runs] == [run.value for run in plain.runs]
     assert again.log_evidence == plain.log_evidence
