@@ -23,7 +23,7 @@ from .runtime.kernels.addresses import matches, patterns_of
 from .runtime.machine import Machine, Tally
 from .runtime.methods import Method
 from .runtime.operands import Proposal
-from .runtime.outside import outside
+from .runtime.outside import Outside
 from .runtime.population import Population, World
 from .runtime.recording import recorded
 from .runtime.result import Cost, Death, Result
@@ -93,7 +93,7 @@ def stream(
     asked = list(range(len(problems.calls)) if numbers is None else numbers)
 
     def tasks() -> Iterator[tuple[Task[Population], Source]]:
-        shared = outside(program.function)
+        shared = Outside(program.function)
         for number in asked:
             args, kwargs = problems.calls[number]
             control = Control(*problems.limits)

@@ -6,7 +6,7 @@ import functools
 import operator
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Container
 from typing import Any
 
 from ..compiler.support import Cursor
@@ -67,7 +67,7 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
         ) from error
 
 
-def copies(values: tuple[Any, ...], outside: Mapping[int, Any] | None = None) -> tuple[Any, ...]:
+def copies(values: tuple[Any, ...], outside: Container[int] | None = None) -> tuple[Any, ...]:
     """A copy of values that belong to nothing else; see :func:`fork_values`.
 
     Args:
@@ -80,7 +80,7 @@ def copies(values: tuple[Any, ...], outside: Mapping[int, Any] | None = None) ->
         return copies(values, outside)
 
 
-def own(value: Any, outside: Mapping[int, Any] | None = None) -> Any:
+def own(value: Any, outside: Container[int] | None = None) -> Any:
     """A value that a run may change: what a distribution or a function gave it may be in others' hands too.
 
     What counts as equal by content (it has no hash) is copied; an object with an identity stays what it is.

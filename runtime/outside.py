@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from ..compiler.installed import is_users
@@ -17,56 +18,63 @@ from ..compiler.source import code_names
 from .copying import SHARED
 
 _PLAIN = {types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.GetSetDescriptorType}
-
-
 _NO_SLOTS = ("__dict__", "__weakref__")
+_AT_ONCE = 2_000
+"""How many values to look at before anybody asks: about a millisecond's work."""
 
 
-class Outside(dict[int, Any]):
-    """The objects outside of a program that count by which they are, by ``id``.
+class Outside:
+    """The objects outside of a program, by ``id``: those that are there before it runs.
 
-    It keeps them, so that no other object gets the ``id`` of one that is gone.
-
-    Attributes:
-        content: all that the program reaches, by ``id``: what counts by its content, too.
-    """
-
-    content: dict[int, Any]
-
-
-def outside(function: Callable[..., Any]) -> Outside:
-    """The objects outside of a program that count by which they are.
+    They are kept here, so that no other object gets the ``id`` of one that is gone.
 
     What counts by its content (it has no hash, as a list) is not among them, and neither are arrays: of those each copy
     of a run has its own. What they hold may be.
 
     Args:
         function: what the program was made of.
-
     """
-    found = Outside()
-    seen = found.content = {}
-    left: list[Any] = _of_program(function)
-    while left:
-        value = left.pop()
-        kind = type(value)
-        if kind in SHARED or kind in _PLAIN or id(value) in seen:
-            continue
-        seen[id(value)] = value
-        parts = _PARTS.get(kind)
-        if parts is not None:
-            left += parts(value)
-        elif isinstance(value, type):
-            left += _of_class(value)
-        elif hasattr(kind, "__ppl_fork__") and hasattr(value, "function"):
-            left += _of_program(value.function)
-        elif not _is_data(value):
-            left += _of_object(value)
-            if kind.__hash__ is not None:
-                found[id(value)] = value
-        if kind is types.FunctionType:
-            found[id(value)] = value
-    return found
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._objects: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {}
+        self._left = collections.deque(_of_program(function))
+        # Now, since a run may put objects of its own there. What is far down in a large table can wait: few ask for it.
+        self._look(_AT_ONCE)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an object is one of them, by its ``id``."""
+        self._look()
+        return name in self._objects
+
+    @property
+    def content(self) -> Container[int]:
+        """All that the program reaches: what counts by its content, too."""
+        self._look()
+        return self._seen
+
+    def _look(self, most: float = math.inf) -> None:
+        """Go on to what the program reaches, up to so many values."""
+        left, seen = self._left, self._seen
+        while left and len(seen) < most:
+            value = left.popleft()
+            kind = type(value)
+            if kind in SHARED or kind in _PLAIN or id(value) in seen:
+                continue
+            seen[id(value)] = value
+            parts = _PARTS.get(kind)
+            if parts is not None:
+                left += parts(value)
+            elif isinstance(value, type):
+                left += _of_class(value)
+            elif hasattr(kind, "__ppl_fork__") and hasattr(value, "function"):
+                left += _of_program(value.function)
+            elif not _is_data(value):
+                left += _of_object(value)
+                if kind.__hash__ is not None:
+                    self._objects[id(value)] = value
+            if kind is types.FunctionType:
+                self._objects[id(value)] = value
 
 
 def _is_data(value: Any) -> bool:

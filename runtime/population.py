@@ -17,7 +17,7 @@ from ..compiler.requests import Block
 from .budget import Control
 from .fork import copies
 from .machine import Entry, Machine, Wait
-from .outside import Outside, outside
+from .outside import Outside
 from .particle import Fixed, Particle, Scope, Status
 from .resampling import normalise, offspring
 from .result import Generation, Run, effective_sample_size, log_sum_exp, sum_and_size
@@ -105,7 +105,7 @@ class World:
         key: everything random in this problem is derived from it.
         report: called with the population at each step, for progress displays.
         scope: the activation that the program runs in, where it is called by another; the outermost by default.
-        outside: the objects that all its runs share, by ``id``; found when the first one starts.
+        outside: the objects that all its runs share, by ``id``.
     """
 
     program: Runnable
@@ -163,8 +163,8 @@ def _start(world: World, key: Key) -> Particle:
 def _activation(world: World) -> Scope:
     """Where the program runs, with what is fixed in it; methods that fix sites know them by their whole addresses."""
     if world.scope is None:
-        if world.outside is None:  # before a run of this program puts anything of its own there
-            world.outside = outside(getattr(world.program, "function", world.program.entry))
+        if world.outside is None:
+            world.outside = Outside(getattr(world.program, "function", world.program.entry))
         return Scope("", world.program.fixed, world.outside)
     prefix = world.scope.prefix
     own = {address.removeprefix(prefix): fixed for address, fixed in (world.program.fixed or {}).items()}

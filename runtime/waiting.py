@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from types import FunctionType
@@ -66,7 +66,7 @@ class Entry:
         self,
         ask: Invoke,
         prepare: Callable[[Any], Block] | None = None,
-        outside: Mapping[int, Any] | None = None,
+        outside: Container[int] | None = None,
     ) -> None:
         self.ask = ask
         self.prepare = prepare
@@ -78,7 +78,7 @@ class Entry:
         return _with_own_defaults(entry, self.outside)(*self.ask.args, **self.ask.kwargs)
 
 
-def _with_own_defaults(entry: Block, outside: Mapping[int, Any] | None) -> Block:
+def _with_own_defaults(entry: Block, outside: Container[int] | None) -> Block:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
     if not defaults and not named:

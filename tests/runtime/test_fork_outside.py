@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ppl import Program, condition, dist, infer, program, sample
-from ppl.runtime.outside import outside
+from ppl.runtime import outside as outside_module
+from ppl.runtime.outside import Outside
 
 flip, uniform = dist.flip, dist.uniform
 
@@ -153,6 +154,20 @@ def _code() -> tuple[Callable[..., Any], list[Any], list[Any]]:
 
 def test_what_a_program_reaches() -> None:
     function, those, others = _code()
-    found = outside(function)
-    assert all(found.get(id(value)) is value for value in those)
+    found = Outside(function)
+    assert all(id(value) in found for value in those)
     assert not [value for value in others if id(value) in found]
+
+
+LARGE = [{"question": str(number), "door": Door(str(number))} for number in range(500)]
+
+
+def test_a_large_table_is_looked_through_when_a_run_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def table() -> Any:
+        return LARGE
+
+    monkeypatch.setattr(outside_module, "_AT_ONCE", 100)
+    found = Outside(table)
+    assert len(found._seen) == 100
+    assert all(id(row["door"]) in found and id(row) in found.content for row in LARGE)
+    assert id(Door("of a run")) not in found
