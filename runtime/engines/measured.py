@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from threading import local
 from typing import NamedTuple
 
 import torch
@@ -23,16 +22,6 @@ _BUFFER = {"cpu": 1 << 20}
 """Bytes of the buffer that rows pass through, by kind of device: half of a core's cache of the second level."""
 _LARGE_BUFFER = 1 << 28
 """The same where nothing is gained by staying small."""
-
-
-class _Scratch(local):
-    """A thread's buffers on the processor, by type: a new one each time would be mapped and zeroed page by page."""
-
-    def __init__(self) -> None:
-        self.by_type: dict[torch.dtype, torch.Tensor] = {}
-
-
-_kept_buffers = _Scratch()
 
 _LOG2_E = math.log2(math.e)
 
@@ -67,7 +56,7 @@ class Rows(NamedTuple):
         width = -(-vocabulary // self.block) * self.block
         limit = _BUFFER.get(self.logits.device.type, _LARGE_BUFFER)
         step = min(count, max(1, limit // (width * self.logits.element_size())))
-        buffer = _scratch(self.logits, step, width)
+        buffer = self.logits.new_empty(step, width)
         for start in range(0, count, step):
             part = slice(start, min(start + step, count))
             some = buffer[: part.stop - start]
@@ -200,18 +189,6 @@ def measure_among(found: Measured, places: Sequence[int], allowed: Sequence[Allo
         below -= shifts[-1][:, None]
         masses.append(rows.masses(buffer, kept))
     return Measured(rows, top, _joined(masses), floor, last, Among(bias, which, _joined(shifts)))
-
-
-def _scratch(logits: torch.Tensor, rows: int, width: int) -> torch.Tensor:
-    """A buffer [rows, width] for numbers like ``logits``, good until the next one is asked for."""
-    if logits.device.type != "cpu" or rows * width * logits.element_size() > _BUFFER["cpu"]:
-        return logits.new_empty(rows, width)
-    kept = _kept_buffers.by_type.get(logits.dtype)
-    if kept is None or len(kept) < rows * width:
-        with torch.inference_mode(False):  # it outlives the caller's mode
-            kept = torch.empty(_BUFFER["cpu"] // logits.element_size(), dtype=logits.dtype)
-        _kept_buffers.by_type[logits.dtype] = kept
-    return kept[: rows * width].view(rows, width)
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -221,20 +220,3 @@ def test_the_kth_largest_is_found_block_by_block() -> None:
     values = torch.randint(0, 50, (5, 4096), generator=torch.Generator().manual_seed(4)).float()
     for k in (1, 2, 7, 20):
         assert cuts.kth_largest(values, k, 64).tolist() == values.sort(1, descending=True).values[:, k - 1].tolist()
-
-
-def test_a_thread_that_began_in_inference_mode() -> None:
-    """What is kept for a thread outlives the mode that it was made in."""
-    rows, found = torch.randn(3, 7), []
-
-    def measured() -> None:
-        with torch.inference_mode():
-            found.append(NextTokens(rows, PLAIN).table())
-        found.append(NextTokens(rows, PLAIN).table())
-        with torch.inference_mode():
-            found.append(NextTokens(rows, PLAIN).table())
-
-    thread = Thread(target=measured)
-    thread.start()
-    thread.join()
-    assert len(found) == 3 and torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
