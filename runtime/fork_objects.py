@@ -83,7 +83,8 @@ def _by_protocol(value: Any, memo: Memo) -> Any:
                 return value
             memo.setdefault(id(memo), []).append(reduced)  # as deepcopy does: what is freed would lend out its id
             return _rebuilt(value, memo, *reduced)
-        memo.update(memo.get(OUTSIDE, ()))  # deepcopy looks for what is known nowhere else
+        if OUTSIDE in memo:  # deepcopy looks for what is known nowhere else
+            memo.update(memo[OUTSIDE].objects)
         return copy.deepcopy(value, memo)
     except CannotFork:
         raise

@@ -44,8 +44,13 @@ class Outside:
 
     def __contains__(self, name: object) -> bool:
         """Whether an object is one of them, by its ``id``."""
+        return name in self.objects
+
+    @property
+    def objects(self) -> Mapping[int, Any]:
+        """All of them, by ``id``."""
         self._look()
-        return name in self._objects
+        return self._objects
 
     @property
     def content(self) -> Container[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import copy
+import datetime
 import types
 from collections.abc import Callable
 from typing import Any
@@ -171,3 +173,23 @@ def test_a_large_table_is_looked_through_when_a_run_asks(monkeypatch: pytest.Mon
     assert len(found._seen) == 100
     assert all(id(row["door"]) in found and id(row) in found.content for row in LARGE)
     assert id(Door("of a run")) not in found
+
+
+class Copies:
+    """Says itself how it is copied, by ``copy``."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Copies:
+        return Copies(copy.deepcopy(self.door, memo))
+
+
+def test_what_says_itself_how_it_is_copied_holds_the_doors_themselves() -> None:
+    @program
+    def keeps() -> bool:
+        held = [Copies(DOORS[1]), datetime.datetime(2020, 1, 1)]
+        sample(flip(0.5))
+        return held[0].door is DOORS[1] and held[1].year == 2020  # type: ignore[attr-defined]
+
+    assert measure(keeps) == {True: 1.0}
