@@ -33,12 +33,12 @@ from .identity_parts import (
     model_digest,
     opened,
     pattern_parts,
-    slots,
     weights_digest,
 )
 from .lm import LM
 from .program import Program
 from .running import warn_user
+from .runtime.outside import slots
 from .runtime.plain import NotPlain, encode
 from .text import Text
 

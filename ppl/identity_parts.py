@@ -149,12 +149,3 @@ def members(cls: type) -> dict[str, Any]:
     if isinstance(found.get("__doc__"), str):  # a dataclass's shows its fields' defaults
         found["__doc__"] = _ADDRESS.sub("", found["__doc__"])
     return found
-
-
-def slots(cls: type) -> Iterator[str]:
-    """The names of the slots of a class and of those that it is made from."""
-    for each in cls.__mro__:
-        names = vars(each).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            private = name.startswith("__") and not name.endswith("__")
-            yield f"_{each.__name__.lstrip('_')}{name}" if private else name

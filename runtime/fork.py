@@ -6,7 +6,6 @@ import functools
 import operator
 import sys
 import types
-from collections.abc import Container
 from typing import Any
 
 from ..compiler.support import Cursor
@@ -14,6 +13,7 @@ from . import copying
 from .copying import HANDLERS, OUTSIDE, SHARED, CannotFork, CopyAgain, Memo, fork
 from .fork_functions import fork_builtin, fork_cached, fork_class, fork_function, fork_method
 from .fork_objects import fork_object
+from .outside import Outside
 from .shared import MARKED
 
 __all__ = ["CannotFork", "CopyAgain", "Memo", "copies", "fork", "fork_values", "own"]
@@ -67,7 +67,7 @@ def fork_values(values: tuple[Any, ...], memo: Memo) -> tuple[Any, ...]:
         ) from error
 
 
-def copies(values: tuple[Any, ...], outside: Container[int] | None = None) -> tuple[Any, ...]:
+def copies(values: tuple[Any, ...], outside: Outside | None = None) -> tuple[Any, ...]:
     """A copy of values that belong to nothing else; see :func:`fork_values`.
 
     Args:
@@ -80,7 +80,7 @@ def copies(values: tuple[Any, ...], outside: Container[int] | None = None) -> tu
         return copies(values, outside)
 
 
-def own(value: Any, outside: Container[int] | None = None) -> Any:
+def own(value: Any, outside: Outside | None = None) -> Any:
     """A value that a run may change: what a distribution or a function gave it may be in others' hands too.
 
     What counts as equal by content (it has no hash) is copied; an object with an identity stays what it is.

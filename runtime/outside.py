@@ -10,7 +10,7 @@ import functools
 import math
 import sys
 import types
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from ..compiler.installed import is_users
@@ -111,10 +111,7 @@ def _of_object(value: Any) -> list[Any]:
     if getattr(kind, "__ppl_immutable__", False) is True and not is_users(kind.__module__):
         return []  # a model of this package, for one
     parts: list[Any] = [kind, *_of_dict(getattr(value, "__dict__", {}))]
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        names = (slots,) if isinstance(slots, str) else slots
-        parts += [getattr(value, _mangled(base, name), None) for name in names if name not in _NO_SLOTS]
+    parts += [getattr(value, name, None) for name in slots(kind) if name not in _NO_SLOTS]
     if isinstance(value, dict):
         parts += _of_dict(value)
     elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
@@ -124,10 +121,13 @@ def _of_object(value: Any) -> list[Any]:
     return parts
 
 
-def _mangled(kind: type, name: str) -> str:
-    """What a slot is called in fact."""
-    private = name.startswith("__") and not name.endswith("__")
-    return f"_{kind.__name__.lstrip('_')}{name}" if private else name
+def slots(kind: type) -> Iterator[str]:
+    """The names of the slots of a class and of those that it is made from, as its objects have them."""
+    for each in kind.__mro__:
+        names = vars(each).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            private = name.startswith("__") and not name.endswith("__")
+            yield f"_{each.__name__.lstrip('_')}{name}" if private else name
 
 
 def _of_class(kind: type) -> list[Any]:

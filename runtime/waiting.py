@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from types import FunctionType
@@ -12,6 +12,7 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
 from .fork import copies
+from .outside import Outside
 from .particle import Particle
 
 
@@ -66,7 +67,7 @@ class Entry:
         self,
         ask: Invoke,
         prepare: Callable[[Any], Block] | None = None,
-        outside: Container[int] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self.ask = ask
         self.prepare = prepare
@@ -78,7 +79,7 @@ class Entry:
         return _with_own_defaults(entry, self.outside)(*self.ask.args, **self.ask.kwargs)
 
 
-def _with_own_defaults(entry: Block, outside: Container[int] | None) -> Block:
+def _with_own_defaults(entry: Block, outside: Outside | None) -> Block:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
     if not defaults and not named:
