@@ -209,10 +209,13 @@ class Builder(Classifier):
         """
         for name, when, span in self.captures:
             if self.definitions.get(name, 0) > when:
+                known = name
+                if name.startswith("·"):  # a comprehension's own
+                    name = self.hints[name] or name
                 remedy = (
                     f"Keep the value that it has here in a default argument, {name}={name}, or pass it in each call."
                 )
-                if name in self.nested:
+                if known in self.nested:
                     remedy = f"Move {name!r} above this function, or move both out of the program."
                 reason = (
                     f"this function captures the variable {name!r}, which is assigned after it: a run that was copied "

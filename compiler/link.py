@@ -167,24 +167,29 @@ def _code_objects(generated: Generated, fn: types.FunctionType) -> dict[str, typ
     found: dict[str, types.CodeType] = {}
     for code in factory.co_consts:
         if isinstance(code, types.CodeType):
-            prefix = f"{factory.co_name}.<locals>.{code.co_name}"
-            found[code.co_name] = _inside(code, prefix, fn.__qualname__).replace(co_name=fn.__name__)
+            found[code.co_name] = _inside(code, factory.co_name, fn.__qualname__).replace(co_name=fn.__name__)
     return found
 
 
-def _inside(code: types.CodeType, prefix: str, name: str) -> types.CodeType:
-    """``code`` with ``name`` for the beginning of its own qualified name and of those of the functions in it."""
+def _inside(code: types.CodeType, factory: str, name: str) -> types.CodeType:
+    """``code`` with ``name`` for the factory and the block in its own qualified name and in those of functions in it.
+
+    Equal functions of several blocks are one piece of code, with the name that it has in any of them.
+    """
+
+    def renamed(path: str) -> str:
+        return "".join((name, *(f".<locals>.{part}" for part in path.split(".<locals>.")[2:])))
 
     def inside(constant: Any) -> Any:
         if isinstance(constant, types.CodeType):
-            return _inside(constant, prefix, name)
-        if isinstance(constant, str) and constant.startswith(prefix):  # where Python 3.10 keeps the names
-            return name + constant[len(prefix) :]
+            return _inside(constant, factory, name)
+        if isinstance(constant, str) and constant.startswith(f"{factory}.<locals>."):  # Python 3.10 keeps names here
+            return renamed(constant)
         return constant
 
     code = code.replace(co_consts=tuple(map(inside, code.co_consts)))
     if hasattr(code, "co_qualname"):
-        code = code.replace(co_qualname=name + code.co_qualname[len(prefix) :])
+        code = code.replace(co_qualname=renamed(code.co_qualname))
     return code
 
 

@@ -238,10 +238,16 @@ def meaning(found: Any) -> object:
         return "decorator"
     if any(found is b for b in (enumerate, zip, locals, vars, dir, eval, exec)):
         return found
-    fixed = isinstance(found, (type, types.ModuleType, types.BuiltinFunctionType)) or (
-        isinstance(found, types.FunctionType) and not found.__closure__
-    )
-    return "python" if fixed else "data"
+    return "python" if _holds_nothing(found) else "data"
+
+
+def _holds_nothing(found: Any) -> bool:
+    """Whether an object has nothing that a run could change: a plain function, a class, a module."""
+    if isinstance(found, types.FunctionType):
+        return not (found.__closure__ or found.__defaults__ or found.__kwdefaults__ or found.__dict__)
+    if isinstance(found, types.BuiltinFunctionType):  # which methods of lists, dicts and the like are too
+        return found.__self__ is None or _holds_nothing(found.__self__)
+    return isinstance(found, (type, types.ModuleType))
 
 
 def is_decorator(value: Any) -> bool:

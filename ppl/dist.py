@@ -16,11 +16,20 @@ __all__ = ["Finite", "categorical", "defensive", "delta", "flip", "mixture", "te
 
 
 class Finite(Distribution):
-    """A distribution over listed outcomes; see :func:`categorical`, :func:`uniform`, :func:`flip`, :func:`delta`."""
+    """A distribution over listed outcomes; see :func:`categorical`, :func:`uniform`, :func:`flip`, :func:`delta`.
 
-    def __init__(self, outcomes: Sequence[Any], log_probs: Sequence[float]) -> None:
+    Args:
+        outcomes: what may be drawn.
+        log_probs: with what log-probability, for each.
+        densities: the log-density of each as a value, where some are different objects that are equal now.
+    """
+
+    def __init__(
+        self, outcomes: Sequence[Any], log_probs: Sequence[float], densities: Sequence[float] | None = None
+    ) -> None:
         self.outcomes = tuple(outcomes)
         self.log_probs = tuple(log_probs)
+        self._densities = self.log_probs if densities is None else tuple(densities)
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -32,12 +41,12 @@ class Finite(Distribution):
         outcomes = self.outcomes if id(self) in memo.get(OUTSIDE, ()) else fork(self.outcomes, memo)
         if outcomes is self.outcomes:
             return self
-        new = memo[id(self)] = type(self)(outcomes, self.log_probs)
+        new = memo[id(self)] = type(self)(outcomes, self.log_probs, self._densities)
         return new
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         chosen = source.choose(self.log_probs, key)
-        return self.outcomes[chosen], self.log_probs[chosen]
+        return self.outcomes[chosen], self._densities[chosen]
 
     def log_prob(self, value: Any) -> float:
         return log_prob_among(zip(self.outcomes, self.log_probs, strict=True), value)
@@ -82,24 +91,28 @@ def uniform(outcomes: Sequence[Any]) -> Finite:
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")
-    counts = _counts(listed)
+    try:
+        counts = list(Counter(listed).items())
+    except TypeError:  # an outcome can't be hashed
+        return _uniform_objects(listed)
     return Finite([o for o, _ in counts], [math.log(c / len(listed)) for _, c in counts])
 
 
-def _counts(listed: Sequence[Any]) -> list[tuple[Any, int]]:
-    """The distinct outcomes: one that is listed twice is one outcome with twice the probability."""
+def _uniform_objects(listed: Sequence[Any]) -> Finite:
+    """Objects that can change are outcomes of their own though some be equal now: what is drawn is one of them."""
+    counts = Counter(map(id, listed))
+    objects = list({id(o): o for o in listed}.values())
+    equal = [sum(counts[id(other)] for other in objects if other is o or _equal(other, o)) for o in objects]
+    log_total = math.log(len(listed))
+    log_probs = [math.log(counts[id(o)]) - log_total for o in objects]
+    return Finite(objects, log_probs, [math.log(count) - log_total for count in equal])
+
+
+def _equal(one: Any, other: Any) -> bool:
     try:
-        return list(Counter(listed).items())
-    except TypeError:  # an outcome can't be hashed
-        distinct: list[Any] = []
-        counts: list[int] = []
-        for outcome in listed:
-            if outcome in distinct:
-                counts[distinct.index(outcome)] += 1
-            else:
-                distinct.append(outcome)
-                counts.append(1)
-        return list(zip(distinct, counts, strict=True))
+        return bool(one == other)
+    except (TypeError, ValueError, RuntimeError):  # arrays, for instance
+        return False
 
 
 def flip(p: float = 0.5) -> Finite:

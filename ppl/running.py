@@ -17,7 +17,7 @@ from .program import Program
 from .runtime.budget import Budget, Control, controlled
 from .runtime.collecting import young_collections
 from .runtime.engines.model import Usage
-from .runtime.guide import GuidedMachine
+from .runtime.guide import GuidedMachine, GuideMachine
 from .runtime.journal import Journal
 from .runtime.kernels.addresses import matches, patterns_of
 from .runtime.machine import Machine, Tally
@@ -122,6 +122,7 @@ def stream(
             cost = _cost(machine.tally, scheduler.usage(), time.perf_counter() - started[number])
             if isinstance(source, RandomSource):  # a check explores runs one by one, and each reaches but some sites
                 _warn_of_unused(program, machine)
+                _warn_of_missed(machine)
                 _warn_of_patterns(program, method, population)
             posterior = Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
         yield number, posterior
@@ -173,7 +174,7 @@ def machine_for(
     if not isinstance(proposals, Program):
         return Machine(source, dict(proposals or {}), on_error=on_error, prepare=prepare, control=control)
     tally = Tally()
-    guide = World(proposals, args, kwargs, Machine(source, ignore_evidence=True, tally=tally), 0)
+    guide = World(proposals, args, kwargs, GuideMachine(source, ignore_evidence=True, tally=tally), 0)
     return GuidedMachine(source, on_error=on_error, prepare=prepare, tally=tally, control=control, guide=guide)
 
 
@@ -209,6 +210,12 @@ def _warn_of_unused(program: Program, machine: Machine) -> None:
             f"no run of {program.name} reached {', '.join(map(repr, unused))}, so what was given for it had no effect; "
             f"infer({program.name}, ..., method='forward').addresses() lists the addresses"
         )
+
+
+def _warn_of_missed(machine: Machine) -> None:
+    """What a guide never draws is lost, unless the program rules it out, as only its author knows."""
+    for site, missed in machine.missed.items() if isinstance(machine, GuidedMachine) else ():
+        warn_user(f"the guide: {missed} ({site.span}). Where the program rules that out in any case, nothing is lost")
 
 
 def _warn_of_patterns(program: Program, method: Method, population: Population) -> None:

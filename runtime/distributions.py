@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .engines.base import ModelDistribution
+from .result import log_sum_exp
 from .source import Key, Source
 
 
@@ -87,7 +88,8 @@ class Restricted(Distribution):
         self.outcomes = tuple((value, log_prob - log_mass) for value, log_prob in outcomes)
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
-        return self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
+        value, _ = self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
+        return value, self.log_prob(value)
 
     def log_prob(self, value: Any) -> float:
         return log_prob_among(self.outcomes, value)
@@ -100,12 +102,13 @@ class Restricted(Distribution):
 
 
 def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
-    """The log-probability of a value among listed outcomes. NaN is what it was drawn as, though it equals nothing."""
+    """The log-probability of a value among listed outcomes. NaN is what it was drawn as, though it equals nothing.
+
+    Several may be equal to it: objects that can change are outcomes of their own, since they may not stay equal.
+    """
     is_nan = value != value
-    for outcome, log_prob in outcomes:
-        if outcome == value or (is_nan and outcome != outcome):
-            return log_prob
-    return -math.inf
+    found = [log_prob for outcome, log_prob in outcomes if outcome == value or (is_nan and outcome != outcome)]
+    return found[0] if len(found) == 1 else log_sum_exp(found)
 
 
 def _recognised(kind: type) -> Callable[[Any], bool]:

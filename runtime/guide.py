@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.requests import Sample
+from ..compiler.requests import Ask, Sample, Site
 from .distributions import Distribution
 from .engines.base import Completion
 from .errors import ProgramError
 from .machine import Machine, Wait
+from .operands import uncovered
 from .particle import Fixed, Particle, Scope, Status
 from .result import Choice
 from .source import Key, Source, derive
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
 
 
 class Told(Distribution):
-    """The value that a guide drew, with its log-density there."""
+    """The value that a guide drew, with its log-density there.
 
-    def __init__(self, choice: Choice) -> None:
+    Attributes:
+        choice: both.
+        law: what the guide drew it from.
+    """
+
+    def __init__(self, choice: Choice, law: Any) -> None:
         self.choice = choice
+        self.law = law
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         return self.choice.value, self.choice.log_prob
@@ -39,14 +46,31 @@ class Told(Distribution):
 
 
 @dataclass
+class GuideMachine(Machine):
+    """Runs guides.
+
+    Attributes:
+        laws: what each run that goes on has drawn from, by address.
+    """
+
+    laws: dict[Particle, dict[str, Any]] = field(default_factory=dict)
+
+    def _record(self, particle: Particle, ask: Ask, address: str, value: Any, log_prob: float, observed: bool) -> None:
+        super()._record(particle, ask, address, value, log_prob, observed)
+        self.laws.setdefault(particle, {})[address] = ask.distribution  # type: ignore[attr-defined]
+
+
+@dataclass
 class GuidedMachine(Machine):
     """Runs particles of a program whose sites are proposed by a guide.
 
     Attributes:
-        guide: the guide with its arguments, on a machine of its own.
+        guide: the guide with its arguments, on a ``GuideMachine``.
+        missed: by site, what the guide never gives there though the program does, in words.
     """
 
     guide: World | None = field(default=None)
+    missed: dict[Site, str] = field(default_factory=dict)
 
     def run(self, particle: Particle, through: bool = False) -> Wait | None:
         if particle.guided is None and not self.ignore_evidence and not self.branch:
@@ -57,8 +81,19 @@ class GuidedMachine(Machine):
         return super().run(particle, through)
 
     def drawn_from(self, particle: Particle, ask: Sample, address: str, prior: Any) -> Any:
-        choice = (particle.guided or {}).get(address)
-        return super().drawn_from(particle, ask, address, prior) if choice is None else Told(choice)
+        told = (particle.guided or {}).get(address)
+        return super().drawn_from(particle, ask, address, prior) if told is None else told
+
+    def _weigh(
+        self, particle: Particle, ask: Sample, address: str, prior: Any, proposal: Any, value: Any, log_q: float
+    ) -> Wait | None:
+        if ask.site not in self.covered and isinstance(proposal, Told):
+            self.covered.add(ask.site)
+            # No error, as it is for other proposals: guides may look at the data, or draw in another order.
+            missed = uncovered(ask, address, prior, self.distribution(ask, proposal.law))
+            if missed is not None:
+                self.missed[ask.site] = missed
+        return super()._weigh(particle, ask, address, prior, proposal, value, log_q)
 
     def _runner(self, particle: Particle) -> Particle:
         """A run of the guide that agrees with what the particle has drawn."""
@@ -82,7 +117,9 @@ class GuidedMachine(Machine):
         if runner.status is not Status.DONE or runner.log_weight != 0.0:
             raise ProgramError("a guide draws and weighs nothing", runner.ask.site.span if runner.ask else None)
         choices = runner.trace.choices() if runner.trace else ()
-        particle.guided = {choice.address: choice for choice in choices if not choice.observed}
+        assert isinstance(self.guide.machine, GuideMachine)
+        laws = self.guide.machine.laws.pop(runner, {})
+        particle.guided = {c.address: Told(c, laws[c.address]) for c in choices if not c.observed}
         return None
 
     def _for(self, particle: Particle, runner: Particle, wait: Wait) -> Wait:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..compiler.requests import Ask, Sample
 from .copying import Memo, fork
+from .errors import ProgramError
 from .outside import Outside
 
 
@@ -22,13 +23,30 @@ def held(ask: Ask, value: Any, outside: Outside | None) -> Any:
 
     Returns:
         One of the outcomes, or ``None``: the run is to get a copy.
+
+    Raises:
+        ProgramError: it may stand for several objects that are equal now, and could differ later.
     """
     if outside is None or id(ask.distribution) in outside:  # type: ignore[attr-defined]
         return None
-    for outcome in getattr(ask.distribution, "held", ()):  # type: ignore[attr-defined]
-        if outcome is value or (type(outcome) is type(value) and _equal(outcome, value)):
-            return None if id(outcome) in outside.content else outcome
-    return None
+    outcomes = getattr(ask.distribution, "held", ())  # type: ignore[attr-defined]
+    found = [outcome for outcome in outcomes if outcome is value][:1]
+    if not found:
+        found = [outcome for outcome in outcomes if type(outcome) is type(value) and _equal(outcome, value)]
+    mine = {id(outcome): outcome for outcome in found if id(outcome) not in outside.content}
+    if len(mine) > 1:
+        raise ProgramError(
+            f"{ask.site.kind} {ask.local_address!r}: its value comes from an earlier run or a proposal, and "
+            f"{len(mine)} of the outcomes are equal to it, {_short(value)}: which of these objects is meant can't be "
+            "told. Draw an index instead: xs[sample(dist.uniform(range(len(xs))))]",
+            ask.site.span,
+        )
+    return next(iter(mine.values()), None)
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _equal(one: Any, other: Any) -> bool:

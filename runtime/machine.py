@@ -24,13 +24,13 @@ from .operands import (
     ProposalSite,
     as_drawn,
     at_once,
-    check_cover,
     density,
     given_distribution,
     number,
     proposed,
     scoring,
     truth,
+    uncovered,
     variables,
     where,
 )
@@ -229,7 +229,9 @@ class Machine:
             )
         if ask.site not in self.covered:
             self.covered.add(ask.site)
-            check_cover(ask, address, prior, proposal)
+            missed = uncovered(ask, address, prior, proposal)
+            if missed is not None:
+                raise ProgramError(missed, ask.site.span)
         if isinstance(prior, Distribution):
             return self._drawn(particle, ask, address, value, density(prior, value, ask), log_q)
         drawn = as_drawn(prior, value, ask, proposed=True)

@@ -99,28 +99,30 @@ class Covers(Protocol):
     def missed_by(self, proposals: Sequence[Any]) -> str | None: ...
 
 
-def check_cover(ask: Sample, address: str, prior: Distribution | ModelDistribution, proposal: Any) -> None:
-    """Refuse a proposal that surely can't produce what the site can: the evidence would come out too small."""
+def uncovered(ask: Ask, address: str, prior: Distribution | ModelDistribution, proposal: Any) -> str | None:
+    """What a proposal surely can't produce though the site can, in words; ``None``: nothing that is known.
+
+    The evidence would come out too small, unless the program rules that out.
+    """
     if isinstance(proposal, Restricted):  # what it leaves out, the program rules out
-        return
+        return None
     if isinstance(prior, Covers) and (missed := prior.missed_by(_components(proposal))) is not None:
-        raise ProgramError(
+        return (
             f"the proposal at {address!r} {missed}: weights can't make up for what is never drawn. Let it give all "
-            "that the distribution gives, or mix both: dist.defensive(proposal, distribution)",
-            ask.site.span,
+            "that the distribution gives, or mix both: dist.defensive(proposal, distribution)"
         )
     if not isinstance(prior, Distribution):
-        return
+        return None
     outcomes = prior.support()
     if outcomes is None or not isinstance(proposal, Distribution) or proposal.support() is None:
-        return
+        return None
     for value, log_prob in outcomes:
         if density(proposal, value, ask) == -math.inf:
-            raise ProgramError(
+            return (
                 f"the proposal at {address!r} never gives {short(value)}, which the distribution gives with "
-                f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability",
-                ask.site.span,
+                f"probability {math.exp(log_prob):.3g}; give every outcome of the distribution some probability"
             )
+    return None
 
 
 def _components(proposal: Any) -> list[Any]:

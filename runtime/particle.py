@@ -156,7 +156,7 @@ class Particle:
         self.asked = 0
         self.journal: Any = None
         self.follow: Any = None
-        self.guided: Mapping[str, Choice] | None = None
+        self.guided: Mapping[str, Any] | None = None
 
     @property
     def selection_weight(self) -> float:

@@ -9,6 +9,7 @@ from operator import is_
 from types import FunctionType
 from typing import Any
 
+from ..compiler.link import made_in_program
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
 from .fork import copies
@@ -79,11 +80,11 @@ class Entry:
         return _with_own_defaults(entry, self.outside)(*self.ask.args, **self.ask.kwargs)
 
 
-def _with_own_defaults(entry: Block, outside: Outside | None) -> Block:
+def _with_own_defaults(entry: Any, outside: Outside | None) -> Block:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
-    if not defaults and not named:
-        return entry
+    if (not defaults and not named) or made_in_program(entry):
+        return entry  # those of a program that the run itself has defined are the run's own already
     own, own_named = copies((defaults or (), tuple((named or {}).values())), outside)
     if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
         return entry

@@ -13,7 +13,7 @@ from ..facts import EVIDENCE, Constructor, Facts
 from ..failing import total
 from ..intrinsics import OWN
 from ..kinds import Touch, conflict
-from ..requests import Site
+from ..requests import EFFECTS, Site
 from .base import Condition, Info, Level, Pass, Remark
 from .making import computed, method, value_of
 from .moving import described, effects_of, guards
@@ -330,7 +330,8 @@ class Marginalise(Pass):
                 regions = [rewrite.with_nodes(r, self._weighed(r.nodes, total)) for r in node.regions]
                 new.append(rewrite.with_regions(node, regions))
             elif isinstance(node, ir.Effect):
-                operands = tuple(value for word, value in node.args if word != "name")
+                args = dict(node.args)  # in the order in which they were written
+                operands = tuple(args[word] for word in EFFECTS[node.site.kind].operands)
                 told = method("·dead", total, node.site.kind, *operands, at=node.span, by=self.name)
                 stop = ir.Region((), (), ir.Continue(span=node.span))
                 go_on = ir.Region((), (), ir.Yield(span=node.span))

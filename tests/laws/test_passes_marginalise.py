@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -346,3 +347,14 @@ def test_a_chain_is_summed_out_from_its_end() -> None:
     assert "the sample 'z' is drawn, not summed out: with the sums that depend on it there would be 8 terms" in told
     normal = "x = sample(torch.distributions.Normal(0.0, 1.0))\nfactor(-(float(x) ** 2))\nreturn n"
     assert "not summed out: Normal is continuous" in compiled("import torch\n" + written(normal)).explain("all")
+
+
+def test_evidence_with_its_arguments_in_another_order() -> None:
+    @program
+    def late() -> bool:
+        p = sample(dist.uniform([0.2, 0.7]))
+        observe(value=True, distribution=dist.flip(p))
+        return sample(dist.flip(0.5))
+
+    assert validate_passes(late, passes=["marginalise"])
+    assert infer(late, method="enumerate", passes=["marginalise"]).log_evidence == pytest.approx(math.log(0.45))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from typing import Any
 
@@ -162,3 +163,39 @@ def test_markov_chains_take_no_guide(options: dict[str, Any]) -> None:
         options = {"method": SMC(n=3, move=SingleSite())}
     with pytest.raises(ValueError, match="a guide proposes whole runs"):
         infer(model, 0.4, proposals=guide, seed=0, **options)
+
+
+def test_a_guide_that_never_gives_what_the_program_does_is_warned_of() -> None:
+    @program
+    def drawn() -> int:
+        x = sample(dist.categorical([0.2, 0.3, 0.5]))
+        factor(0.3 * x)
+        return int(x)
+
+    @program
+    def narrow() -> None:
+        x = sample(dist.categorical([0.5, 0.5, 0.0]))
+
+    @program
+    def hidden() -> None:
+        """What it draws by itself is no part of the law at the site."""
+        wide = sample(dist.flip(0.5))
+        x = sample(dist.categorical([0.4, 0.4, 0.2] if wide else [0.1, 0.1, 0.8]))
+
+    with pytest.warns(UserWarning, match="the guide: the proposal at 'x' never gives 2.*test_guides.py"):
+        infer(drawn, method="importance", n=8, seed=0, proposals=narrow)
+    with pytest.warns(UserWarning, match="keeps top_k=1 tokens"):
+        infer(tops, method="smc", n=8, seed=0, proposals=writes_top)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        infer(drawn, method="importance", n=8, seed=0, proposals=hidden)
+
+
+@program
+def tops() -> str:
+    return str(sample(lm.context("a").token(), name="t"))
+
+
+@program
+def writes_top() -> None:
+    sample(lm.context("a").token(top_k=1), name="t")

@@ -268,3 +268,26 @@ def test_fixing_sites_leaves_a_program_of_a_module_as_it_is() -> None:
     # copy.copy gives such a program itself: pickle finds it by its name.
     fixed = coin.with_fixed({"x": Fixed(True, True)})
     assert fixed is not coin and coin.fixed is None and fixed.fixed == {"x": Fixed(True, True)}
+
+
+def test_a_nested_program_whose_code_stands_in_two_blocks() -> None:
+    """To CPython its two pieces of code are one, whatever the numbers of the blocks: here 9 and 10."""
+
+    @program
+    def waits() -> bool:
+        for _ in [1, 2]:
+            sample(dist.flip(0.5))
+        for _ in [1, 2]:
+            sample(dist.flip(0.5))
+        k = 0
+        while k < 2 and sample(dist.flip(0.9)):
+            k += 1
+        else:
+
+            @program
+            def last() -> bool:
+                return bool(sample(dist.flip(0.3)))
+
+            return last()
+
+    assert infer(waits, method="enumerate").probability(True) == pytest.approx(0.3)

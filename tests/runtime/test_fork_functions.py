@@ -177,3 +177,81 @@ def test_what_wraps_leaves_behind_makes_no_copy() -> None:
         return 1
 
     assert copies((plain,))[0] is plain
+
+
+def test_what_a_nested_program_captures_is_each_run_s_own() -> None:
+    """Methods of builtin objects, and helpers with defaults or attributes of their own."""
+
+    @program
+    def method_of_a_list() -> tuple[bool, ...]:
+        seen: list[bool] = []
+        note = seen.append
+
+        @program
+        def step() -> None:
+            note(sample(flip(0.5)))
+
+        step()
+        step()
+        return tuple(seen)
+
+    @program
+    def default() -> tuple[bool, ...]:
+        def noted(v: bool, seen: list[bool] = []) -> list[bool]:  # noqa: B006
+            seen.append(v)
+            return seen
+
+        @program
+        def step() -> tuple[bool, ...]:
+            return tuple(noted(sample(flip(0.5))))
+
+        step()
+        return step()
+
+    @program
+    def named_default() -> tuple[bool, ...]:
+        def noted(v: bool, *, seen: dict[int, bool] = {}) -> Any:  # noqa: B006
+            seen[len(seen)] = v
+            return seen.values()
+
+        @program
+        def step() -> tuple[bool, ...]:
+            return tuple(noted(sample(flip(0.5))))
+
+        step()
+        return step()
+
+    @program
+    def attribute() -> tuple[bool, ...]:
+        def box() -> None: ...
+
+        box.seen = ()  # type: ignore[attr-defined]
+
+        @program
+        def step() -> None:
+            box.seen += (sample(flip(0.5)),)  # type: ignore[attr-defined]
+
+        step()
+        step()
+        return box.seen  # type: ignore[attr-defined, no-any-return]
+
+    want = {(a, b): 0.25 for a in (False, True) for b in (False, True)}
+    for prog in (method_of_a_list, default, named_default, attribute):
+        assert measure(prog) == want, prog.name
+
+
+def test_defaults_of_a_program_that_a_run_defines_are_that_run_s_own() -> None:
+    @program
+    def grows() -> tuple[Any, ...]:
+        base = [0]
+
+        @program
+        def grown(v: int, known: list[int] = base) -> tuple[int, bool]:
+            known.append(v)
+            return len(base), known is base
+
+        first = grown(1)
+        x = sample(flip(0.5))
+        return first, grown(2 + x), tuple(base)
+
+    assert measure(grows) == {((2, True), (3, True), (0, 1, 2 + x)): 0.5 for x in (False, True)}
