@@ -39,7 +39,7 @@ from .runtime.population import World
 from .runtime.replay import generate, recording
 from .runtime.result import log_sum_exp
 from .runtime.scheduler import Task
-from .runtime.source import RandomSource, derive
+from .runtime.source import PreciseSource, derive
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -299,4 +299,4 @@ def support(program: Program, call: Call, limit: int = 100_000) -> list[Particle
             found.append(again.particle)
         return found
 
-    return alone(program, call, task, RandomSource())
+    return alone(program, call, task, PreciseSource())

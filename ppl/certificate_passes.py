@@ -27,6 +27,7 @@ from .runtime.exact import NotFinite, explore
 from .runtime.methods import Enumerate, Importance
 from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Run
+from .runtime.source import PreciseSource
 from .text import Text
 
 Masses = list[tuple[Any, float]]
@@ -123,7 +124,8 @@ def enumerated(
     limit: int = 100_000,
 ) -> Masses:
     """The measure of a program by enumeration, as far as a level says something about it."""
-    runs = run_problems(program, [call], Enumerate(max_runs=most_runs(limit)), [0])[0].runs
+    method = Enumerate(max_runs=most_runs(limit))
+    runs = run_problems(program, [call], method, [0], source=PreciseSource())[0].runs
     return [(key_of(run, level, keep, whole), run.log_weight) for run in runs]
 
 

@@ -89,12 +89,12 @@ def run(
     """Infer the posterior of a program. Exit codes: 0 done, 1 it failed, 2 called wrongly, 3 all runs ruled out."""
     with one_screen(debug):
         check_picture(plot)
-        recipe = read_method(method, n, option or [])
         if model is not None:
             os.environ["PPL_MODEL"] = str(Path(model).resolve()) if Path(model).is_dir() else model
         # What the user's file prints must not end up in the middle of the JSON.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            program = read_program(target)
+            program = read_program(target)  # which may make methods of its own known
+            recipe = read_method(method, n, option or [])
             args, kwargs = read_arguments(program, arg or [])
             posterior = infer(program, *args, kwargs=kwargs, method=recipe, seed=seed, progress=progress)
         _show(posterior, as_json, plot)
@@ -194,9 +194,9 @@ def calibrate(
         from .calibration import calibrate as check
 
         check_picture(plot)
+        program = read_program(target)  # which may make methods of its own known
         takes_n = "n" in getattr(METHODS.get(method), "__dataclass_fields__", ())
         recipe = read_method(method, 200 if n is None and takes_n else n, option or [])
-        program = read_program(target)
         args, kwargs = read_arguments(program, arg or [])
         with refusals_are_misuse():
             certificate = check(

@@ -20,7 +20,7 @@ from .runtime.exact_size import Size, estimate_size
 from .runtime.methods import Forward, Method
 from .runtime.methods.enumerate import NotListable
 from .runtime.result import Result, Run, log_sum_exp
-from .runtime.source import Source
+from .runtime.source import PreciseSource, Source
 from .watching import tell
 
 Measure = dict[Any, float]
@@ -98,6 +98,7 @@ def _gaps(a: Measure, b: Measure) -> list[float]:
 
 def outcome(program: Program, call: Call, method: Method, source: Source | None = None, seed: int = 0) -> Result:
     """What a method returns for one sequence of random outcomes; random ones by default."""
+    source = source or PreciseSource()
     return run_problems(program, [call], method, [seed], proposals_of(program), source)[0].result
 
 

@@ -82,7 +82,14 @@ class Laws(Protocol):
 
 
 class Source(ABC):
-    """Where outcomes come from. Every method is a pure function of its arguments in production."""
+    """Where outcomes come from. Every method is a pure function of its arguments in production.
+
+    Attributes:
+        precise: whether models are to compute their laws in float64 from the logits on: a check compares them to a
+            billionth, and finds what a float32 sum of a vocabulary rounds.
+    """
+
+    precise = True
 
     @abstractmethod
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
@@ -181,6 +188,8 @@ _remembered = lru_cache(1024)(relative)
 class RandomSource(Source):
     """Counter-based random numbers: what production runs use."""
 
+    precise = False
+
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         # A distribution is drawn from again and again: its weights are a tuple, and remembered.
         weights, sum_of_weights, _ = (_remembered if type(log_weights) is tuple else relative)(log_weights)
@@ -218,3 +227,9 @@ class RandomSource(Source):
             return distribution.sample()
         finally:
             generator.set_state(state)
+
+
+class PreciseSource(RandomSource):
+    """The same for checks, which compare what it gives with what is explored."""
+
+    precise = True

@@ -62,6 +62,7 @@ class LocalEngine(Engine):
             raise ValueError(f"max_batch={max_batch}: give at least 1, or None for no bound")
         self.model = model
         self._limit = _Limit(max_batch)
+        self._precise = False
         self._jobs: list[Job] = []
         self._endings: dict[TextSpec, Ending] = {}
         self._last: tuple[TextSpec | None, Ending] = None, Ending(TextSpec(), model)
@@ -77,6 +78,7 @@ class LocalEngine(Engine):
         Raises:
             TypeError: it is of a kind that this engine does not know.
         """
+        self._precise = self._precise or source.precise
         self._jobs.append(self._job(request, source))
 
     def step(self) -> list[Completion]:
@@ -196,7 +198,9 @@ class LocalEngine(Engine):
         logits = self.model.logits(nodes)
         if logits.device.type == "mps":
             logits = logits.cpu()  # which has no float64
-        if logits.dtype not in (torch.float32, torch.float64):
+        if self._precise:
+            logits = logits.double()
+        elif logits.dtype not in (torch.float32, torch.float64):
             logits = logits.float()
         expected = (len(nodes), self.model.vocab_size)
         if tuple(logits.shape) != expected:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 import torch.distributions as td
 
-from ppl import MH, SMC, Importance, condition, dist, factor, infer, program, sample, table_lm
+from ppl import MH, SMC, Importance, condition, dist, factor, infer, load_lm, observe, program, sample, table_lm
 from ppl.certificate import TooLarge, validate
 from ppl.certificate_statistical import validate_statistically
 from ppl.expectation import trace_key
 from ppl.kernels import Block, Regenerate
 from ppl.law_programs import ends_early, hidden_markov, soft_and_hard, twisted
+from ppl.runtime.engines.prefix import Prefix
+from ppl.runtime.engines.table import TableModel
 from ppl.runtime.population import Population, World
 from ppl.runtime.scheduler import Task
 from ppl.runtime.source import derive
@@ -238,3 +241,44 @@ def test_texts_that_read_the_same_are_told_apart_by_their_tokens() -> None:
     runs = infer(spelt, method="enumerate").runs
     assert len({run.value for run in runs}) < len(runs) == len({trace_key(run) for run in runs}) == 27
     assert validate(spelt, method="importance", n=1) and validate(spelt, pipeline="all", keep=("text",))
+
+
+class Float32(TableModel):
+    """As models of weights are: their logits are float32, whose sums are right to seven digits."""
+
+    def logits(self, nodes: Sequence[Prefix]) -> torch.Tensor:
+        return super().logits(nodes).float()
+
+
+@pytest.mark.parametrize("method", ["importance", "smc", "mh", "best-first"])
+def test_programs_over_float32_models_are_certified(method: str) -> None:
+    rounded = load_lm(Float32.random(3, ["a", "b", "c"]))
+
+    @program
+    def writes() -> str:
+        context = rounded.context("a")
+        first = sample(context.token(temperature=0.7), proposal=context.token())
+        observe((context + first).text(max_tokens=2), "ab")
+        last = sample((context + first).choice(["a", "bb"]))
+        factor(0.3 * (last == "a"))
+        return first + last
+
+    certificate = validate(writes, method=method)
+    assert certificate and certificate.error < 1e-12, certificate
+    assert validate(writes, pipeline="default")
+
+
+def test_programs_over_the_bundled_model_are_certified() -> None:
+    lm = load_lm()
+
+    @program
+    def adds() -> str:
+        context = lm.context("Q: Start with 17. Add 25.\n")
+        first = sample(context.token(top_k=3))
+        factor(0.3 * (first == "1"))
+        second = sample((context + first).token(top_k=2))
+        observe((context + first + second).token(), "2")
+        return first + second
+
+    for method in ("smc", "mh"):
+        assert validate(adds, method=method)

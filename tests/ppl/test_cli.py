@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import ppl
 from ppl.cli import RULED_OUT, app
 from ppl.cli_errors import FAILED, MISUSED
+from ppl.runtime.methods import METHODS
 
 Run = Callable[..., Result]
 
@@ -217,6 +218,34 @@ def test_a_file_does_not_shadow_a_module_in_use(run: Run) -> None:
     Path("rich.py").write_text(COINS)
     result = CliRunner().invoke(app, ["run", "rich.py:coins"])
     assert result.exit_code == MISUSED and "rename the file" in result.stderr
+
+
+OWN_METHOD = """
+from dataclasses import dataclass
+
+from ppl import Importance, dist, observe, program, register, sample
+
+
+@register
+@dataclass(frozen=True)
+class OwnOfAFile(Importance):
+    name = "own-of-a-file"
+
+
+@program
+def coin():
+    a = sample(dist.flip(0.5))
+    observe(dist.flip(0.9 if a else 0.2), True)
+    return a
+"""
+
+
+@pytest.mark.parametrize("command", [["run", "--n", "3"], ["validate"], ["calibrate", "--runs", "20", "--n", "9"]])
+def test_a_method_that_the_file_makes_known(run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(METHODS, "own-of-a-file", raising=False)
+    result = run(command[0], "own.py:coin", *command[1:], "--method", "own-of-a-file", own=OWN_METHOD)
+    assert result.exit_code == 0, result.stderr
+    monkeypatch.delitem(METHODS, "own-of-a-file")
 
 
 # ---- As a user has it
