@@ -15,7 +15,8 @@ def unparse(node: ast.AST) -> str:
     """
     try:
         text = ast.unparse(node)
-        if "\n" not in text or not isinstance(node, ast.arguments):
+        # Some versions leave carriage returns and the like in formats as they are.
+        if text.replace("\n", "").isprintable() and ("\n" not in text or not isinstance(node, ast.arguments)):
             return text
     except ValueError:  # an f-string can't be written with the quotes and backslashes that it holds
         pass

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from .posterior_values import freeze, show
 
 if TYPE_CHECKING:
-    import arviz
     import numpy as np
 
     from .posterior_record import Record
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
 _ROUNDING = 1e-12
+_TAILS = (0.05, 0.95)
+"""The quantiles that the effective sample size of the tails is of."""
 
 
 class NoChains(ValueError):
@@ -98,8 +99,9 @@ def diagnose(posterior: Record) -> Diagnoses:
             rhat = float(az.rhat(draws)) if sd > 0.0 and len(draws) > 1 else math.nan
             if sd > 0.0 and not any(map(_moves, draws)):
                 rhat = math.inf  # each stays where it began, and they began at different places
-            sizes = [float(az.ess(draws, method=method)) if sd > 0.0 else math.nan for method in ("bulk", "tail")]
-        rows.append(Diagnosis(name, float(draws.mean()), sd, rhat, *sizes))
+            bulk = float(az.ess(draws, method="bulk")) if sd > 0.0 else math.nan
+            tail = float(az.ess(draws, method="tail", prob=_TAILS)) if sd > 0.0 else math.nan
+        rows.append(Diagnosis(name, float(draws.mean()), sd, rhat, bulk, tail))
     return Diagnoses(rows)
 
 
@@ -108,13 +110,17 @@ def _moves(draws: np.ndarray) -> bool:
     return float(draws.max() - draws.min()) > _ROUNDING * max(1.0, float(abs(draws).max()))
 
 
-def to_arviz(posterior: Record) -> arviz.InferenceData:
+def to_arviz(posterior: Record) -> Any:
     """The chains for arviz's plots and summaries: a variable of shape [chains, draws] for each quantity.
+
+    Returns:
+        An ``arviz.InferenceData``; of arviz 1 and newer, a ``DataTree``.
 
     Raises:
         NoChains, ImportError: as for :func:`diagnose`.
     """
-    return _arviz().from_dict(posterior=chains_of(posterior))
+    chains, az = chains_of(posterior), _arviz()
+    return az.from_dict({"posterior": chains}) if _major(az) >= 1 else az.from_dict(posterior=chains)
 
 
 def chains_of(posterior: Record) -> dict[str, np.ndarray]:
@@ -161,6 +167,11 @@ def _number(value: Any) -> float | None:
     if item is not None and getattr(value, "ndim", 0) == 0:
         value = item()
     return float(value) if isinstance(value, Real) else None
+
+
+def _major(package: Any) -> int:
+    """The first number of its version."""
+    return int(package.__version__.partition(".")[0])
 
 
 def _arviz() -> Any:

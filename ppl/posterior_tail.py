@@ -7,6 +7,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .posterior_record import Record
 
 TRUSTED = 0.7
@@ -46,9 +48,19 @@ def tail(posterior: Record) -> float:
         return 0.0
     import numpy as np
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from arviz import psislw
     # Particles that were ruled out have no run, but they are draws like the others.
     padded = np.array(logs + [min(logs) - 700.0] * max(posterior.n - len(logs), 0))
-    return float(psislw(padded - top)[1])
+    return _shape(padded - top)
+
+
+def _shape(log_weights: np.ndarray) -> float:
+    """The shape of the generalised Pareto distribution that fits the tail."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from arviz import psislw
+        except ImportError:  # arviz 1 has it elsewhere, for densities that weights are one over
+            from arviz_stats.base import array_stats
+
+            return float(array_stats.psislw(-log_weights)[1])
+        return float(psislw(log_weights)[1])
