@@ -75,7 +75,7 @@ class Builder(Classifier):
         self.loops: list[LoopScope] = []
         self.temporaries = 0
         self.hints: dict[str, str | None] = {}
-        self.captures: list[tuple[str, int, Span]] = []
+        self.captures: list[tuple[str, int, Span, bool]] = []
         self.definitions: dict[str, int] = {}
         self.nested: set[str] = set()
         self.clock = 0
@@ -199,7 +199,8 @@ class Builder(Classifier):
         """Remember which variables the nested functions in ``statement`` capture, and when."""
         for node, name in self.captured(statement):
             looped = any(name in scope.carried for scope in self.loops)
-            self.captures.append((name, -1 if looped else self.clock + 1, self.span(node)))
+            itself = getattr(node, "name", None) == name
+            self.captures.append((name, -1 if looped else self.clock + 1, self.span(node), itself))
 
     def check_captures(self) -> None:
         """Refuse captured variables that are rebound: what follows an effect runs with variables of its own.
@@ -207,7 +208,7 @@ class Builder(Classifier):
         Raises:
             CompileError: a nested function would see the wrong value.
         """
-        for name, when, span in self.captures:
+        for name, when, span, itself in self.captures:
             if self.definitions.get(name, 0) > when:
                 known = name
                 if name.startswith("·"):  # a comprehension's own
@@ -217,6 +218,8 @@ class Builder(Classifier):
                 )
                 if known in self.nested:
                     remedy = f"Move {name!r} above this function, or move both out of the program."
+                if itself:
+                    remedy = f"Move {name!r} out of the loop, or out of the program."
                 reason = (
                     f"this function captures the variable {name!r}, which is assigned after it: a run that was copied "
                     "has new variables, and the function would go on looking at the old one"

@@ -119,7 +119,7 @@ class Context:
             if isinstance(other, ModelDistribution):
                 raise TypeError(f"{other!r} is a distribution, which no text is yet: write context + sample(...)")
             return NotImplemented
-        return Context(self.lm, self.node.extend(tokens_of(other, self.lm)))
+        return Context(self.lm, self.node.extend(tokens_of(other, self.lm, self.node.parent is not None)))
 
     def __radd__(self, other: object) -> NoReturn:
         raise TypeError("a context can only be extended at its end; write context + text, or lm.context(text + …)")
@@ -131,7 +131,7 @@ class Context:
         return True
 
     def __str__(self) -> str:
-        return self.lm.decode(self.tokens)
+        return self.lm.model.text_of(self.tokens)
 
     def __repr__(self) -> str:
         # As many last tokens as are likely to be shown: a context can be long, and errors print many of them.

@@ -71,7 +71,7 @@ class Continuation(ModelDistribution):
         Raises:
             ValueError: it does not begin with the tokens that are kept.
         """
-        tokens = tokens_of(value, self.whole.lm)
+        tokens = tokens_of(value, self.whole.lm, after=True)
         count = len(self.head)
         if tokens[:count] != self.head:
             raise ValueError(f"{value!r} does not begin with the tokens {self.head}")

@@ -66,7 +66,7 @@ class LM:
             ValueError: it is a conversation and the model has no chat template, or it cannot be encoded.
         """
         if isinstance(text_or_messages, str):
-            return Context(self, self.model.root.extend(tokens_of(text_or_messages, self)))
+            return Context(self, self.model.root.extend(tokens_of(text_or_messages, self, after=False)))
         if isinstance(text_or_messages, Context | Mapping | bytes) or not isinstance(text_or_messages, Sequence):
             kind = type(text_or_messages).__name__
             raise TypeError(f"lm.context takes text, or a list of messages such as {_MESSAGE}, not a {kind}")
@@ -78,8 +78,12 @@ class LM:
             raise ValueError(f"the list of messages is empty; give at least one, such as {_MESSAGE}")
         return Context(self, self.model.root.extend(self.model.encode_chat(messages)))
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, with no special tokens added.
+    def encode(self, text: str, after: bool = False) -> tuple[int, ...]:
+        """The token ids of ``text``, with no special tokens added; those that are spelled out in it become such.
+
+        Args:
+            text: the text.
+            after: whether other text stands before it. Some tokenizers put a space before a text that begins.
 
         Raises:
             ValueError: it cannot be encoded.
@@ -91,7 +95,7 @@ class LM:
                 f"{text[error.start : error.end]!r} in a text is half a character, which no model reads: write "
                 "text.encode(errors='replace').decode() to put question marks there"
             ) from None
-        return self.model.encode(str(text))
+        return self.model.encode_after(str(text)) if after else self.model.encode(str(text))
 
     def decode(self, tokens: Iterable[int]) -> str:
         """How tokens read. Special tokens read as nothing, incomplete characters as U+FFFD."""

@@ -60,7 +60,7 @@ def _shape(log_weights: np.ndarray) -> float:
         try:
             from arviz import psislw
         except ImportError:  # arviz 1 has it elsewhere, for densities that weights are one over
-            from arviz_stats.base import array_stats
+            from arviz_stats.base import array_stats  # type: ignore[import-not-found, unused-ignore]
 
             return float(array_stats.psislw(-log_weights)[1])
         return float(psislw(log_weights)[1])

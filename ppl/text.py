@@ -74,7 +74,13 @@ class Text(str):
         return Text, (str(self), self.tokens, self.finish)
 
 
-def tokens_of(value: str, lm: LM) -> tuple[int, ...]:
-    """The token ids of a string under ``lm``: a text's own if they are of that model, else by its tokenizer."""
+def tokens_of(value: str, lm: LM, after: bool) -> tuple[int, ...]:
+    """The token ids of a string under ``lm``: a text's own if they are of that model, else by its tokenizer.
+
+    Args:
+        value: the string.
+        lm: the model.
+        after: whether other text stands before it.
+    """
     tokens = value.tokens_for(lm) if isinstance(value, Text) else None
-    return lm.encode(value) if tokens is None else tokens
+    return lm.encode(value, after) if tokens is None else tokens

@@ -131,14 +131,14 @@ class TextDistribution(_OfContext):
         return Score(self.context.node, self._complete(value) if tokens is None else tokens, self.spec)
 
     def _complete(self, value: str) -> tuple[int, ...]:
-        tokens = self.lm.encode(value)
+        tokens = self.lm.encode(value, after=True)  # so that they read as the value does, and no space is put before
         ends = self.lm.model.eos_tokens
         if not ends or Ending(self.spec, self.lm.model).of(tokens)[1] is not None:
             return tokens
         if len(ends) > 1:
             raise ValueError(
                 f"{value!r} holds no stop string, and the model has several end tokens {sorted(ends)}; "
-                "score Text(value, tokens=lm.encode(value) + (end,), lm=lm) with the one that is meant"
+                "score Text(value, tokens=lm.encode(value, after=True) + (end,), lm=lm) with the one that is meant"
             )
         return (*tokens, *ends)
 
@@ -203,7 +203,7 @@ class TextDistribution(_OfContext):
         """Texts that begin with the first ``count`` tokens of ``value``."""
         from .continuation import Continuation
 
-        return Continuation(self, tokens_of(value, self.lm)[:count]) if count else self
+        return Continuation(self, tokens_of(value, self.lm, after=True)[:count]) if count else self
 
     def missed_by(self, proposals: Sequence[Any]) -> str | None:
         """What a proposal for this distribution surely never gives; ``None`` if it may give everything."""
@@ -262,7 +262,13 @@ class ChoiceDistribution(_OfContext):
             raise ValueError(f"options holds {str(twice)!r} twice; give each once")
         TextSpec(temperature=temperature)  # the same range, and the same words about it
         lm = context.lm
-        self.options = tuple(Text(str(option), tokens_of(option, lm), None, lm) for option in options)
+        after = context.node.parent is not None
+        self.options = tuple(Text(str(option), tokens_of(option, lm, after), None, lm) for option in options)
+        for text in self.options:
+            if not text.tokens:
+                raise ValueError(
+                    f"options holds {str(text)!r}, which the tokenizer gives no tokens to weigh; leave it out"
+                )
         self.temperature = temperature
         self._index = {str(option): i for i, option in enumerate(self.options)}
 

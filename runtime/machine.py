@@ -39,6 +39,9 @@ from .source import Source, derive
 from .together import Together, in_turn, one_by_one, side_by_side
 from .waiting import Act, CallRequest, Entry, Tally, Wait
 
+DEEPEST = 5_000
+"""How deep programs may call each other; Python's own functions may 1,000."""
+
 
 @dataclass
 class Machine:
@@ -170,7 +173,14 @@ class Machine:
         if particle.scope.fixed:
             fixed = {a[len(local) :]: v for a, v in particle.scope.fixed.items() if a.startswith(local)}
         fixed = {**(ask.program.fixed or {}), **fixed}
-        particle.frame = Frame(block, live, particle.scope, particle.frame)
+        depth = 0 if particle.frame is None else particle.frame.depth + 1
+        if depth >= DEEPEST:
+            raise ProgramError(
+                f"programs that call each other are {DEEPEST:,} deep here: a program that calls itself has to come to an "
+                "end in all its runs",
+                ask.site.span,
+            )
+        particle.frame = Frame(block, live, particle.scope, particle.frame, depth)
         particle.scope = Scope(prefix, fixed or None, particle.scope.outside)
         return Entry(ask, self.prepare, particle.scope.outside), ()
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler.requests import Ask, Block, Live, Site
 from .engines.base import Completion
 from .errors import ProgramError
+from .fork import copies
 from .machine import Machine
 from .particle import Particle, Status, Trace
 from .population import Population, Runnable, World
@@ -53,6 +54,9 @@ class Nested(Act):
     def answer(self, machine: Machine, particle: Particle) -> Wait | None:
         # Where runs are recorded, branch, are guided or only drawn, every choice has to be seen: there it runs inline.
         if type(machine) is not Machine or machine.branch or machine.ignore_evidence:
+            self.program, self.args, self.kwargs = copies(
+                (self.program, self.args, dict(self.kwargs)), particle.scope.outside
+            )
             particle.block, particle.live = Entry(self, machine.prepare, particle.scope.outside), ()  # type: ignore[arg-type]
             return None
         return _Inside(machine, particle, self).go(None)
@@ -203,7 +207,8 @@ class Finding(Errand):
         self.take = take
         program, args, kwargs, method = call
         inner = replace(self.inner(), proposals={}, branch=False, ignore_evidence=False)  # of another program
-        self.task = method.run(World(program, args, kwargs, inner, derive(0, "posterior")))
+        world = World(program, args, kwargs, inner, derive(0, "posterior"), outside=particle.scope.outside)
+        self.task = method.run(world)
 
     def ended(self, population: Population) -> Wait | None:
         """Let the particle be answered now that the law is known."""

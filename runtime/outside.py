@@ -37,7 +37,7 @@ class Outside:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._objects: dict[int, Any] = {}
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {id(function): function}
         self._left = collections.deque(_of_program(function))
         # Now, since a run may put objects of its own there. What is far down in a large table can wait: few ask for it.
         self._look(_AT_ONCE)
@@ -54,7 +54,7 @@ class Outside:
 
     @property
     def content(self) -> Container[int]:
-        """All that the program reaches: what counts by its content, too."""
+        """All that the program reaches: what counts by its content, too, and what other programs were made of."""
         self._look()
         return self._seen
 
@@ -73,6 +73,7 @@ class Outside:
             elif isinstance(value, type):
                 left += _of_class(value)
             elif hasattr(kind, "__ppl_fork__") and hasattr(value, "function"):
+                seen[id(value.function)] = value.function
                 left += _of_program(value.function)
             elif not _is_data(value):
                 left += _of_object(value)

@@ -62,12 +62,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A suspended caller: where it goes on when the program it called returns."""
+    """A suspended caller: where it goes on when the program it called returns; ``depth``: how many callers it has."""
 
     block: Block
     live: Live
     scope: Scope
     parent: Frame | None
+    depth: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -192,10 +193,15 @@ class Particle:
         return new
 
 
-def _fork_frames(frame: Frame | None, memo: Memo) -> Frame | None:
-    if frame is None:
-        return None
-    live, parent = fork_values(frame.live, memo), _fork_frames(frame.parent, memo)
-    if live is frame.live and parent is frame.parent:
-        return frame
-    return Frame(frame.block, live, frame.scope, parent)
+def _fork_frames(innermost: Frame, memo: Memo) -> Frame | None:
+    frames: list[Frame] = []
+    frame: Frame | None = innermost
+    while frame is not None:  # not by recursion: programs may be deeper than Python's functions
+        frames.append(frame)
+        frame = frame.parent
+    lives = [fork_values(each.live, memo) for each in frames]
+    new: Frame | None = None
+    for each, live in zip(reversed(frames), reversed(lives), strict=True):
+        same = live is each.live and new is each.parent
+        new = each if same else Frame(each.block, live, each.scope, new, each.depth)
+    return new

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from ..compiler.link import made_in_program
 from ..compiler.requests import Block
 from .budget import Control
 from .fork import copies
@@ -154,9 +155,15 @@ def begin(world: World, key: Key) -> Particle:
 
 
 def _start(world: World, key: Key) -> Particle:
-    args, kwargs = copies((world.args, dict(world.kwargs)))  # each has arguments of its own to change
     scope = _activation(world)
-    start = Entry(_Invocation(world.program, args, kwargs), world.machine.prepare, scope.outside)  # type: ignore[arg-type]
+    program, args, kwargs = world.program, world.args, dict(world.kwargs)
+    # Each has arguments of its own to change; and where a run defined the program, all that is that run's.
+    function = getattr(program, "function", None)
+    if world.scope is None and not (function is not None and made_in_program(function)):
+        args, kwargs = copies((args, kwargs))
+    else:
+        program, args, kwargs = copies((program, args, kwargs), scope.outside)
+    start = Entry(_Invocation(program, args, kwargs), world.machine.prepare, scope.outside)  # type: ignore[arg-type]
     return Particle(start, (), scope, key)
 
 

@@ -9,7 +9,6 @@ from operator import is_
 from types import FunctionType
 from typing import Any
 
-from ..compiler.link import made_in_program
 from ..compiler.requests import Ask, Block, Invoke, Site
 from .engines.base import Completion, Engine, Request
 from .fork import copies
@@ -77,14 +76,16 @@ class Entry:
     def __call__(self) -> Any:
         program = self.ask.program
         entry = program.entry if self.prepare is None else self.prepare(program)
-        return _with_own_defaults(entry, self.outside)(*self.ask.args, **self.ask.kwargs)
+        if self.outside is None or id(getattr(program, "function", None)) in self.outside.content:
+            entry = _with_own_defaults(entry, self.outside)
+        return entry(*self.ask.args, **self.ask.kwargs)  # the defaults of what a run has defined are its own already
 
 
-def _with_own_defaults(entry: Any, outside: Outside | None) -> Block:
+def _with_own_defaults(entry: Block, outside: Outside | None) -> Block:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
     defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
-    if (not defaults and not named) or made_in_program(entry):
-        return entry  # those of a program that the run itself has defined are the run's own already
+    if not defaults and not named:
+        return entry
     own, own_named = copies((defaults or (), tuple((named or {}).values())), outside)
     if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
         return entry

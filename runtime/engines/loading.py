@@ -25,7 +25,7 @@ def load_transformers(
     path_or_name: str | os.PathLike[str],
     *,
     device: str = "auto",
-    dtype: str = "auto",
+    dtype: str | torch.dtype = "auto",
     cache_bytes: int | None = None,
     max_batch: int | None = None,
     ahead: int | None = None,
@@ -49,6 +49,8 @@ def load_transformers(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
     if dtype == "auto":
         wanted: Any = torch.float32 if device == "cpu" else "auto"
     else:
@@ -61,7 +63,7 @@ def load_transformers(
     # On their way to another device the weights pass through this process's memory, mapped from their files.
     try:
         with _no_progress_bar(), fitting(name, needed if device == "cpu" else None, wanted, "cpu"):
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=wanted, output_loading_info=True)
     except SafetensorError as error:
         raise OSError(
             f"the weights of {name} are damaged or were not copied whole ({error}): get its .safetensors files again"
@@ -74,6 +76,14 @@ def load_transformers(
             f"{name} has a {kind[1]}, for which transformers has no causal language model; texts are drawn from such "
             "models only, token by token (Llama, Qwen, GPT and the like)"
         ) from None
+    model, told = loaded
+    missing = sorted(told["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"{name} holds no weights for {', '.join(missing[:3])}{more} of a {type(model).__name__}: they would be made up. "
+            "A reward model or an embedding model writes no text; or a file was not copied"
+        )
     with fitting(name, size_of(model) if device != "cpu" else None, model.dtype, device):
         model.to(device)
     # A folder may hold a model alone; a name on the hub without a tokenizer is an error.

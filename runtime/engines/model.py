@@ -103,6 +103,7 @@ class LanguageModel(ABC):
         vocab_size: how many token ids there are.
         eos_tokens: the ids that end a text.
         usage: what was computed so far.
+        opens_with_space: whether the tokens of a text read as if it began with a space.
     """
 
     __ppl_immutable__ = True  # shared by all particles
@@ -111,6 +112,7 @@ class LanguageModel(ABC):
     vocab_size: int
     eos_tokens: frozenset[int]
     usage: Usage
+    opens_with_space: bool = False
     _alphabet: bytes | None = None
 
     @property
@@ -126,7 +128,11 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, with no special tokens added."""
+        """The token ids of ``text``, as of one that begins here, with no special tokens added."""
+
+    def encode_after(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text`` where other text stands before it."""
+        return self.encode(text)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """The token ids of a conversation up to where the model's turn begins, by the model's own chat template.
@@ -142,6 +148,16 @@ class LanguageModel(ABC):
     @abstractmethod
     def decode_bytes(self, token: int) -> bytes:
         """The bytes that ``token`` stands for; empty for special tokens such as EOS."""
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """How tokens read from a text's beginning on, without the space that the tokenizer may have put there.
+
+        Special tokens read as nothing, incomplete characters as U+FFFD.
+        """
+        pieces = list(map(self.decode_bytes, tokens))
+        if self.opens_with_space and pieces and pieces[0].startswith(b" "):
+            pieces[0] = pieces[0][1:]
+        return b"".join(pieces).decode("utf-8", errors="replace")
 
     def cache_info(self) -> CacheInfo | None:
         """What is kept, or ``None`` if nothing ever is."""

@@ -250,7 +250,7 @@ class ServerEngine(Engine):
 
     def _spelled(self, tokens: Sequence[int]) -> str:
         """Tokens as text, if that is read as the same tokens again."""
-        text = self.model.text(tokens)
+        text = self.model.text_of(tokens)
         if self.model.encode(text) != tuple(tokens):
             raise ValueError(
                 f"the server takes prompts as text, and would read {text[-40:]!r} as other tokens than these: use a "

@@ -166,7 +166,7 @@ class Drawing(Job):
         Its length is no reason here: how many tokens the server drew is another number.
         """
         before = self._bytes(self.tokens).decode("utf-8", errors="replace")
-        tokens = self._model.encode(before + piece.text)
+        tokens = self._model.encode_after(before + piece.text)
         state = self._end.start
         for i, token in enumerate(tokens, 1):
             state, finish = self._end.after(state, token, 0)

@@ -26,6 +26,7 @@ class TokenizerWords:
         self._tokens = Tokens(tokenizer)
         self.bos = self._tokens.bos
         self.vocab_size = len(tokenizer)
+        self.opens_with_space = self._tokens.opens_with_space
         own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
         self.eos_tokens = eos_tokens.union(own)
 
@@ -33,9 +34,13 @@ class TokenizerWords:
         """The token ids of ``text``, with no special tokens added."""
         return self._tokens.encode(text)
 
+    def encode_after(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text`` where other text stands before it."""
+        return self._tokens.encode_after(text)
+
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """The token ids of a conversation up to where the model's turn begins, without the implicit BOS."""
-        return self._tokens.encode_chat(messages, skip_bos=self.bos is not None)
+        return self._tokens.encode_chat(messages, skip=self.bos)
 
     def decode_bytes(self, token: int) -> bytes:
         """The bytes that ``token`` stands for; empty for special tokens."""

@@ -17,7 +17,10 @@ class Words(Protocol):
     eos_tokens: frozenset[int]
     vocab_size: int
 
+    opens_with_space: bool
+
     def encode(self, text: str) -> tuple[int, ...]: ...
+    def encode_after(self, text: str) -> tuple[int, ...]: ...
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]: ...
     def decode_bytes(self, token: int) -> bytes: ...
 
@@ -55,11 +58,16 @@ class ServerModel(LanguageModel):
         self.usage = Usage()
         self.vocab_size = words.vocab_size
         self.eos_tokens = words.eos_tokens
+        self.opens_with_space = words.opens_with_space
         self._words = words
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The token ids of ``text``, with no special tokens added."""
         return self._words.encode(text)
+
+    def encode_after(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text`` where other text stands before it."""
+        return self._words.encode_after(text)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """The token ids of a conversation, without the implicit BOS.
@@ -86,11 +94,7 @@ class ServerModel(LanguageModel):
                     "the context is empty, and this model has no BOS token to start from: give it some text"
                 )
             return tokens
-        return self.text(path)
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """How tokens read."""
-        return b"".join(map(self.decode_bytes, tokens)).decode("utf-8", errors="replace")
+        return self.text_of(path)
 
     def describe(self) -> str:
         """For example "bundled at http://localhost:8000/v1 (vLLM; prompts as token ids; …)"."""

@@ -106,11 +106,18 @@ class TransformersModel(SlottedModel):
         self.usage = Usage()
         head = model.get_output_embeddings()
         self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
+        self._ids = min(self.vocab_size, int(model.get_input_embeddings().weight.shape[0]))
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
+        self.opens_with_space = self._tokens is not None and self._tokens.opens_with_space
         self._kinds = kinds_of(self._config)
         self._pass = None
         self._steps = None
         self._remarks: list[str] = []
+        if self._tokens is not None and self._tokens.dropped:
+            left_out = self._tokens.tokenizer.decode(list(self._tokens.dropped))
+            self._remarks.append(
+                f"contexts do not begin with the tokenizer's {left_out!r}: write it where it is wanted"
+            )
         problem = self._choose_pass(own)
         if problem:
             self.ahead, self._steps = 1, None
@@ -137,12 +144,20 @@ class TransformersModel(SlottedModel):
         return gather([found[node] for node in nodes], self.vocab_size, self._device)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, with no special tokens added.
+        """The token ids of ``text``, as of one that begins here, with no special tokens added.
 
         Raises:
-            ValueError: there is no tokenizer.
+            ValueError: there is no tokenizer, or the model has no numbers for one of its tokens.
         """
-        return self._text().encode(text)
+        return self._known(self._text().encode(text))
+
+    def encode_after(self, text: str) -> tuple[int, ...]:
+        """The token ids of ``text`` where other text stands before it.
+
+        Raises:
+            ValueError: as for :meth:`encode`.
+        """
+        return self._known(self._text().encode_after(text))
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """The token ids of a conversation, as the tokenizer's chat template writes it, without the implicit BOS.
@@ -150,7 +165,7 @@ class TransformersModel(SlottedModel):
         Raises:
             ValueError: there is no tokenizer or it has no chat template.
         """
-        return self._text().encode_chat(messages, skip_bos=self.bos is not None)
+        return self._known(self._text().encode_chat(messages, skip=self.bos))
 
     def decode_bytes(self, token: int) -> bytes:
         """The bytes that ``token`` stands for; empty for special tokens.
@@ -189,6 +204,15 @@ class TransformersModel(SlottedModel):
         self._recent.clear()
         if isinstance(self._pass, Decoder):
             self._pass.refresh()
+
+    def _known(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        largest = max(tokens, default=0)
+        if largest >= self._ids:
+            raise ValueError(
+                f"the tokenizer gives the id {largest}, but {type(self.model).__name__} has ids up to {self._ids - 1}: "
+                "it is another model's tokenizer, or tokens were added to it and not to the model"
+            )
+        return tokens
 
     def _text(self) -> Tokens:
         if self._tokens is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..copying import Memo, fork
 from ..errors import ProgramError
 from ..follow import REDRAW, STOP, Decision, Draw, Follow, Journal, Maker, Score, Step, choices_of, steps_of
 from ..kernels import Setting
@@ -222,6 +223,11 @@ class _With:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._program, name)
+
+    def __ppl_fork__(self, memo: Memo) -> _With:
+        """For a particle of its own, where the program is a run's."""
+        program = fork(self._program, memo)
+        return self if program is self._program else _With(program, self.fixed)
 
 
 def as_drawn(run: Particle, parameters: list[Step]) -> Particle:

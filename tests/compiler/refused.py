@@ -55,6 +55,7 @@ BODIES: dict[str, str] = {
     "name-twice-across-kinds": "for x in xs:\n    sample(a, name='x')\n    observe(a, x, name='x')",
     "captured-then-assigned": "c = 1\nh = lambda: c\nc = 2\nreturn h()",
     "captured-loop-variable": "for i in xs:\n    h = lambda: i\nreturn h",
+    "captured-itself-in-loop": "for i in xs:\n    def h(k):\n        return k and h(k - 1)\n    sample(h(i))",
     "captured-comprehension-variable": "return [((lambda: i), sample(i)) for i in xs]",
     "captured-then-augmented": "total = 0\ndef h():\n    return total\ntotal += sample(a)\nreturn h()",
     "captured-function-below": "def h():\n    return k()\ndef k():\n    return 1\nreturn h()",

@@ -402,3 +402,66 @@ def test_posteriors_inside_share_batches_and_count() -> None:
     exact = infer(speaks, method="enumerate")
     # Normalised, so that only what the caller itself rules out is missing.
     assert exact.log_evidence == pytest.approx(math.log1p(-math.exp(lm.context("").token().log_prob("b"))))
+
+
+def test_what_an_inner_program_changes_is_each_inner_particle_s_own() -> None:
+    """Its arguments, what it captured and what it has by default; the caller's stay as they were, by every method."""
+
+    @program
+    def captured() -> tuple[int, int]:
+        seen: list[bool] = []
+
+        @program
+        def inner() -> int:
+            seen.append(sample(flip(0.5)))
+            factor(0.5 * len(seen))
+            return len(seen)
+
+        return nested(inner, SMC(n=2))(), len(seen)
+
+    @program
+    def default() -> tuple[int, int]:
+        @program
+        def inner(seen: list[bool] = []) -> int:  # noqa: B006
+            seen.append(sample(flip(0.5)))
+            factor(0.5 * len(seen))
+            return len(seen)
+
+        return nested(inner, SMC(n=2))(), 0
+
+    @program
+    def appends(seen: list[bool]) -> int:
+        seen.append(sample(flip(0.5)))
+        factor(0.5 * len(seen))
+        return len(seen)
+
+    @program
+    def argument() -> tuple[int, int]:
+        seen: list[bool] = []
+        return nested(appends, SMC(n=2))(seen), len(seen)
+
+    for prog in (captured, default, argument):
+        assert validate(prog, method="importance", n=1), prog.name
+        for method in ("enumerate", "importance", "forward", "mh"):
+            options: dict[str, Any] = {} if method == "enumerate" else {"seed": 0}
+            found = infer(prog, method=method, **options)
+            assert found.probability((1, 0)) == 1.0, (prog.name, method)
+            assert method != "enumerate" or found.log_evidence == pytest.approx(0.5)
+
+
+def test_a_posterior_leaves_what_its_program_captured() -> None:
+    @program
+    def asks() -> tuple[int, int, int]:
+        seen: list[bool] = []
+
+        @program
+        def inner() -> int:
+            seen.append(sample(flip(0.5)))
+            return len(seen)
+
+        first = sample(posterior_of(inner))
+        second = sample(posterior_of(inner))
+        return first, second, len(seen)
+
+    for options in ({"method": "enumerate"}, {"method": "smc", "n": 3, "seed": 0}, {"method": "mh", "seed": 0}):
+        assert infer(asks, **options).probability((1, 1, 0)) == 1.0, options

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ppl import Program, dist, infer, program, sample
+from ppl import Program, ProgramError, dist, infer, program, sample
 from ppl.runtime.fork import copies
 from ppl.runtime.fork_functions import assigned_by
 
@@ -255,3 +255,67 @@ def test_defaults_of_a_program_that_a_run_defines_are_that_run_s_own() -> None:
         return first, grown(2 + x), tuple(base)
 
     assert measure(grows) == {((2, True), (3, True), (0, 1, 2 + x)): 0.5 for x in (False, True)}
+
+
+def factory(base: list[int]) -> Any:
+    @program
+    def grown(v: int, known: list[int] = base) -> int:
+        known.append(v)
+        sample(flip(0.5))
+        return len(base)
+
+    return grown
+
+
+def test_a_program_made_by_a_helper_while_a_run_goes_on() -> None:
+    @program
+    def grows() -> tuple[Any, ...]:
+        base = [0]
+        grown = factory(base)
+        return grown(1), grown(2), tuple(base)
+
+    assert measure(grows) == {(2, 3, (0, 1, 2)): 1.0}
+
+
+def test_a_program_that_a_program_returned_has_runs_of_its_own() -> None:
+    @program
+    def by_default() -> Any:
+        @program
+        def inner(seen: list[bool] = []) -> int:  # noqa: B006
+            seen.append(sample(flip(0.5)))
+            return len(seen)
+
+        return inner
+
+    @program
+    def by_capture() -> Any:
+        seen: list[bool] = []
+
+        @program
+        def inner() -> int:
+            seen.append(sample(flip(0.5)))
+            return len(seen)
+
+        return inner
+
+    for made in (by_default(), by_capture()):
+        for _ in range(2):
+            assert measure(made) == {1: 1.0}
+            assert infer(made, method="importance", n=4, seed=0).probability(1) == 1.0
+
+
+def test_programs_may_be_deeper_than_functions_but_not_without_end() -> None:
+    for options in ({"method": "enumerate"}, {"method": "smc", "n": 2, "seed": 0}):
+        assert infer(counts, 1500, **options).probability(lambda v: v in (1500, 1501)) == 1.0
+    with pytest.raises(ProgramError, match=r"5,000 deep here(.|\n)*test_fork_functions.py"):
+        infer(endless, 0, n=1, seed=0)
+
+
+@program
+def counts(n: int) -> int:
+    return 1 + counts(n - 1) if n > 0 else int(sample(flip(0.5)))
+
+
+@program
+def endless(n: int) -> int:
+    return endless(n + 1)

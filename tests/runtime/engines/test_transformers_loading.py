@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from ppl import load_lm
 from ppl.runtime.engines.loading import load_transformers
 from ppl.runtime.engines.transformers import TransformersModel
+from ppl.text import Text
 
 from .test_transformers import model_of
 from .tiny_models import VOCAB, make, plain_logits
@@ -110,3 +112,95 @@ def test_load_without_a_tokenizer(tmp_path: Any) -> None:
     model_of("gpt2").save_pretrained(tmp_path)
     lm = load_transformers(tmp_path, device="cpu")
     assert lm.tokenizer is None and lm.vocab_size == VOCAB
+
+
+def spaced_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """Puts a space before whatever it is given, as Llama 2's and its heirs' do, each in its own way."""
+    if kind == "byte level":
+        byte_level = byte_level_tokenizer()
+        byte_level.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        return byte_level
+    tokenizer = byte_fallback_tokenizer()
+    backend = tokenizer.backend_tokenizer
+    if kind == "metaspace":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        backend.pre_tokenizer = None
+    backend.decoder = decoders.Sequence([*SPACED, decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+SPACED = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+
+
+@pytest.mark.parametrize("kind", ["metaspace", "prepended", "byte level"])
+def test_a_tokenizer_s_space_stands_where_a_context_begins_and_nowhere_else(kind: str) -> None:
+    tokenizer = spaced_tokenizer(kind)
+    lm = load_lm((big_llama(), tokenizer))
+    begun = lm.context("a")
+    assert begun.tokens == tuple(tokenizer.encode("a", add_special_tokens=False)) and lm.decode(begun.tokens) == " a"
+    for text in ("a", "a\n", "a b"):
+        for more in ("b", " b", "\n", "é 漢", "", " "):
+            context = lm.context(text) + more
+            assert str(context) == text + more and lm.context(str(context)) == lm.context(text + more)
+    # What is scored is the text that reads so, wherever it comes from.
+    law = begun.text(stop="\n", max_tokens=4)
+    for value in ("b\n", " b\n"):
+        drawn = law.as_drawn(value)
+        assert isinstance(drawn, Text) and drawn == value and lm.decode(drawn.tokens) == value
+    assert [lm.decode(option.tokens) for option in begun.choice(["b", " b"]).options] == ["b", " b"]
+    assert (lm.context("") + "a").tokens == begun.tokens
+
+
+def test_tokens_of_words_are_read_with_their_spaces() -> None:
+    words = ["[UNK]", "[SEP]", "play", "##ing", "two", "games", "a", "one", ",", "3"]
+    pieces = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    ends = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate("abc")} | {"b</w>": 3, "a</w>": 4, "ab</w>": 5},
+                                merges=[("a", "b</w>")], end_of_word_suffix="</w>"))  # fmt: skip
+    ends.pre_tokenizer, ends.decoder = pre_tokenizers.BertPreTokenizer(), decoders.BPEDecoder(suffix="</w>")
+    for tokenizer, text in ((pieces, "playing two games, a 3"), (ends, "ab b a")):
+        lm = load_lm((big_llama(), PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")))
+        assert str(lm.context(text)).strip() == lm.model.tokenizer.decode(lm.encode(text)) == text  # type: ignore[attr-defined]
+
+
+def test_an_option_that_has_no_tokens_is_refused() -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
+    with pytest.raises(ValueError, match=r"options holds '~', which the tokenizer gives no tokens"):
+        load_lm((big_llama(), tokenizer)).context("a").choice(["a", "~"])
+
+
+def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path: Any) -> None:
+    plain = big_llama()
+    plain.model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"holds no weights for lm_head\.weight of a LlamaForCausalLM"):
+        load_transformers(tmp_path, device="cpu")
+
+
+def test_tokens_that_a_model_has_no_numbers_for() -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_tokens(["<new>"])
+    small = make("llama")
+    assert len(tokenizer) > small.config.vocab_size
+    with pytest.raises(ValueError, match=r"the tokenizer gives the id \d+, but LlamaForCausalLM has ids up to"):
+        TransformersModel(small, tokenizer).encode("a<new>")
+
+
+def test_what_stands_before_every_text_is_told() -> None:
+    tokenizer = byte_level_tokenizer(bos=True)
+    template = processors.TemplateProcessing(single="<s> </s> $A", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = template
+    lm = TransformersModel(big_llama(), tokenizer)
+    assert lm.bos == 1 and "contexts do not begin with the tokenizer's '</s>'" in lm.describe()
+
+
+def test_a_template_does_not_write_the_bos_token_that_was_asked_for_again() -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    messages = [{"role": "user", "content": "he"}]
+    assert TransformersModel(big_llama(), tokenizer, bos=1).encode_chat(messages)[0] != 1
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(ValueError, match="refuses these messages: roles must alternate"):
+        TransformersModel(big_llama(), tokenizer).encode_chat(messages)
