@@ -237,7 +237,7 @@ def check_measure(program: Program, call: Call, recipes: Sequence[Method], limit
     scale = log_unit(program, call, recipes[0], limit)
     exact = expected(program, call, _reference(recipes[0], limit), limit, scale)
     found = [expected(program, call, recipe, limit, scale) for recipe in recipes]
-    return [_finding(each.distance(exact), each.leaves) for each in found]
+    return [_finding(each, exact, recipe, each.leaves) for each, recipe in zip(found, recipes, strict=True)]
 
 
 def check_each(program: Program, call: Call, recipes: Sequence[Method], limit: int) -> list[Finding]:
@@ -245,7 +245,7 @@ def check_each(program: Program, call: Call, recipes: Sequence[Method], limit: i
     scale = log_unit(program, call, recipes[0], limit)
     exact = expected(program, call, _reference(recipes[0], limit), limit, scale)
     return [
-        _finding(each.distance(exact), 1)
+        _finding(each, exact, recipe, 1)
         for recipe in recipes
         for each in each_expected(program, call, recipe, limit, scale)
     ]
@@ -255,11 +255,20 @@ def check_posterior(program: Program, call: Call, recipes: Sequence[Method], lim
     """The total variation distance of a method's expected posterior from the exact one."""
     exact = expected(program, call, _reference(recipes[0], limit), limit)
     found = [expected(program, call, recipe, limit) for recipe in recipes]
-    return [_finding(each.variation(exact), each.leaves) for each in found]
+    errors = [each.variation(exact) for each in found]
+    return [
+        Finding(error, each.leaves, None if math.isfinite(error) else _INFINITE)
+        for error, each in zip(errors, found, strict=True)
+    ]
 
 
-def _finding(error: float, leaves: int) -> Finding:
-    return Finding(error, leaves, None if math.isfinite(error) else "a weight or the evidence is no finite number")
+_INFINITE = "a weight or the evidence is no finite number"
+
+
+def _finding(found: Expected, exact: Expected, recipe: Method, leaves: int) -> Finding:
+    error = found.distance(exact)
+    apart = f"by {recipe.describe()} {found.told_apart(exact)}" if math.isfinite(error) else _INFINITE
+    return Finding(error, leaves, apart)
 
 
 CHECKS: dict[Guarantee, Check] = {

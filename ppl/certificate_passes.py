@@ -18,7 +18,7 @@ from typing import Any
 
 from .certificate import Certificate, TooLarge
 from .compiler.passes import Level, Pipeline, make_pipeline, optimise
-from .expectation import endless, exactly, most_runs, oversized
+from .expectation import endless, exactly, most_apart, most_runs, oversized
 from .infer import run_problems
 from .pieces import joined
 from .posterior_values import freeze
@@ -26,7 +26,7 @@ from .program import Passes, Program
 from .runtime.exact import NotFinite, explore
 from .runtime.methods import Enumerate, Importance
 from .runtime.methods.enumerate import NotListable, TooManyRuns
-from .runtime.result import Run
+from .runtime.result import Run, log_sum_exp
 from .runtime.source import PreciseSource
 from .text import Text
 
@@ -85,9 +85,10 @@ def validate_passes(
         whole = frozenset(site for step in steps for site in step.pass_.pieces(step.before, step.after))
         before = enumerated(program.with_passes([]), call, level, kept, limit=limit)
         after = explored(rewritten, call, level, kept, limit, whole)
-        error = distance(before, after)
+        ways = [after]
         if level is not Level.PROPER:
-            error = max(error, distance(before, enumerated(rewritten, call, level, kept, whole, limit)))
+            ways.append(enumerated(rewritten, call, level, kept, whole, limit))
+        error, wrong = max([(distance(before, way), way) for way in ways], key=lambda found: found[0])
     except NotListable as problem:
         raise endless(program, problem, Importance(n=1)) from problem
     except TooManyRuns as problem:
@@ -107,6 +108,7 @@ def validate_passes(
         tolerance=tolerance,
         leaves=len(after),
         seconds=time.perf_counter() - started,
+        reason=None if error <= tolerance else _apart(wrong, before),
     )
 
 
@@ -185,6 +187,13 @@ def distance(one: Masses, other: Masses) -> float:
     in_all = math.fsum(a.values()), math.fsum(b.values())
     gaps = [abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in {*a, *b}]
     return max([abs(in_all[0] - in_all[1]), *gaps]) / max(in_all)
+
+
+def _apart(found: Masses, right: Masses) -> str:
+    """Where the masses of traces differ most, in words."""
+    total = log_sum_exp([log_mass for _, log_mass in right])
+    scale = total if total > -math.inf else 0.0
+    return most_apart(_totals(found, scale), _totals(right, scale))
 
 
 def _totals(masses: Masses, scale: float) -> dict[Any, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from .ceiling import log_ceiling
 from .certificate import recipes_of, without_evidence
 from .expectation import Call, Measure, endless, most_runs, outcome, oversized
 from .infer import run_problems
-from .posterior_values import freeze
+from .posterior_values import freeze, show_frozen
 from .program import Program
 from .runtime.methods import Enumerate, Method
 from .runtime.methods.enumerate import NotListable, TooManyRuns
@@ -83,7 +82,7 @@ def validate_statistically(
         ceiling = log_ceiling(program, call, recipe)
         bound = None if ceiling is None else exp(ceiling - unit)
     told = dict(sorted(truth.items(), key=lambda entry: -entry[1])[:_MOST_VALUES])
-    names = {value: f"mass of value {i}, {reprlib.repr(value)}" for i, value in enumerate(told, 1)}
+    names = {value: f"mass of value {i}, {show_frozen(value)}" for i, value in enumerate(told, 1)}
     rest = max(0.0, math.fsum(truth.values()) - math.fsum(told.values()))
     expected = {EVIDENCE: math.fsum(truth.values())}
     expected |= {names[value]: mass for value, mass in told.items()}

@@ -11,7 +11,7 @@ from typing import Any
 from .certificate_keys import OtherSeed
 from .certificate_states import States
 from .infer import run_problems
-from .posterior_values import freeze
+from .posterior_values import freeze, shorten, show_frozen
 from .program import Program
 from .proposed import proposals_of
 from .runtime.exact import Leaf, NotFinite, TooMany, explore_merged
@@ -85,6 +85,15 @@ class Expected:
             gaps.append(abs(self.evidence - other.evidence))
         return math.inf if any(map(math.isnan, gaps)) else max(gaps, default=0.0)
 
+    def told_apart(self, other: Expected) -> str:
+        """Where this differs most from what is right, in words."""
+        told = []
+        if self.evidence is not None and other.evidence is not None and abs(self.evidence - other.evidence) > 1e-12:
+            told.append(f"E[Z] is {self.evidence:.6g} times Z")
+        if self.measure or other.measure:
+            told.append(most_apart(self.measure, other.measure))
+        return "; ".join(told)
+
     def variation(self, other: Expected) -> float:
         """The total variation distance between the expected posteriors; infinite if a share is no number."""
         gaps = _gaps(self.posterior, other.posterior)
@@ -94,6 +103,12 @@ class Expected:
 def _gaps(a: Measure, b: Measure) -> list[float]:
     """How far two measures are apart at each key of either."""
     return [abs(a.get(key, 0.0) - b.get(key, 0.0)) for key in {*a, *b}]
+
+
+def most_apart(found: Measure, right: Measure) -> str:
+    """The trace whose masses differ most, of two measures in units of Z that are not both empty; in words."""
+    worst = max({**found, **right}, key=lambda key: abs(found.get(key, 0.0) - right.get(key, 0.0)))
+    return f"{show_trace(worst)} has {found.get(worst, 0.0):.6g} of Z, not {right.get(worst, 0.0):.6g}"
 
 
 def outcome(program: Program, call: Call, method: Method, source: Source | None = None, seed: int = 0) -> Result:
@@ -306,6 +321,15 @@ def trace_key(run: Run, drawn: bool = False) -> Any:
         drawn: leave out what was given, which methods that ignore evidence do not record.
     """
     return (freeze(run.value), tuple((c.address, *exactly(c.value)) for c in run.trace if not (drawn and c.observed)))
+
+
+def show_trace(key: Any) -> str:
+    """What :func:`trace_key` gave, for people."""
+    if not key:
+        return "no run at all"
+    value, choices = key
+    drawn = ", ".join(f"{address}={show_frozen(frozen, 20)}" for address, frozen, _ in choices)
+    return f"the run of {shorten(drawn, 100) or 'no choices'}, which returns {show_frozen(value, 40)},"
 
 
 def exactly(value: Any) -> tuple[Any, Any]:

@@ -133,6 +133,32 @@ def show(value: Any, width: int = 60) -> str:
     return shorten(visible(_safe_repr(_plain(value))), width)
 
 
+def show_frozen(key: Hashable, width: int = 60) -> str:
+    """How a value is shown of which only what :func:`freeze` gave is there."""
+    return shorten(visible(_thawed(key)), width)
+
+
+def _thawed(key: Any) -> str:
+    if isinstance(key, str):
+        return repr(key)
+    kind, *parts = key
+    if kind in _BRACKETS:
+        (items,) = parts
+        shown = [_thawed(item) for item in items] if kind in ("list", "tuple") else sorted(map(_thawed, items))
+        opening, closing = _BRACKETS[kind]
+        return f"{opening}{', '.join(shown)}{',' * (kind == 'tuple' and len(shown) == 1)}{closing}"
+    if kind == "dict":
+        return "{" + ", ".join(sorted(f"{_thawed(name)}: {_thawed(item)}" for name, item in parts[0])) + "}"
+    if kind == "dataclass":
+        return f"{parts[0].__name__}({', '.join(map(_thawed, parts[1]))})"
+    return (
+        _safe_repr(parts[0]) if kind == "value" else _thawed(parts[1]) if kind == "array" else str([kind, *parts][-1])
+    )
+
+
+_BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}")}
+
+
 def to_jsonable(value: Any) -> Any:
     """The value as JSON can hold it.
 

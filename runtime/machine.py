@@ -176,8 +176,8 @@ class Machine:
         depth = 0 if particle.frame is None else particle.frame.depth + 1
         if depth >= DEEPEST:
             raise ProgramError(
-                f"programs that call each other are {DEEPEST:,} deep here: a program that calls itself has to come to an "
-                "end in all its runs",
+                f"programs that call each other are {DEEPEST:,} deep here: a program that calls itself has to come "
+                "to an end in all its runs",
                 ask.site.span,
             )
         particle.frame = Frame(block, live, particle.scope, particle.frame, depth)

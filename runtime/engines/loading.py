@@ -81,8 +81,8 @@ def load_transformers(
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ValueError(
-            f"{name} holds no weights for {', '.join(missing[:3])}{more} of a {type(model).__name__}: they would be made up. "
-            "A reward model or an embedding model writes no text; or a file was not copied"
+            f"{name} holds no weights for {', '.join(missing[:3])}{more} of a {type(model).__name__}: they would be "
+            "made up. A reward model or an embedding model writes no text; or a file was not copied"
         )
     with fitting(name, size_of(model) if device != "cpu" else None, model.dtype, device):
         model.to(device)

@@ -13,6 +13,8 @@ import torch.distributions as td
 from ppl import MH, SMC, Importance, condition, dist, factor, infer, load_lm, observe, program, sample, table_lm
 from ppl.certificate import TooLarge, validate
 from ppl.certificate_statistical import validate_statistically
+from ppl.compiler import ir, rewrite
+from ppl.compiler.passes import Info, Level, Pass, Remark
 from ppl.expectation import trace_key
 from ppl.kernels import Block, Regenerate
 from ppl.law_programs import ends_early, hidden_markov, soft_and_hard, twisted
@@ -43,6 +45,31 @@ class Wrong(SMC):
         population = yield from super().run(world)
         population.log_scale += 0.01
         return population
+
+
+def test_a_refutation_says_where() -> None:
+    """Which of the methods, what is wrong with the evidence, and the trace that is off most."""
+    said = str(validate(soft_and_hard, method=Wrong(), n=(1, 2)))
+    assert "by Wrong(n=1) E[Z] is 1.01005 times Z; the run of " in said and " of Z, not " in said
+
+    class Forgets(Pass):
+        name = "forgets"
+        level = Level.JOINT
+
+        def run(self, program: ir.Program, info: Info) -> tuple[ir.Program, list[Remark]]:
+            def kept(node: ir.Node) -> list[ir.Node]:
+                return [] if isinstance(node, ir.Effect) and node.site.kind == "factor" else [node]
+
+            return rewrite.with_body(program, rewrite.map_nodes(program.body, kept)), []
+
+    @program
+    def weighs() -> tuple[str, list[int]]:
+        x = sample(dist.flip(0.25))
+        factor(math.log(3.0) if x else 0.0)
+        return "yes" if x else "no", [1, 2]
+
+    said = str(validate(weighs, pipeline=[Forgets()]))
+    assert "the run of x=True, which returns ('yes', [1, 2]), has 0.166667 of Z, not 0.5" in said, said
 
 
 def test_a_wrong_method_gets_no_certificate() -> None:
