@@ -18,7 +18,7 @@ from .codegen import generate
 from .lower import Lowerer
 from .outside import warn_of_changes
 from .requests import Block, Site
-from .source import Resolver, is_program
+from .source import Answers, is_program, same_answers
 from .syntax import outer
 from .verify import DEBUG, verify
 
@@ -82,10 +82,19 @@ class Compiled:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What functions with the same code share, as long as the names in them mean the same."""
+    """What functions with the same code share, as long as the names in them mean the same.
+
+    No function is kept for it: what it captured, a model for one, may go when its program does.
+
+    Attributes:
+        program: what they were lowered to.
+        answers: what the names in them mean.
+        unresolved: called names that meant nothing yet.
+    """
 
     program: ir.Program
-    resolver: Resolver
+    answers: Answers
+    unresolved: frozenset[str]
 
 
 # A nested @program is compiled once, however often the definition around it runs. Equal code may stand in two files.
@@ -125,7 +134,7 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
         raise TypeError(f"@program takes a function written with def, not {type(fn).__name__}")
     key = (fn.__code__, fn.__code__.co_filename)
     unit = _cache.get(key)
-    if unit is None or not unit.resolver.same_answers(fn):
+    if unit is None or not same_answers(unit.answers, fn):
         if len(_cache) >= _CACHED:
             _cache.clear()
         lowerer = Lowerer(fn)
@@ -133,9 +142,9 @@ def compile_function(fn: Callable[..., Any]) -> Compiled:
         program = lowerer.lower()
         if DEBUG:
             verify(program)
-        unit = _cache[key] = _Unit(program, lowerer.resolver)
-    unresolved = frozenset(unit.resolver.unresolved)
-    return replace(link_ir(fn, unit.program), unresolved=unresolved)
+        resolver = lowerer.resolver
+        unit = _cache[key] = _Unit(program, resolver.answers, frozenset(resolver.unresolved))
+    return replace(link_ir(fn, unit.program), unresolved=unit.unresolved)
 
 
 def link_ir(fn: Callable[..., Any], program: ir.Program) -> Compiled:

@@ -111,6 +111,10 @@ def _ends(lines: list[str], first: int) -> Iterator[int]:
     yield len(lines)
 
 
+Answers = dict[tuple[str, ...], object]
+"""A name, or a path of names, → what it means (:func:`meaning`)."""
+
+
 class Resolver:
     """Looks names of a function up as Python would when it runs: closure, globals, builtins.
 
@@ -127,7 +131,7 @@ class Resolver:
         self.local_names = local_names
         self.local_programs: set[str] = set()
         self.unresolved: set[str] = set()
-        self.answers: dict[tuple[str, ...], object] = {}
+        self.answers: Answers = {}
         self._cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
 
     @property
@@ -171,11 +175,6 @@ class Resolver:
             found = getattr(found, attribute, MISSING) if isinstance(found, types.ModuleType) else MISSING
         return found
 
-    def same_answers(self, fn: types.FunctionType) -> bool:
-        """Whether the names of ``fn``, a function with the same code, mean the same as this one's."""
-        other = Resolver(fn, set())
-        return all(meaning(other.follow(path)) == answer for path, answer in self.answers.items())
-
     def is_builtin(self, node: ast.expr, word: str) -> bool:
         """Whether ``node`` is the name of a builtin and means it."""
         return isinstance(node, ast.Name) and node.id == word and self.resolve(node) is getattr(builtins, word)
@@ -215,6 +214,12 @@ class Resolver:
             if kind in ("missing", "program", "data"):
                 found[name] = str(kind)
         return found
+
+
+def same_answers(answers: Answers, fn: types.FunctionType) -> bool:
+    """Whether the names of a function mean what they meant in another of the same code."""
+    resolver = Resolver(fn, set())
+    return all(meaning(resolver.follow(path)) == answer for path, answer in answers.items())
 
 
 def code_names(code: types.CodeType) -> Iterator[str]:

@@ -74,6 +74,10 @@ class LM:
         for message in messages:
             if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
                 raise TypeError(f"{message!r} is not a message; write one as {_MESSAGE}")
+            if not isinstance(message["content"], str):
+                kind = type(message["content"]).__name__
+                raise TypeError(f"the content of a message is a {kind}: give text, as in {_MESSAGE}")
+            _check_characters(message["content"])
         if not messages:
             raise ValueError(f"the list of messages is empty; give at least one, such as {_MESSAGE}")
         return Context(self, self.model.root.extend(self.model.encode_chat(messages)))
@@ -88,13 +92,7 @@ class LM:
         Raises:
             ValueError: it cannot be encoded.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{text[error.start : error.end]!r} in a text is half a character, which no model reads: write "
-                "text.encode(errors='replace').decode() to put question marks there"
-            ) from None
+        _check_characters(text)
         return self.model.encode_after(str(text)) if after else self.model.encode(str(text))
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -134,6 +132,16 @@ class LM:
 
     def __repr__(self) -> str:
         return f"LM({self.name!r}: {self.describe()})"
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{text[error.start : error.end]!r} in a text is half a character, which no model reads: write "
+            "text.encode(errors='replace').decode() to put question marks there"
+        ) from None
 
 
 def load_lm(

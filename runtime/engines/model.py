@@ -117,12 +117,21 @@ class LanguageModel(ABC):
 
     @property
     def alphabet(self) -> bytes:
-        """A digest of what the token ids stand for: models that agree in it can read each other's tokens."""
+        """A digest of what the token ids stand for and which of them end a text.
+
+        Models that agree in it can read each other's tokens.
+
+        Ids behind the last that stands for something are left out: sizes of one kind of model are padded differently.
+        """
         if self._alphabet is None:
-            digest = blake2b(repr((self.vocab_size, sorted(self.eos_tokens))).encode(), digest_size=16)
+            digest, empty = blake2b(repr(sorted(self.eos_tokens)).encode(), digest_size=16), 0
             for token in range(self.vocab_size):
                 name = self.decode_bytes(token)
-                digest.update(len(name).to_bytes(4, "little") + name)
+                if not name:
+                    empty += 1
+                    continue
+                digest.update(bytes(4) * empty + len(name).to_bytes(4, "little") + name)
+                empty = 0
             self._alphabet = digest.digest()
         return self._alphabet
 

@@ -88,6 +88,11 @@ class TransformersModel(SlottedModel):
         self.size = sum(parameter.numel() for parameter in model.parameters())
         self._device: torch.device = model.get_input_embeddings().weight.device
         self._dtype: torch.dtype = model.dtype
+        ids = int(model.get_input_embeddings().weight.shape[0])
+        if self.bos is not None and not (isinstance(self.bos, int) and 0 <= self.bos < ids):
+            raise ValueError(f"bos={self.bos!r}: give one of the model's token ids, 0 to {ids - 1}, or None")
+        if cache_bytes is not None and not (isinstance(cache_bytes, int) and cache_bytes >= 0):
+            raise ValueError(f"cache_bytes={cache_bytes!r}: give a number of bytes, such as 4 << 30 for 4 GiB")
         self._offset = 0 if self.bos is None else 1
         on_gpu = self._device.type == "cuda"
         self.max_batch = max_batch or (1024 if on_gpu else 256)
@@ -106,7 +111,7 @@ class TransformersModel(SlottedModel):
         self.usage = Usage()
         head = model.get_output_embeddings()
         self.vocab_size = int(self._config.vocab_size if head is None else head.weight.shape[0])
-        self._ids = min(self.vocab_size, int(model.get_input_embeddings().weight.shape[0]))
+        self._ids = min(self.vocab_size, ids)
         self.eos_tokens = _eos_tokens(model, tokenizer, self.vocab_size)
         self.opens_with_space = self._tokens is not None and self._tokens.opens_with_space
         self._kinds = kinds_of(self._config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,12 @@ def test_a_model_given_directly() -> None:
 
 
 def test_a_model_given_directly_is_not_kept_alive() -> None:
-    load_lm(table())
+    lm = load_lm(table())
+    gone = weakref.ref(lm)
+    assert lm in lm_module._given.values()
+    del lm
     gc.collect()
-    assert not lm_module._given
+    assert gone() is None
 
 
 def test_paths_and_names_reach_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from ppl import load_lm
+from ppl import infer, load_lm, program, sample
 from ppl.runtime.engines.loading import load_transformers
 from ppl.runtime.engines.transformers import TransformersModel
 from ppl.text import Text
@@ -204,3 +204,36 @@ def test_a_template_does_not_write_the_bos_token_that_was_asked_for_again() -> N
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(ValueError, match="refuses these messages: roles must alternate"):
         TransformersModel(big_llama(), tokenizer).encode_chat(messages)
+
+
+def test_models_of_one_tokenizer_read_each_other_s_tokens_however_their_vocabularies_are_padded() -> None:
+    tokenizer = byte_level_tokenizer()
+    config = big_llama().config
+    models_ = [big_llama(), type(big_llama())(type(config)(**{**config.to_dict(), "vocab_size": 296}))]
+    small, large = (load_lm((model, tokenizer)) for model in models_)
+    text = large.context("a").text(max_tokens=3).sample(seed=0)
+    assert text.tokens_for(small) == text.tokens
+
+    @program
+    def drafted() -> str:
+        return str(sample(small.context("a").text(max_tokens=2), proposal=large.context("a").text(max_tokens=2)))
+
+    # What pads a vocabulary is no token of the other: such a draft has no weight.
+    found = infer(drafted, n=64, seed=0, method="importance")
+    assert len(found.runs) > 32 and all(max(run.trace[0].value.tokens) < 280 for run in found.runs)
+
+
+def test_what_a_model_is_not_given() -> None:
+    for options, says in (
+        ({"bos": 10**6}, r"bos=1000000: give one of the model's token ids, 0 to 279"),
+        ({"bos": -1}, "bos=-1"),
+        ({"cache_bytes": "1GB"}, r"cache_bytes='1GB': give a number of bytes"),
+        ({"cache_bytes": -5}, "cache_bytes=-5"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            TransformersModel(big_llama(), byte_level_tokenizer(), **options)
+    lm = load_lm((big_llama(), byte_level_tokenizer()))
+    with pytest.raises(TypeError, match="the content of a message is a list: give text"):
+        lm.context([{"role": "user", "content": [{"type": "text", "text": "hi"}]}])  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="half a character"):
+        lm.context([{"role": "user", "content": "\ud800"}])
