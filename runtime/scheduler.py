@@ -17,6 +17,7 @@ from .engines.base import Completion, Engine, RequestError
 from .engines.model import Usage
 from .errors import ProgramError
 from .machine import CallRequest, Wait
+from .rows import check_rows
 from .source import Source
 
 T = TypeVar("T")
@@ -148,14 +149,18 @@ class Scheduler:
     def _flush_calls(self) -> list[Completion]:
         """Run each batched function once, on all rows that wait for it."""
         by_function: dict[Any, list[CallRequest]] = {}
+        checking = False
         for wait in self._calls:
             assert isinstance(wait.request, CallRequest)
+            checking = checking or self._tasks[self._owner[id(wait.request)][0]][1].precise
             by_function.setdefault(_identity(wait.request.function), []).append(wait.request)
         self._calls = []
         completions = []
-        for requests in by_function.values():
+        for name, requests in by_function.items():
             function = requests[0].function
             results = run_batched(function, requests)
+            if checking:
+                check_rows(name, requests, results, run_batched)
             completions += [Completion(r, value) for r, value in zip(requests, results, strict=True)]
         return completions
 

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 import torch.distributions as td
 
-from ppl import MH, SMC, Importance, condition, dist, factor, infer, load_lm, observe, program, sample, table_lm
+from ppl import (
+    MH,
+    SMC,
+    Importance,
+    Program,
+    ProgramError,
+    call,
+    condition,
+    dist,
+    factor,
+    infer,
+    load_lm,
+    observe,
+    program,
+    sample,
+    table_lm,
+)
 from ppl.certificate import TooLarge, validate
 from ppl.certificate_statistical import validate_statistically
 from ppl.compiler import ir, rewrite
@@ -309,3 +326,28 @@ def test_programs_over_the_bundled_model_are_certified() -> None:
 
     for method in ("smc", "mh"):
         assert validate(adds, method=method)
+
+
+@pytest.mark.parametrize("method", ["mh", "smc", "enumerate"])
+def test_a_function_whose_rows_depend_on_each_other_gets_no_certificate(method: str) -> None:
+    """Chains are explored step by step, each a batch of one row: there nothing would be seen of it."""
+
+    def centred(xs: list[int]) -> list[float]:
+        return [x - sum(xs) / len(xs) for x in xs]
+
+    def paired(xs: list[int], labels: list[str]) -> list[tuple[float, str]]:
+        return [(math.sqrt(x), label) for x, label in zip(xs, labels, strict=True)]
+
+    def weighs(function: Callable[..., Any]) -> Program:
+        @program
+        def weighed() -> int:
+            x = sample(dist.categorical([0.2, 0.3, 0.5]))
+            score = call(function, x) if function is centred else call(function, x, "a")[0]
+            factor(score)
+            return x
+
+        return weighed
+
+    assert validate(weighs(paired), method=method)
+    with pytest.raises(ProgramError, match=r"call\(centred, \.\.\.\): the result for a row depends on the rows beside"):
+        validate(weighs(centred), method=method)
