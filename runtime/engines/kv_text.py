@@ -165,8 +165,8 @@ class Tokens:
     def _find_beginning(self) -> tuple[int | None, tuple[int, ...]]:
         """The BOS token that the tokenizer puts before every text, if it does, and what else it puts there."""
         alone, whole = self.encode("a"), tuple(self.tokenizer("a")["input_ids"])
-        places = range(len(whole) - len(alone) + 1)
-        begins = next((i for i in places if whole[i : i + len(alone)] == alone), 0)
+        places = range(len(whole) - len(alone) + 1) if alone else ()
+        begins = next((i for i in places if whole[i : i + len(alone)] == alone), 1)
         before, bos = whole[:begins], self.tokenizer.bos_token_id
         return (int(bos), before[1:]) if bos is not None and before[:1] == (bos,) else (None, before)
 
