@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any
 
 from ..compiler.requests import Ask, Block, Invoke, Site
+from .copying import SHARED
 from .engines.base import Completion, Engine, Request
 from .fork import copies
 from .outside import Outside
@@ -76,20 +77,27 @@ class Entry:
     def __call__(self) -> Any:
         program = self.ask.program
         entry = program.entry if self.prepare is None else self.prepare(program)
-        if self.outside is None or id(getattr(program, "function", None)) in self.outside.content:
+        if isinstance(entry, FunctionType) and _has_defaults(entry) and not self._is_own(program):
             entry = _with_own_defaults(entry, self.outside)
-        return entry(*self.ask.args, **self.ask.kwargs)  # the defaults of what a run has defined are its own already
+        return entry(*self.ask.args, **self.ask.kwargs)
+
+    def _is_own(self, program: Any) -> bool:
+        """Whether the run itself has defined a program, whose defaults are then the run's own already."""
+        return self.outside is not None and id(getattr(program, "function", None)) not in self.outside.content
 
 
-def _with_own_defaults(entry: Block, outside: Outside | None) -> Block:
+def _has_defaults(entry: FunctionType) -> bool:
+    """Whether some could be changed."""
+    defaults = (*(entry.__defaults__ or ()), *(entry.__kwdefaults__ or {}).values())
+    return not SHARED.issuperset(map(type, defaults))
+
+
+def _with_own_defaults(entry: FunctionType, outside: Outside | None) -> FunctionType:
     """The same, with copies of the default arguments that could be changed: one run must not see another's changes."""
-    defaults, named = getattr(entry, "__defaults__", None), getattr(entry, "__kwdefaults__", None)
-    if not defaults and not named:
-        return entry
+    defaults, named = entry.__defaults__, entry.__kwdefaults__
     own, own_named = copies((defaults or (), tuple((named or {}).values())), outside)
     if all(map(is_, own, defaults or ())) and all(map(is_, own_named, (named or {}).values())):
         return entry
-    assert isinstance(entry, FunctionType)
     new = FunctionType(entry.__code__, entry.__globals__, entry.__name__, own, entry.__closure__)
     new.__kwdefaults__ = dict(zip(named or {}, own_named, strict=True)) or None
     return new
