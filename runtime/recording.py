@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .engines.base import Completion, Request
+from .engines.beginnings import Beginnings
 from .engines.prefix import Prefix
 from .engines.requests import Choose, Generate, Generated, Score, Support, TextSpec
 from .errors import ProgramError
@@ -191,6 +192,8 @@ def written(completion: Completion) -> Any:
 
 
 def _value(request: Request, value: Any) -> Any:
+    if isinstance(value, Beginnings):
+        value = list(value)
     match request:
         case Generate():
             return _outcome(value)

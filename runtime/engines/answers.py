@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..source import Source
@@ -33,7 +34,7 @@ class Answers:
         self._drawn: list[_Drawn] = []
         self._dead: list[Writing] = []
         self._found: list[tuple[Look, float]] = []
-        self._spread: list[tuple[Spreading, Leaf, list[int], list[float]]] = []
+        self._spread: list[tuple[Spreading, Leaf, np.ndarray, np.ndarray]] = []
 
     def add(self, laws: NextTokens, rows: Sequence[int], wanted: Wanted) -> None:
         """Answer what is asked under one law.
@@ -58,7 +59,7 @@ class Answers:
         for row, job, leaf in wanted.spreads:
             some = laws.table([at[row]]) if leaf.allowed is None else laws.among([at[row]], [leaf.allowed]).table([0])
             tokens = (some[0] > -torch.inf).nonzero()[: job.limit + 1, 0]
-            self._spread.append((job, leaf, tokens.tolist(), some[0, tokens].tolist()))
+            self._spread.append((job, leaf, tokens.numpy(force=True), some[0, tokens].numpy(force=True)))
 
     def _draw(self, laws: NextTokens, places: Sequence[int], jobs: Sequence[Writing], source: Source) -> None:
         tokens = _choose(laws, places, jobs, source)
@@ -105,8 +106,8 @@ class Answers:
             job.ruled_out()
         for look, log_prob in self._found:
             look.job.found(look.slot, log_prob)
-        for spreading, leaf, tokens, log_probs in self._spread:
-            spreading.spread(leaf, tokens, log_probs)
+        for spreading, leaf, ids, log_probs in self._spread:
+            spreading.spread(leaf, ids, log_probs)
         for touched in self._settling():
             touched.settle()
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from ..source import Source
 from .base import Completion, Request, RequestError, SupportTooLarge
 from .batch import Batch, Look, Spread
+from .beginnings import Beginnings
 from .constraint import State
 from .prefix import Prefix
 from .requests import PLAIN, Allowed, Choose, Ending, Finish, Generate, Generated, Law, Score, Support
@@ -242,7 +247,7 @@ class Leaf:
 class Spreading(Job):
     """Every complete text of positive mass, by breadth-first search."""
 
-    __slots__ = ("_computed", "_end", "_law", "_leaves", "_outcomes", "_too_many", "limit")
+    __slots__ = ("_computed", "_end", "_law", "_leaves", "_outcomes", "_pieces", "_too_many", "limit")
 
     def __init__(self, request: Support, ending: Ending) -> None:
         super().__init__(request)
@@ -251,6 +256,7 @@ class Spreading(Job):
         self._law = request.spec.law
         self._leaves = [Leaf(request.context, ending.start, 0.0, ending.allowed(ending.start, 1))]
         self._outcomes: list[tuple[Generated, float]] = []
+        self._pieces: Beginnings | None = None
         self._computed = 0
         self._too_many = False
 
@@ -260,8 +266,14 @@ class Spreading(Job):
             if row >= 0:
                 batch.under(self._law).spreads.append(Spread(row, self, leaf))
 
-    def spread(self, leaf: Leaf, tokens: Sequence[int], log_probs: Sequence[float]) -> None:
-        """Take the tokens that may follow ``leaf`` (only one more than ``limit`` of them, if there are that many)."""
+    def spread(self, leaf: Leaf, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        """Take the tokens that may follow ``leaf`` (only one more than ``limit`` of them, if there are that many).
+
+        Args:
+            leaf: an unfinished text.
+            tokens: int64 [n].
+            log_probs: of each, float64 [n].
+        """
         leaf.open = False
         self._computed += 1
         if len(tokens) + len(self._outcomes) > self.limit:
@@ -269,9 +281,13 @@ class Spreading(Job):
             return
         assert isinstance(self.request, Support)
         before = leaf.node.tokens(since=self.request.context)
-        if not tokens:
+        if not len(tokens):
             self._outcomes.append((Generated(before, "dead"), leaf.log_prob))
-        for token, log_prob in zip(tokens, log_probs, strict=True):
+        elif self.request.spec.pause == "token":  # each is all of its piece
+            made = partial(_piece, self._end, self.request.outcome)
+            self._pieces = Beginnings(tokens.astype(np.int32), log_probs, made)
+            return
+        for token, log_prob in zip(tokens.tolist(), log_probs.tolist(), strict=True):
             state, finish = self._end.after(leaf.state, token, len(before) + 1)
             total = leaf.log_prob + log_prob
             if finish is None:
@@ -291,11 +307,21 @@ class Spreading(Job):
                 "method='enumerate': max_outcomes)",
                 request,
             )
+        elif self._pieces is not None:
+            self.completion = Completion(request, self._pieces, 0.0, self._computed)
         elif not self._leaves:
             self._outcomes.sort(key=lambda pair: (len(pair[0].tokens), pair[0].tokens))
             outcome = request.outcome or (lambda generated: generated)
             law = [(outcome(generated), log_prob) for generated, log_prob in self._outcomes]
             self.completion = Completion(request, law, 0.0, self._computed)
+
+
+def _piece(end: Ending, outcome: Callable[[Generated], Any] | None, token: int) -> Any:
+    """The outcome of a text of one token, with which it ends or pauses."""
+    _, finish = end.after(end.start, token, 1)
+    assert finish is not None
+    generated = Generated((token,), finish)
+    return generated if outcome is None else outcome(generated)
 
 
 def _path(node: Prefix, tokens: Sequence[int]) -> list[tuple[Prefix, int]]:

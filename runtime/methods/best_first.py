@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ..budget import Stopped
 from ..engines.base import ModelDistribution, Request
+from ..engines.beginnings import Beginnings
 from ..looks import Looks
 from ..particle import Particle, Status
 from ..population import Population, World, fork, record, run_particles, show, spawn
@@ -131,7 +132,7 @@ class BestFirst(Enumerate):
                 search.push(branch)
             else:
                 children = self._children(world, branch.particle, outcomes)
-                branch.left = []
+                branch.left = Beginnings.of(())
                 search.start(children)
         search.pending = []
 
@@ -169,15 +170,15 @@ class Branch:
         left: once it was opened, the beginnings that were not taken up, the most probable last.
     """
 
-    __slots__ = ("_tails", "distribution", "left", "log_prob", "log_weight", "particle")
+    __slots__ = ("_mass", "distribution", "left", "log_prob", "log_weight", "particle")
 
     def __init__(self, particle: Particle, distribution: Any, log_weight: float, log_prob: float = 0.0) -> None:
         self.particle = particle
         self.distribution = distribution
         self.log_weight = log_weight
         self.log_prob = log_prob
-        self.left: Outcomes | None = None
-        self._tails: list[float] = []
+        self.left: Beginnings | None = None
+        self._mass = 0, 0.0  # of how many that are left
 
     @property
     def by_pieces(self) -> bool:
@@ -186,18 +187,16 @@ class Branch:
 
     def open(self, outcomes: Outcomes) -> None:
         """Take the beginnings."""
-        self.left = sorted(outcomes, key=lambda outcome: outcome[1], reverse=True)[::-1]  # of equals, the first first
-        total = 0.0
-        for _, log_prob in self.left:
-            total += math.exp(log_prob)  # from the smallest up, so that none is lost
-            self._tails.append(total)
+        self.left = Beginnings.of(outcomes).ascending()
 
     @property
     def log_mass(self) -> float:
         """The mass of what is open."""
         if self.left is None:
             return self.log_weight + self.log_prob
-        tail = self._tails[len(self.left) - 1] if self.left else 0.0
+        if self._mass[0] != len(self.left):
+            self._mass = len(self.left), self.left.mass
+        tail = self._mass[1]
         return self.log_weight + self.log_prob + math.log(tail) if tail else -math.inf
 
     @property

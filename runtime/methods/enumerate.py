@@ -19,7 +19,7 @@ from ..scheduler import Task
 from ..source import derive
 from .base import Method, whole
 
-Outcomes = list[tuple[Any, float]]
+Outcomes = Sequence[tuple[Any, float]]
 """With their log-probabilities."""
 
 
@@ -185,6 +185,6 @@ def _keeper(world: World, found: list[Outcomes], place: int) -> Callable[[Comple
 
     def keep(completion: Completion) -> None:
         world.machine.tally.tokens += completion.tokens
-        found[place] = list(completion.value)
+        found[place] = completion.value
 
     return keep
