@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from numbers import Real
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
 _ROUNDING = 1e-12
+_PARTS = 32
+"""The longest vectors that are looked at part by part."""
+_FREQUENT, _LEAST = 3, 0.05
+"""How many values that are no numbers to look at, and how large their share of all must be, but for the first's."""
 _TAILS = (0.05, 0.95)
 """The quantiles that the effective sample size of the tails is of."""
 
@@ -38,7 +42,8 @@ class Diagnosis:
     """One quantity along the chains.
 
     Attributes:
-        name: ``value``, ``log_joint``, an address, or ``address == x`` for the share of a value that is no number.
+        name: ``value``, ``log_joint``, an address, ``address[i]`` for a part of a vector, or ``address == x`` for the
+            share of a value that is no number.
         mean, sd: over all chains.
         rhat: rank-normalised split R̂ (Vehtari et al., 2021); NaN for a quantity that never changes.
         ess_bulk, ess_tail: effective sample sizes for the centre and the tails.
@@ -146,20 +151,36 @@ def chains_of(posterior: Record) -> dict[str, np.ndarray]:
             columns[address] = [trace[address] for trace in traces]
     found = {"log_joint": np.array([run.log_joint for run in runs])}
     for name, values in columns.items():
-        label, numbers = _numbers(name, values)
-        found[label] = np.array(numbers, dtype=np.float64)
+        for label, numbers in _numbers(name, values):
+            found[label] = np.array(numbers, dtype=np.float64)
     return {name: column.reshape(chains, -1) for name, column in found.items()}
 
 
-def _numbers(name: str, values: Sequence[Any]) -> tuple[str, list[float]]:
-    """Values as numbers; those that are none by whether they are the most frequent one."""
+def _numbers(name: str, values: Sequence[Any]) -> Iterator[tuple[str, list[float]]]:
+    """Values as numbers, by name: vectors of one size part by part; what is no number by the most frequent values."""
     plain = [_number(value) for value in values]
     if all(number is not None for number in plain):
-        return name, [float(number) for number in plain if number is not None]
+        yield name, [float(number) for number in plain if number is not None]
+        return
+    parts = [_parts(value) for value in values]
+    sizes = {None if part is None else len(part) for part in parts}
+    if sizes <= set(range(1, _PARTS + 1)):
+        for i in range(len(parts[0] or ())):
+            yield from _numbers(f"{name}[{i}]", [part[i] for part in parts if part is not None])
+        return
     frozen = [freeze(value) for value in values]
-    most = Counter(frozen).most_common(1)[0][0]
-    shown = show(values[frozen.index(most)], 24)
-    return f"{name} == {shown}", [float(value == most) for value in frozen]
+    counts = Counter(frozen)
+    for i, (most, count) in enumerate(counts.most_common(min(_FREQUENT, max(1, len(counts) - 1)))):
+        if i == 0 or count >= _LEAST * len(values):
+            yield f"{name} == {show(values[frozen.index(most)], 24)}", [float(value == most) for value in frozen]
+
+
+def _parts(value: Any) -> Sequence[Any] | None:
+    """The parts of a vector, a matrix or a tuple, one after the other; ``None`` of anything else."""
+    if isinstance(value, (tuple, list)):
+        return value
+    flat = getattr(value, "flatten", None)
+    return None if flat is None or not hasattr(value, "tolist") else flat().tolist()
 
 
 def _number(value: Any) -> float | None:

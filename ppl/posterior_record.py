@@ -46,7 +46,7 @@ class Record:
         self.result = result
         self.runs = WeightedRuns(alive, [w / total for w in scaled])
         self._scaled = scaled  # the largest is 1, so that sums over all runs come out as exactly 1
-        self._exact = result.guarantee == "exact"
+        self._exact = result.guarantee == "exact" or result.listed
 
     # ---- What was run
 

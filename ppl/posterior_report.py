@@ -105,7 +105,7 @@ def facts(posterior: Posterior) -> list[str]:
     runs = len(posterior.runs)
     if posterior.result.chains is not None and runs:
         out.append(_mixing(posterior))
-    elif posterior.guarantee != "exact" and runs:
+    elif posterior.guarantee != "exact" and not posterior.result.listed and runs:
         out.append(f"ESS {posterior.ess:.1f} of {posterior.n}")
         if not math.isnan(k := _tail(posterior)):
             out.append(f"Pareto k {k:.2f}")
@@ -148,7 +148,8 @@ def _tail(posterior: Posterior) -> float:
 def caveats(posterior: Posterior) -> list[str]:
     """What a reader of the numbers has to know, in a line each."""
     if posterior.incomplete is not None:
-        return [f"Incomplete: {posterior.incomplete}. Here is what was finished by then."]
+        shares = ", each with its share of that" if posterior.result.listed else ""
+        return [f"Incomplete: {posterior.incomplete}. Here is what was finished by then{shares}."]
     if posterior.guarantee == "heuristic":
         return ["A search, not inference: these weights estimate no posterior."]
     if posterior.empty or posterior.guarantee == "exact":
@@ -252,7 +253,7 @@ def one_line(posterior: Posterior) -> str:
         parts.append(f"log_evidence={posterior.result.log_evidence:.2f}")
     if posterior.guarantee == "exact":
         parts.append("exact")
-    elif not math.isnan(posterior.ess):
+    elif not posterior.result.listed and not math.isnan(posterior.ess):
         parts.append(f"ess={posterior.ess:.1f}/{posterior.n}")
     if posterior.incomplete is not None:
         parts.append("incomplete")

@@ -194,6 +194,7 @@ def _result(program: Program, method: Method, population: Population, tally: Tal
         bounds=population.bounds,
         lengths=population.chains,
         remedy=method.remedy,
+        listed=method.guarantee == "exact",
     )
 
 

@@ -123,6 +123,11 @@ class Control:
         """
         return _Inside(self)
 
+    @property
+    def timed(self) -> bool:
+        """Whether its time is bounded, so that :meth:`tick` may stop it."""
+        return self.budget.seconds is not None
+
     # --- what methods tell ---
 
     def claim(self, particles: int) -> None:
@@ -239,6 +244,10 @@ class _Inside(Control):
     def __init__(self, outer: Control) -> None:
         super().__init__()
         self.outer = outer
+
+    @property
+    def timed(self) -> bool:
+        return self.outer.timed
 
     def claim(self, particles: int) -> None:
         self.outer.claim(particles)

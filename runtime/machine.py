@@ -39,6 +39,8 @@ from .source import Source, derive
 from .together import Together, in_turn, one_by_one, side_by_side
 from .waiting import Act, CallRequest, Entry, Tally, Wait
 
+_OFTEN = 255
+"""How many effects, less one, a run may have between two looks at the clock."""
 DEEPEST = 5_000
 """How deep programs may call each other; Python's own functions may 1,000."""
 
@@ -113,6 +115,8 @@ class Machine:
             if ask.name is not None and not isinstance(ask.name, str):
                 raise ProgramError(f"name= must be a string, not {ask.name!r}", ask.site.span)
             particle.asked += 1
+            if not particle.asked & _OFTEN:
+                self.control.tick()
             particle.ask, particle.block, particle.live = ask, block, live
             try:
                 wait = self.answer(particle, ask)

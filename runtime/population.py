@@ -25,6 +25,9 @@ from .result import Generation, Run, effective_sample_size, log_sum_exp, sum_and
 from .scheduler import Task
 from .source import Key, derive
 
+_OFTEN = 1023
+"""How many particles, less one, are made between two looks at the clock."""
+
 
 @dataclass
 class Population:
@@ -134,7 +137,11 @@ class _Invocation:
 def spawn(world: World, n: int) -> Population:
     """n particles at the start of the program."""
     world.control.claim(n)
-    population = Population([_start(world, derive(world.key, "particle", i)) for i in range(n)], -math.log(n))
+    population = Population([], -math.log(n))
+    for i in range(n):
+        if not i & _OFTEN:
+            world.control.tick()
+        population.particles.append(_start(world, derive(world.key, "particle", i)))
     world.control.population = population
     return population
 
@@ -228,12 +235,15 @@ def fork(world: World, parent: Particle, keys: Sequence[Key]) -> list[Particle]:
 
 def run_particles(world: World, particles: Sequence[Particle], through: bool) -> Task[None]:
     """Run particles until each is finished, branches, or (unless ``through``) has passed evidence."""
-    machine = world.machine
+    machine, control = world.machine, world.control
     ready = list(particles)
+    timed = control.timed
     waits: list[Wait] = []
     outstanding = 0
     while True:
         for particle in ready:
+            if timed:
+                control.tick()
             wait = machine.run(particle, through)
             if wait is not None:
                 waits += (wait, *wait.others)

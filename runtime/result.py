@@ -122,6 +122,7 @@ class Result:
         lengths: how many of the runs are the states of each Markov chain, one chain after the other; ``None``: they are
             not.
         remedy: what the method has to offer where no run has survived, in words.
+        listed: the runs were listed with their masses, not drawn: no chance is in them, whether or not all are there.
     """
 
     runs: Sequence[Run]
@@ -138,6 +139,7 @@ class Result:
     bounds: tuple[float, float] | None = None
     lengths: tuple[int, ...] | None = None
     remedy: str | None = None
+    listed: bool = False
 
     @property
     def chains(self) -> int | None:

@@ -236,6 +236,33 @@ def test_seconds() -> None:
     assert time.perf_counter() - started < 1.0
 
 
+@pytest.mark.parametrize(("method", "n"), [("smc", 2), ("importance", 3), ("mh", None), ("beam", 4)])
+def test_seconds_where_a_program_only_draws(method: str, n: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is looked at within a run that comes to no end, and between runs that are many."""
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.01
+        return now
+
+    @program
+    def endless() -> None:
+        while True:
+            x = sample(dist.flip(0.5))
+
+    @program
+    def short() -> bool:
+        return sample(dist.flip(0.5))
+
+    monkeypatch.setattr("ppl.runtime.budget.time.monotonic", clock)
+    options: dict[str, Any] = {} if n is None else {"n": n}
+    assert infer(endless, method=method, seed=0, budget={"seconds": 1.0}, **options).incomplete
+    if method == "importance":
+        many = infer(short, method=method, n=10_000, seed=0, budget={"seconds": 1.0})
+        assert many.incomplete and 0 < len(many.runs) < 200
+
+
 def test_each_problem_has_its_own_budget() -> None:
     posteriors = infer_many(writes, [1, 3, 1], n=4, seed=0, budget={"tokens": 20})
     assert [p.incomplete is None for p in posteriors] == [True, False, True]

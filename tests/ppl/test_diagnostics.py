@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.distributions as td
 from torch.distributions import Normal
 
-from ppl import dist, infer, observe, program, sample
+from ppl import dist, factor, infer, observe, program, sample
 from ppl.diagnostics import Diagnosis, NoChains, diagnose, to_arviz
 from ppl.kernels import MoveSite, SingleSite
 from ppl.runtime.methods import MH
@@ -128,3 +130,24 @@ def test_what_can_not_be_told_of_chains() -> None:
     assert 0.0 < particles.ess <= 8.0
     with pytest.raises(NoChains, match="runs no Markov chains"):
         _ = particles.rhat
+
+
+@pytest.mark.parametrize("kind", ["tensor", "tuple"])
+def test_vectors_are_looked_at_part_by_part(kind: str) -> None:
+    """Chains that never leave the mode they began in: no state comes twice, but each part tells."""
+
+    @program
+    def two_modes() -> Any:
+        w = sample(td.Independent(td.Normal(torch.zeros(2), 3.0), 1))
+        ahead, behind = ((w - 5.0) ** 2).sum(), ((w + 5.0) ** 2).sum()
+        factor(float(torch.logaddexp(-10.0 * ahead, -10.0 * behind)))
+        return w if kind == "tensor" else (float(w[0]), {"second": float(w[1])}["second"])
+
+    def near(site: Any) -> Any:
+        return td.Independent(td.Normal(site.value, 0.3), 1)
+
+    kernel = SingleSite(proposals={"w": near})
+    found = diagnose(infer(two_modes, method=MH(steps=300, chains=4, burn_in=100, kernel=kernel), seed=4))
+    rows = {row.name: row for row in found}
+    assert rows.keys() == {"log_joint", "value[0]", "value[1]", "w[0]", "w[1]"}
+    assert not found and all(rows[name].rhat > 1.2 for name in rows.keys() - {"log_joint"})

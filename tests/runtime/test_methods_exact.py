@@ -49,6 +49,8 @@ def test_bounds_hold_and_close_in() -> None:
         last = high - low
         if posterior.incomplete:
             assert posterior.guarantee == "heuristic" and "between" in posterior.incomplete
+            # Nothing was drawn: there is no error of chance, and no effective size.
+            assert "±" not in posterior.summary() and "ESS" not in posterior.summary() and "ess" not in repr(posterior)
     early = infer(writes, method="best-first", gap=0.5, batch=1)
     low, high = early.log_evidence_bounds
     assert early.incomplete and high - low <= 0.5
