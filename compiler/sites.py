@@ -81,7 +81,10 @@ class Effects(Builder):
                 self.refuse(keyword.value, spelled, usage)
             if keyword.arg not in (*words, "name"):
                 known = ", ".join(dict.fromkeys((*words, "name")))
-                self.refuse(keyword, f"{spec.kind}() takes no argument {keyword.arg!r}", f"It takes {known}. {usage}")
+                remedy = f"It takes {known}. {usage}"
+                if spec.kind == "sample" and keyword.arg in ("obs", "observed", "value"):
+                    remedy = "Data are told by observe(distribution, value)."
+                self.refuse(keyword, f"{spec.kind}() takes no argument {keyword.arg!r}", remedy)
             if keyword.arg in given:
                 self.refuse(keyword, f"{spec.kind}() is given the argument {keyword.arg!r} twice", usage)
             given[keyword.arg] = keyword.value

@@ -7,6 +7,7 @@ was ruled out: there is no posterior.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show full tracebacks.")]
 
 def main() -> None:
     """What the ``ppl`` script runs."""
+    for stream in (sys.stdout, sys.stderr):  # no result is lost for a character that the output can't hold
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app(prog_name="ppl")
 
 

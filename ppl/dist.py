@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from .mixtures import defensive, mixture, tempered
 from .runtime.copying import OUTSIDE, SHARED, fork
@@ -13,6 +13,13 @@ from .runtime.distributions import Distribution, log_prob_among
 from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
 
 __all__ = ["Finite", "categorical", "defensive", "delta", "flip", "mixture", "tempered", "uniform"]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(
+        f"ppl.dist has no {name!r}: it has {', '.join(__all__)}. Distributions of torch and pyro are taken as they "
+        "are, such as torch.distributions.Normal(0.0, 1.0)"
+    )
 
 
 class Finite(Distribution):
@@ -72,22 +79,35 @@ def categorical(weights: Mapping[Any, float] | Sequence[float]) -> Finite:
             normalised; they must be non-negative with a positive finite sum.
 
     Raises:
+        TypeError: a weight is no number.
         ValueError: a weight is negative or not finite, or all are zero.
     """
     pairs = list(weights.items()) if isinstance(weights, Mapping) else list(enumerate(weights))
-    numbers = [float(w) for _, w in pairs]
+    try:
+        numbers = [float(w) for _, w in pairs]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"categorical() takes weights: a dict, outcome → weight, or numbers for the outcomes 0, 1, 2, ...; got "
+            f"{weights!r}. Outcomes that are equally probable: uniform([...])"
+        ) from None
     if not numbers or any(w < 0 or not math.isfinite(w) for w in numbers) or not sum(numbers) > 0:
         raise ValueError(f"categorical() needs weights of zero or more, not all zero; got {weights!r}")
     total = math.fsum(numbers)
     return Finite([o for o, _ in pairs], [_log(w / total) for w in numbers])
 
 
-def uniform(outcomes: Sequence[Any]) -> Finite:
+def uniform(outcomes: Iterable[Any], *more: Any) -> Finite:
     """Each of the listed outcomes with the same probability. For an interval use ``torch.distributions.Uniform``.
 
     Raises:
+        TypeError: it is given no list.
         ValueError: there are none.
     """
+    if more or not isinstance(outcomes, Iterable):
+        raise TypeError(
+            "uniform() takes one list of outcomes, such as uniform([1, 2, 3]) or uniform(range(10)); for all numbers "
+            "between two bounds write torch.distributions.Uniform(low, high)"
+        )
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")

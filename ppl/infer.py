@@ -214,6 +214,10 @@ def _recipe(program: Program, method: str | Method, options: dict[str, Any]) -> 
     """The method that is meant."""
     if not isinstance(program, Program):
         hint = "put @program above it" if callable(program) else "write infer(program, x), not infer(program(x))"
+        if isinstance(getattr(program, "func", None), Program):
+            hint = f"give its arguments to infer: infer({program.func.name}, x)"
+        elif isinstance(getattr(program, "__wrapped__", None), Program):
+            hint = f"a decorator above @program has wrapped {program.__wrapped__.name}: take it off"
         raise TypeError(f"infer takes a @program, got {type(program).__name__}: {hint}")
     try:
         recipe = make_method(method, options)

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .posterior_bins import spread
 from .posterior_genealogy import Genealogy
 from .posterior_report import facts, losses, title
 from .posterior_values import freeze, shorten, show, visible
@@ -128,7 +129,7 @@ def _top_part(column: Any, figure: Figure, posterior: Posterior) -> Axes:
 
 
 def _shown(posterior: Posterior) -> int:
-    return 0 if posterior.empty else min(len(posterior.distribution()), _MOST_ANSWERS)
+    return 0 if posterior.empty else len(_bars(posterior)[0])
 
 
 def _clean(axes: Axes, heading: str) -> None:
@@ -144,6 +145,8 @@ def _colours(posterior: Posterior) -> dict[Any, str]:
     if posterior.empty:
         return {}
     values = list(posterior.distribution())
+    if spread(posterior.distribution()) is not None:
+        return {freeze(v): PALETTE[0] for v in values}
     return {freeze(v): PALETTE[i] if i < len(PALETTE) else OTHER for i, v in enumerate(values)}
 
 
@@ -155,15 +158,12 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
         _draw_losses(axes, posterior)
         return
     answers = posterior.distribution()
-    pairs = list(answers.items())[:_MOST_ANSWERS]
-    rest = math.fsum(p for _, p in list(answers.items())[_MOST_ANSWERS:])
-    colours = _colours(posterior)
-    rows = range(len(pairs))
-    shares = [p for _, p in pairs]
-    axes.barh(rows, shares, height=0.62, color=[colours[freeze(v)] for v, _ in pairs], linewidth=0)
+    bars, rest = _bars(posterior)
+    rows = range(len(bars))
+    shares = [p for _, p, _, _ in bars]
+    axes.barh(rows, shares, height=0.62, color=[colour for *_, colour in bars], linewidth=0)
     reach = []
-    for row, (value, p) in enumerate(pairs):
-        error = answers.standard_errors[value]
+    for row, (_, p, error, _) in enumerate(bars):
         low, high = max(p - error, 0.0), min(p + error, 1.0)
         if error > 0.0:
             axes.plot([low, high], [row, row], color=INK, linewidth=1.1, alpha=0.75, solid_capstyle="butt")
@@ -173,10 +173,10 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
             va="center", fontsize=8.5, color=INK,
         )  # fmt: skip
     _clean(axes, "answers" if answers.exact else "answers ± standard error")
-    axes.set_yticks(rows, [show(v, 26) for v, _ in pairs], parse_math=False, family=_fonts())
+    axes.set_yticks(rows, [label for label, *_ in bars], parse_math=False, family=_fonts())
     axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
     axes.set_xlim(0.0, max(reach) * 1.14)
-    axes.set_ylim(max(len(pairs), 2) - 0.4, -0.6)
+    axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if max(reach) > _SMALL else None))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", color=GRID, linewidth=0.8)
@@ -184,6 +184,17 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
         axes.set_xlabel(
             f"{len(answers) - _MOST_ANSWERS} other values hold {rest:.1%}", fontsize=8, color=MUTED, loc="left"
         )
+
+
+def _bars(posterior: Posterior) -> tuple[list[tuple[str, float, float, str]], float]:
+    """What to draw of answers, or of intervals of many numbers: label, share, its error, colour; what the rest hold."""
+    answers = posterior.distribution()
+    found = spread(answers)
+    if found is not None:
+        return [(b.label, b.share, b.error, PALETTE[0]) for b in found.bins], 0.0
+    colours, pairs = _colours(posterior), list(answers.items())
+    bars = [(show(v, 26), p, answers.standard_errors[v], colours[freeze(v)]) for v, p in pairs[:_MOST_ANSWERS]]
+    return bars, math.fsum(p for _, p in pairs[_MOST_ANSWERS:])
 
 
 def _percent(share: float, small: bool) -> str:
@@ -222,7 +233,8 @@ def _draw_genealogy(axes: Axes, posterior: Posterior, inches: float) -> None:
         axes.scatter([t] * len(spots), spots, s=sizes, c=shades, linewidths=0.7, edgecolors="white", zorder=3)
         spots = [tree.rows[t][i] for i in fresh]
         axes.scatter([t] * len(spots), spots, s=13 * min(scale, 1.0), c="#a9b2bc", marker="x", linewidths=0.9, zorder=2)
-    _label_answers(axes, tree, colours, 10.5 / spacing)
+    if posterior.empty or spread(posterior.distribution()) is None:
+        _label_answers(axes, tree, colours, 10.5 / spacing)
     _clean(axes, "genealogy: node size is weight, grey lineages died out, × has weight zero")
     axes.spines["bottom"].set_visible(False)
     axes.set_yticks([])

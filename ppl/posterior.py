@@ -23,6 +23,17 @@ __all__ = ["Distribution", "EmptyPosterior", "NoEvidence", "Posterior"]
 
 PlotKind = Literal["answers", "genealogy", "evidence", "all"]
 
+_INSTEAD = {
+    "mean": "posterior.expectation()",
+    "std": "posterior.expectation(lambda x: (x - mean) ** 2) ** 0.5",
+    "var": "posterior.expectation(lambda x: (x - mean) ** 2)",
+    "log_prob": "posterior.probability(value)",
+    "prob": "posterior.probability(value)",
+    "bounds": "posterior.log_evidence_bounds",
+    "traces": "posterior.runs, each with its trace and its log_weight",
+}
+"""What people look for by another name."""
+
 _WEIGHTS_LOST = (
     "a posterior has no bare list of {name}: read without their weights they are not the posterior. "
     "Write posterior.distribution() for values with probabilities, posterior.sample(k) for k values drawn by weight, "
@@ -251,7 +262,8 @@ class Posterior(Record):
         def __getattr__(self, name: str) -> NoReturn:
             if name in ("samples", "values"):
                 raise AttributeError(_WEIGHTS_LOST.format(name=name), name=name, obj=self)
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            hint = f"; write {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     # ---- Private
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .compiler.errors import Span
 from .diagnostics import ESS_LIMIT, RHAT_LIMIT, NoChains
+from .posterior_bins import spread
 from .posterior_tail import TRUSTED, tail
 from .posterior_values import listed, shorten, show, visible
 from .runtime.result import Death
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from .posterior_distribution import Distribution
 
 BAR_WIDTH = 16
+_NUMBER = "  #"
+"""Before the number of a label that several values have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,41 @@ class Row:
     def bar(self) -> str:
         """The probability as a bar of at most ``BAR_WIDTH`` characters; the rest has none."""
         eighths = 0 if self.rest else round(self.share * BAR_WIDTH * 8)
+        if not _writes_blocks():
+            return "#" * round(eighths / 8)
         return "█" * (eighths // 8) + "▏▎▍▌▋▊▉"[eighths % 8 - 1] * (eighths % 8 > 0)
 
 
+def _writes_blocks() -> bool:
+    """Whether what is printed can hold the characters that bars are made of."""
+    try:
+        "█▏".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
 def rows(distribution: Distribution, limit: int = 8, width: int = 40) -> list[Row]:
-    """The most probable values, and a line for the others where more than ``limit`` remain out of sight."""
+    """The most probable values, and a line for the others where more than ``limit`` remain out of sight.
+
+    Many numbers are shown by intervals.
+    """
     digits = 6 if distribution.exact else 3
+    found = spread(distribution)
+    if found is not None:
+        return [
+            Row(b.label, b.share, probability(b.share, digits), f"± {b.error:.3f}" if b.error else "", b.count)
+            for b in found.bins
+        ]
     pairs = list(distribution.items())
     shown = pairs if len(pairs) <= limit + 1 else pairs[:limit]
-    out = []
+    out: list[Row] = []
     for value, p in shown:
         error = "" if distribution.exact else f"± {distribution.standard_errors[value]:.3f}"
-        out.append(Row(show(value, width), p, probability(p, digits), error, distribution.counts[value]))
+        label = show(value, width)
+        same = sum(row.label.partition(_NUMBER)[0] == label for row in out)  # texts that begin and end alike
+        label = f"{label}{_NUMBER}{same + 1}" if same else label
+        out.append(Row(label, p, probability(p, digits), error, distribution.counts[value]))
     if len(shown) < len(pairs):
         hidden = pairs[len(shown) :]
         p = math.fsum(p for _, p in hidden)
@@ -103,6 +130,9 @@ def facts(posterior: Posterior) -> list[str]:
     if posterior.result.log_evidence is not None:
         out.append(f"log evidence {posterior.result.log_evidence:.2f}")
     runs = len(posterior.runs)
+    found = spread(posterior.distribution()) if runs else None
+    if found is not None:
+        out.append(str(found))
     if posterior.result.chains is not None and runs:
         out.append(_mixing(posterior))
     elif posterior.guarantee != "exact" and not posterior.result.listed and runs:
@@ -218,6 +248,8 @@ def empty_report(posterior: Posterior) -> str:
         lines.append("The evidence contradicts the program: no run can satisfy it. Check the conditions above.")
     else:
         remedy = posterior.result.remedy
+        if posterior.deaths and all(death.site.kind == "observe" for death in posterior.deaths):
+            lines.append("Is what is observed there a value that its distribution can give?")
         lines.append(
             f"What can help: {'' if remedy is None else f'{remedy}; '}softer evidence, that is factor(log_weight) in "
             "place of condition; or a better proposal, sample(d, proposal=q)."
@@ -248,7 +280,10 @@ def one_line(posterior: Posterior) -> str:
         return f"Posterior(empty: {_emptiness(posterior)})"
     answers = posterior.distribution()
     mode = answers.mode()
+    found = spread(answers)
     parts = [f"mode={show(mode, 40)}", f"P={probability(answers[mode], 2)}"]
+    if found is not None:
+        parts = [f"mean={found.mean:.4g}", f"sd={found.sd:.3g}"]
     if posterior.result.log_evidence is not None:
         parts.append(f"log_evidence={posterior.result.log_evidence:.2f}")
     if posterior.guarantee == "exact":

@@ -252,7 +252,7 @@ class Prepared:
         return found
 
 
-def program(fn: Callable[..., Any]) -> Program:
+def program(fn: Callable[..., Any] | None = None) -> Program:
     """Compile a function into a program (a decorator).
 
     Args:
@@ -264,6 +264,8 @@ def program(fn: Callable[..., Any]) -> Program:
     """
     if isinstance(fn, Program):
         return fn
+    if fn is None:
+        raise TypeError("write @program without brackets")
     return Program(fn)
 
 

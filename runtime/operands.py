@@ -169,13 +169,25 @@ def as_drawn(distribution: Any, value: Any, ask: Ask, proposed: bool = False) ->
 
 
 def density(distribution: Distribution, value: Any, ask: Ask) -> float:
+    """The log-density of a value.
+
+    Raises:
+        ProgramError: there is none; or the value is NaN, as what is missing in data often is, and can't be drawn.
+    """
     try:
-        return distribution.log_prob(value)
+        found = distribution.log_prob(value)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ProgramError(
             f"{ask.site.kind} {ask.local_address!r}: no density of {short(distribution)} at {short(value)} ({error})",
             ask.site.span,
         ) from error
+    if not found > -math.inf and isinstance(value, float) and value != value:
+        raise ProgramError(
+            f"{ask.site.kind} {ask.local_address!r}: the value is nan, which {short(distribution)} can't give; leave "
+            "missing data out, or sample() them",
+            ask.site.span,
+        )
+    return found
 
 
 def truth(ask: Ask) -> bool:

@@ -91,8 +91,8 @@ def test_every_posterior_can_be_drawn(posterior: Posterior, tmp_path: Path) -> N
 @pytest.mark.parametrize(("outcomes", "shown"), [(200, {"0.5%"}), (4, {"25%"})])
 def test_small_shares_are_told_apart_from_none(outcomes: int, shown: set[str]) -> None:
     @program
-    def spread() -> int:
-        return int(sample(dist.uniform(range(outcomes))))
+    def spread() -> str:
+        return str(sample(dist.uniform(range(outcomes))))
 
     axes = infer(spread, method="enumerate").plot(kind="answers").axes[0]
     assert {text.get_text() for text in axes.texts} == shown

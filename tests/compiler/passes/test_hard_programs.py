@@ -377,7 +377,7 @@ def generator_of_a_helper() -> Any:
 def iterator_of_outcomes() -> Any:
     pairs = enumerate("ab")
     a = sample(dist.flip(0.5))
-    b = sample(dist.uniform(pairs))  # type: ignore[arg-type]
+    b = sample(dist.uniform(pairs))
     n = len(list(pairs))
     c = sample(dist.flip(0.5))
     factor(0.1 * n)
