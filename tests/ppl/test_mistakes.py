@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import random
@@ -470,3 +471,43 @@ def test_parameters_that_are_drawn_too_late_are_told(method: Method) -> None:
     """SMC² had no parameters then, and said nothing."""
     with pytest.raises(ProgramError, match="the parameter 'wet' is drawn after 'rain', which is none"):
         infer(net, method=method, seed=0)
+
+
+# --- first guesses ---------------------------------------------------------------------------------------------------
+
+
+@program
+def tossed(p: float) -> bool:
+    return sample(dist.flip(p))
+
+
+FIRST_GUESSES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "a distribution of torch": (lambda: ANY(dist).Normal(0.0, 1.0), AttributeError, r"torch\.distributions\.Normal"),
+    "bounds": (lambda: dist.uniform(ANY(0), 1), TypeError, r"torch\.distributions\.Uniform\(low, high\)"),
+    "no list": (lambda: dist.uniform(ANY(3)), TypeError, "one list of outcomes"),
+    "outcomes alone": (lambda: dist.categorical(ANY(["a", "b"])), TypeError, "a dict, outcome → weight"),
+    "brackets": (lambda: program(), TypeError, "without brackets"),
+    "partial": (lambda: infer(ANY(functools.partial(tossed, 0.3))), TypeError, r"infer\(tossed, x\)"),
+    "wrapped": (lambda: infer(ANY(functools.cache(tossed)), 0.3), TypeError, "has wrapped tossed: take it off"),
+    "mean": (lambda: ANY(infer(tossed, 0.5, n=2)).mean, AttributeError, r"write posterior\.expectation\(\)"),
+    "bounds of Z": (lambda: ANY(infer(tossed, 0.5, n=2)).bounds, AttributeError, "log_evidence_bounds"),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_GUESSES)
+def test_a_first_guess_leads_on(name: str) -> None:
+    guess, error, says = FIRST_GUESSES[name]
+    with pytest.raises(error, match=says):
+        guess()
+
+
+def test_data_that_can_t_be() -> None:
+    @program
+    def seen(y: float) -> float:
+        p = sample(torch.distributions.Beta(1.0, 1.0))
+        observe(torch.distributions.Bernoulli(p), y)
+        return float(p)
+
+    with pytest.raises(ProgramError, match=r"the value is nan(.|\n)*test_mistakes\.py"):
+        infer(seen, math.nan, n=4, seed=0)
+    assert "a value that its distribution can give?" in infer(seen, 2.0, n=4, seed=0).summary()
