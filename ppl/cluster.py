@@ -75,6 +75,7 @@ def stream_on_workers(
 
     Raises:
         ImportError: Ray is not installed.
+        ConnectionError: the cluster that Ray knows of can't be reached.
         WorkersDied: see there.
         NoPlaceForWorkers: no machine of the cluster has what a worker reserves.
         FailedOnWorker: a program raised what can't be sent; anything else that it raises comes as it is.
@@ -87,13 +88,29 @@ def stream_on_workers(
         pool.close()
 
 
+def _connect(ray: Any) -> None:
+    """Join the cluster that Ray knows of, or start one on this machine.
+
+    Raises:
+        ConnectionError: there is none where Ray looks for one.
+    """
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(include_dashboard=False, logging_level="WARNING")
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"Ray can't reach the cluster that it knows of ({error}). If that is gone, set RAY_ADDRESS=local to start "
+            "one on this machine, or RAY_ADDRESS to the address of another; 'ray stop' forgets the old one"
+        ) from error
+
+
 class _Pool:
     """The actors, and what each is at."""
 
     def __init__(self, problems: Problems, workers: Workers, numbers: Sequence[int], journals: Journals | None) -> None:
         self._ray = the_ray()
-        if not self._ray.is_initialized():
-            self._ray.init(include_dashboard=False, logging_level="WARNING")
+        _connect(self._ray)
         _look_for_a_place(self._ray, workers)
         self._sent = _put(self._ray, problems, journals)
         self._actor = self._ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus)(Replica)

@@ -92,3 +92,15 @@ def test_a_cluster_that_may_grow_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 def test_half_a_gpu_is_enough_for_half(monkeypatch: pytest.MonkeyPatch) -> None:
     run(PretendedRay(2, gpus=1), monkeypatch, Workers(2, gpus=0.5))
+
+
+def test_a_cluster_that_is_gone_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(PretendedRay):
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, **options: Any) -> None:
+            raise ConnectionError("Failed to connect to GCS at 192.0.2.2:44663")
+
+    with pytest.raises(ConnectionError, match=r"192\.0\.2\.2(.|\n)*RAY_ADDRESS=local"):
+        run(Gone(2), monkeypatch, 2)
