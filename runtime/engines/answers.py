@@ -10,9 +10,10 @@ import torch
 
 from ..source import Source
 from .batch import Look, Wanted
-from .jobs import Leaf, Reading, Spreading, Writing
+from .jobs import Reading, Writing
 from .laws import Array, NextTokens
 from .requests import Allowed
+from .spreading import Leaf, Spreading
 
 _BLOCK = 1 << 24
 """The most entries of a table of what constraints allow at a time (64 MiB in float32)."""

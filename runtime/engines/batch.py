@@ -10,8 +10,9 @@ from .prefix import Prefix
 from .requests import Law
 
 if TYPE_CHECKING:
-    from .jobs import Job, Leaf, Reading, Spreading, Writing
+    from .jobs import Job, Reading, Writing
     from .requests import Allowed
+    from .spreading import Leaf, Spreading
 
 
 class Draws:

@@ -20,12 +20,13 @@ from .ahead import Halts, stretch_of, texts_that_go_on
 from .answers import Answers
 from .base import Completion, Engine, Request, RequestError
 from .batch import Batch
-from .jobs import Choosing, Job, Scoring, Spreading, Writing
+from .jobs import Choosing, Job, Scoring, Writing
 from .laws import NextTokens
 from .memory import memory_problem
 from .model import ContextError, LogitModel, Usage
 from .prefix import Prefix
 from .requests import Choose, Ending, Generate, Score, Support, TextSpec
+from .spreading import Spreading
 
 _WORTH_THREADS = 100_000_000
 """Parameters times rows from which a call of the model is worth more than one CPU thread."""
