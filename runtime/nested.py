@@ -90,6 +90,10 @@ class _Quiet(Source):
 
     source: Source
 
+    @property
+    def precise(self) -> bool:  # type: ignore[override]
+        return self.source.precise
+
     def choose(self, log_weights: Sequence[float], key: Key) -> int:
         return self.source.choose(log_weights, key)
 
