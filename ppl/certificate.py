@@ -35,6 +35,7 @@ from .posterior_values import to_jsonable
 from .program import Passes, Program, check_kept
 from .proposed import Proposed
 from .running import Proposals
+from .runtime import rows
 from .runtime.exact import KeyReused
 from .runtime.kernels import joint
 from .runtime.methods import Enumerate, Forward, Importance, Method, make_method
@@ -203,6 +204,8 @@ def certificate_of(
         raise oversized(program, call, limit, first) from problem
     except NotListable as problem:
         raise endless(program, problem, first) from problem
+    finally:
+        rows.forget()
     worst = max(found, key=lambda finding: finding.error)
     holds = math.isfinite(worst.error) if first.guarantee == "heuristic" else worst.error <= tolerance
     return Certificate(

@@ -28,15 +28,13 @@ class Finite(Distribution):
     Args:
         outcomes: what may be drawn.
         log_probs: with what log-probability, for each.
-        densities: the log-density of each as a value, where some are different objects that are equal now.
+        alike: some may be different objects that are equal now: the density of a value is that of all equal to it.
     """
 
-    def __init__(
-        self, outcomes: Sequence[Any], log_probs: Sequence[float], densities: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, outcomes: Sequence[Any], log_probs: Sequence[float], alike: bool = False) -> None:
         self.outcomes = tuple(outcomes)
         self.log_probs = tuple(log_probs)
-        self._densities = self.log_probs if densities is None else tuple(densities)
+        self._alike = alike
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -48,12 +46,13 @@ class Finite(Distribution):
         outcomes = self.outcomes if id(self) in memo.get(OUTSIDE, ()) else fork(self.outcomes, memo)
         if outcomes is self.outcomes:
             return self
-        new = memo[id(self)] = type(self)(outcomes, self.log_probs, self._densities)
+        new = memo[id(self)] = type(self)(outcomes, self.log_probs, self._alike)
         return new
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
         chosen = source.choose(self.log_probs, key)
-        return self.outcomes[chosen], self._densities[chosen]
+        value = self.outcomes[chosen]
+        return value, self.log_prob(value) if self._alike else self.log_probs[chosen]
 
     def log_prob(self, value: Any) -> float:
         return log_prob_among(zip(self.outcomes, self.log_probs, strict=True), value)
@@ -122,17 +121,7 @@ def _uniform_objects(listed: Sequence[Any]) -> Finite:
     """Objects that can change are outcomes of their own though some be equal now: what is drawn is one of them."""
     counts = Counter(map(id, listed))
     objects = list({id(o): o for o in listed}.values())
-    equal = [sum(counts[id(other)] for other in objects if other is o or _equal(other, o)) for o in objects]
-    log_total = math.log(len(listed))
-    log_probs = [math.log(counts[id(o)]) - log_total for o in objects]
-    return Finite(objects, log_probs, [math.log(count) - log_total for count in equal])
-
-
-def _equal(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except (TypeError, ValueError, RuntimeError):  # arrays, for instance
-        return False
+    return Finite(objects, [math.log(counts[id(o)] / len(listed)) for o in objects], alike=True)
 
 
 def flip(p: float = 0.5) -> Finite:

@@ -16,6 +16,8 @@ _FEWEST, _LARGEST = 20, 0.05
 """There are more values than this, and none has a larger share than that."""
 _BINS = 8
 """About how many intervals to show."""
+_HUGE = 1e100
+"""Numbers from here on are shown as they are."""
 _OUTER = 0.005
 """How much mass may lie outside of them at either end."""
 
@@ -26,6 +28,7 @@ class Bin:
 
     Attributes:
         low, high: where it begins and ends; infinite at the ends.
+        step: how far apart the ends of intervals are.
         share: its probability.
         error: the standard error of that; 0 where nothing was drawn.
         count: how many runs are in it.
@@ -33,6 +36,7 @@ class Bin:
 
     low: float
     high: float
+    step: float
     share: float
     error: float
     count: int
@@ -40,9 +44,10 @@ class Bin:
     @property
     def label(self) -> str:
         """The interval, for people."""
+        low, high = _shown(self.low, self.step), _shown(self.high, self.step)
         if self.low == -math.inf:
-            return f"under {self.high:.6g}"
-        return f"{self.low:.6g} and more" if self.high == math.inf else f"{self.low:.6g} to {self.high:.6g}"
+            return f"under {high}"
+        return f"{low} and more" if self.high == math.inf else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        return f"mean {self.mean:.4g}, sd {self.sd:.3g}, 90 % from {self.low:.4g} to {self.high:.4g}"
+        mean, low, high = (_shown(number, self.sd / 50) for number in (self.mean, self.low, self.high))
+        return f"mean {mean}, sd {self.sd:.3g}, 90 % from {low} to {high}"
 
 
 def spread(distribution: Distribution) -> Spread | None:
@@ -70,7 +76,7 @@ def spread(distribution: Distribution) -> Spread | None:
     if len(distribution) <= _FEWEST or next(iter(distribution.values())) > _LARGEST:
         return None
     numbers = [_number(value) for value in distribution]
-    if any(number is None or not math.isfinite(number) for number in numbers):
+    if any(number is None or not abs(number) < _HUGE for number in numbers):
         return None
     found = sorted(
         (float(number), share, distribution.counts[value])  # type: ignore[arg-type]
@@ -90,7 +96,18 @@ def _number(value: Any) -> float | None:
     item = getattr(value, "item", None)
     if item is not None and getattr(value, "ndim", 0) == 0:
         value = item()
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def _shown(number: float, step: float) -> str:
+    """A number, to the places that a step has."""
+    if step == 0.0 or not 1e-4 <= abs(number) < 1e15 or not 1e-9 < step < 1e15:
+        return f"{number:.6g}"
+    text = f"{number:.{max(0, -math.floor(math.log10(step)))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _quantile(found: Found, at: float) -> float:
@@ -123,5 +140,5 @@ def _bins(found: Found, edges: Sequence[float], exact: bool) -> tuple[Bin, ...]:
         error = 0.0 if exact else math.sqrt((1.0 - share) ** 2 * inside + share**2 * max(in_all - inside, 0.0))
         low = edges[place - 1] if place else -math.inf
         high = edges[place] if place < len(edges) else math.inf
-        bins.append(Bin(low, high, share, error, sum(found[i][2] for i in members)))
+        bins.append(Bin(low, high, edges[1] - edges[0], share, error, sum(found[i][2] for i in members)))
     return tuple(bins)

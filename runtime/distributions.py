@@ -88,8 +88,8 @@ class Restricted(Distribution):
         self.outcomes = tuple((value, log_prob - log_mass) for value, log_prob in outcomes)
 
     def draw(self, source: Source, key: Key) -> tuple[Any, float]:
-        value, _ = self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
-        return value, self.log_prob(value)
+        value, log_prob = self.outcomes[source.choose([log_prob for _, log_prob in self.outcomes], key)]
+        return value, self.log_prob(value) if type(value).__hash__ is None else log_prob
 
     def log_prob(self, value: Any) -> float:
         return log_prob_among(self.outcomes, value)
@@ -104,11 +104,25 @@ class Restricted(Distribution):
 def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
     """The log-probability of a value among listed outcomes. NaN is what it was drawn as, though it equals nothing.
 
-    Several may be equal to it: objects that can change are outcomes of their own, since they may not stay equal.
+    Several may be equal to it if it can change: such objects are outcomes of their own, since they may not stay equal.
     """
+    if type(value).__hash__ is None:
+        return log_sum_exp([log_prob for outcome, log_prob in outcomes if _same(outcome, value)])
     is_nan = value != value
-    found = [log_prob for outcome, log_prob in outcomes if outcome == value or (is_nan and outcome != outcome)]
-    return found[0] if len(found) == 1 else log_sum_exp(found)
+    for outcome, log_prob in outcomes:
+        if outcome == value or (is_nan and outcome != outcome):
+            return log_prob
+    return -math.inf
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether one object is another or equals it; arrays equal only themselves."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def _recognised(kind: type) -> Callable[[Any], bool]:

@@ -23,7 +23,7 @@ from .errors import ProgramError
 from .fork import copies
 from .machine import Machine
 from .particle import Particle, Status, Trace
-from .population import Population, Runnable, World
+from .population import Population, Runnable, World, defined_by_run
 from .source import Key, Laws, Source, derive
 from .waiting import Act, Entry, Wait
 
@@ -54,9 +54,10 @@ class Nested(Act):
     def answer(self, machine: Machine, particle: Particle) -> Wait | None:
         # Where runs are recorded, branch, are guided or only drawn, every choice has to be seen: there it runs inline.
         if type(machine) is not Machine or machine.branch or machine.ignore_evidence:
-            self.program, self.args, self.kwargs = copies(
-                (self.program, self.args, dict(self.kwargs)), particle.scope.outside
-            )
+            outside = particle.scope.outside
+            own = (self.program,) if defined_by_run(self.program, outside) else ()
+            self.args, self.kwargs, *copied = copies((self.args, dict(self.kwargs), *own), outside)
+            self.program = copied[0] if copied else self.program
             particle.block, particle.live = Entry(self, machine.prepare, particle.scope.outside), ()  # type: ignore[arg-type]
             return None
         return _Inside(machine, particle, self).go(None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from ..compiler.errors import Span
-from ..compiler.requests import Ask, Sample, Site
+from ..compiler.requests import Ask, Observe, Sample, Site
 from .distributions import Distribution, Restricted, as_distribution
 from .engines.base import ModelDistribution, Request
 from .errors import ProgramError
@@ -181,7 +181,7 @@ def density(distribution: Distribution, value: Any, ask: Ask) -> float:
             f"{ask.site.kind} {ask.local_address!r}: no density of {short(distribution)} at {short(value)} ({error})",
             ask.site.span,
         ) from error
-    if not found > -math.inf and isinstance(value, float) and value != value:
+    if not found > -math.inf and type(ask) is Observe and isinstance(value, float) and value != value:
         raise ProgramError(
             f"{ask.site.kind} {ask.local_address!r}: the value is nan, which {short(distribution)} can't give; leave "
             "missing data out, or sample() them",

@@ -165,13 +165,20 @@ def _start(world: World, key: Key) -> Particle:
     scope = _activation(world)
     program, args, kwargs = world.program, world.args, dict(world.kwargs)
     # Each has arguments of its own to change; and where a run defined the program, all that is that run's.
-    function = getattr(program, "function", None)
-    if world.scope is None and not (function is not None and made_in_program(function)):
-        args, kwargs = copies((args, kwargs))
-    else:
+    if defined_by_run(program, scope.outside):
         program, args, kwargs = copies((program, args, kwargs), scope.outside)
+    else:
+        args, kwargs = copies((args, kwargs), scope.outside if world.scope else None)
     start = Entry(_Invocation(program, args, kwargs), world.machine.prepare, scope.outside)  # type: ignore[arg-type]
     return Particle(start, (), scope, key)
+
+
+def defined_by_run(program: Any, outside: Outside | None) -> bool:
+    """Whether a program was defined by a run, so that what it captured, and has by default, is that run's."""
+    function = getattr(program, "function", None)
+    if function is None:
+        return False
+    return made_in_program(function) or (outside is not None and id(function) not in outside.content)
 
 
 def _activation(world: World) -> Scope:

@@ -351,3 +351,40 @@ def test_a_function_whose_rows_depend_on_each_other_gets_no_certificate(method: 
     assert validate(weighs(paired), method=method)
     with pytest.raises(ProgramError, match=r"call\(centred, \.\.\.\): the result for a row depends on the rows beside"):
         validate(weighs(centred), method=method)
+
+
+def test_functions_that_take_rows_of_one_step_or_give_arrays_are_certified() -> None:
+    def score(prefixes: list[list[float]]) -> list[float]:
+        return torch.tensor(prefixes).sum(1).tolist()
+
+    weights = torch.randn(512, 1, generator=torch.Generator().manual_seed(0))
+
+    def rewards(xs: list[int]) -> torch.Tensor:
+        features = [torch.randn(512, generator=torch.Generator().manual_seed(x)) for x in xs]
+        return torch.sigmoid((torch.stack(features) @ weights)[:, 0])
+
+    forms: list[Callable[[list[int]], list[Any]]] = [
+        lambda xs: list(rewards(xs)),
+        lambda xs: list(rewards(xs).numpy()),
+        lambda xs: [{"score": value} for value in rewards(xs).tolist()],
+        lambda xs: [object() for _ in xs],
+    ]
+
+    @program
+    def steps() -> tuple[float, ...]:
+        xs: list[float] = []
+        for _ in range(2):
+            xs = [*xs, sample(dist.flip(0.5)) + 1.0]
+            factor(-call(score, xs))
+        return tuple(xs)
+
+    @program
+    def rewarded(form: int) -> int:
+        x = sample(dist.uniform([1, 2, 3]))
+        found = call(forms[form], x)
+        return x
+
+    for method in ("importance", "mh"):
+        assert validate(steps, method=method)
+        for form in range(len(forms)):
+            assert validate(rewarded, form, method=method)

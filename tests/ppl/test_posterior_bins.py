@@ -99,3 +99,24 @@ def test_bars_where_the_output_holds_no_blocks(posterior: Posterior, monkeypatch
     monkeypatch.setattr("sys.stdout", Narrow())
     posterior.summary().encode("cp1252")
     assert "####" in posterior.summary()
+
+
+def test_numbers_of_any_size() -> None:
+    @program
+    def factorials() -> int:
+        return math.factorial(sample(dist.uniform(range(200, 240))))
+
+    @program
+    def powers() -> float:
+        x = sample(dist.uniform(range(40)))
+        return (1 if x % 2 else -1) * 10.0 ** (150 + x)
+
+    @program
+    def times() -> int:
+        return 1_700_000_000 + 60 * sample(dist.uniform(range(40)))
+
+    for prog in (factorials, powers, times):
+        found = infer(prog, method="enumerate")
+        assert found.summary() and repr(found) and found._repr_html_() and found.plot(kind="answers")
+    lines = infer(times, method="enumerate").summary().splitlines()
+    assert "1700000000 to 1700000500 " in lines[1] and "mean 1700001170" in "".join(lines)
