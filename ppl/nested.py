@@ -72,9 +72,9 @@ def nested(program: Program, method: str | Method = "smc", **options: Any) -> Pr
 
     Worth it where the inner program's evidence is hard to meet by single runs: its own particles resample, and the
     caller's weights vary less. Methods that record or branch (MCMC, ``move=``, guides, enumeration) run it inline.
-    Whatever the inner program changes of its arguments, or of what it captured, are its own copies. Inner particles,
-    their tokens and their calls count in the caller's budget. Patterns among the options meet whole addresses:
-    ``*/line``, not ``line``.
+    Whatever the inner program changes of its arguments, or, where the run defined it, of what it captured, are its own
+    copies. Inner particles, their tokens and their calls count in the caller's budget. Patterns among the options meet
+    whole addresses: ``*/line``, not ``line``.
 
     Args:
         program: a ``@program``.
