@@ -67,8 +67,12 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        mean, low, high = (_shown(number, self.sd / 50) for number in (self.mean, self.low, self.high))
-        return f"mean {mean}, sd {self.sd:.3g}, 90 % from {low} to {high}"
+        low, high = self.shown(self.low), self.shown(self.high)
+        return f"mean {self.shown(self.mean)}, sd {self.sd:.3g}, 90 % from {low} to {high}"
+
+    def shown(self, number: float) -> str:
+        """A number, to a small part of the standard deviation."""
+        return _shown(number, self.sd / 50)
 
 
 def spread(distribution: Distribution) -> Spread | None:

@@ -283,8 +283,7 @@ def one_line(posterior: Posterior) -> str:
     found = spread(answers)
     parts = [f"mode={show(mode, 40)}", f"P={probability(answers[mode], 2)}"]
     if found is not None:
-        mean, sd, *_ = str(found).split(", ")
-        parts = [mean.replace(" ", "="), sd.replace(" ", "=")]
+        parts = [f"mean={found.shown(found.mean)}", f"sd={found.sd:.3g}"]
     if posterior.result.log_evidence is not None:
         parts.append(f"log_evidence={posterior.result.log_evidence:.2f}")
     if posterior.guarantee == "exact":

@@ -151,9 +151,9 @@ def _thawed(key: Any) -> str:
         return "{" + ", ".join(sorted(f"{_thawed(name)}: {_thawed(item)}" for name, item in parts[0])) + "}"
     if kind == "dataclass":
         return f"{parts[0].__name__}({', '.join(map(_thawed, parts[1]))})"
-    return (
-        _safe_repr(parts[0]) if kind == "value" else _thawed(parts[1]) if kind == "array" else str([kind, *parts][-1])
-    )
+    if kind == "array":
+        return _thawed(parts[1])
+    return _safe_repr(parts[0]) if kind == "value" else str(key[-1])  # "nan", or a repr
 
 
 _BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}")}

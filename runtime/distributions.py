@@ -107,7 +107,7 @@ def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
     Several may be equal to it if it can change: such objects are outcomes of their own, since they may not stay equal.
     """
     if type(value).__hash__ is None:
-        return log_sum_exp([log_prob for outcome, log_prob in outcomes if _same(outcome, value)])
+        return log_sum_exp([log_prob for outcome, log_prob in outcomes if same(outcome, value)])
     is_nan = value != value
     for outcome, log_prob in outcomes:
         if outcome == value or (is_nan and outcome != outcome):
@@ -115,7 +115,7 @@ def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
     return -math.inf
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether one object is another or equals it; arrays equal only themselves."""
     if one is other:
         return True

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..compiler.requests import Ask, Sample
 from .copying import Memo, fork
+from .distributions import same
 from .errors import ProgramError
 from .outside import Outside
 
@@ -32,7 +33,7 @@ def held(ask: Ask, value: Any, outside: Outside | None) -> Any:
     outcomes = getattr(ask.distribution, "held", ())  # type: ignore[attr-defined]
     found = [outcome for outcome in outcomes if outcome is value][:1]
     if not found:
-        found = [outcome for outcome in outcomes if type(outcome) is type(value) and _equal(outcome, value)]
+        found = [outcome for outcome in outcomes if type(outcome) is type(value) and same(outcome, value)]
     mine = {id(outcome): outcome for outcome in found if id(outcome) not in outside.content}
     if len(mine) > 1:
         raise ProgramError(
@@ -47,13 +48,6 @@ def held(ask: Ask, value: Any, outside: Outside | None) -> Any:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def _equal(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except (TypeError, ValueError, RuntimeError):  # arrays, for instance
-        return False
 
 
 def fork_choice(ask: Ask | None, memo: Memo) -> Ask | None:
