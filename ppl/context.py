@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 from .runtime.engines.base import ModelDistribution
 from .runtime.engines.prefix import Prefix
 from .runtime.engines.requests import TextSpec
-from .text import tokens_of
+from .text import Text, tokens_of
 from .text_distributions import ChoiceDistribution, TextDistribution
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Context:
             if isinstance(other, ModelDistribution):
                 raise TypeError(f"{other!r} is a distribution, which no text is yet: write context + sample(...)")
             return NotImplemented
+        if type(other) is Text and other.lm is self.lm and other.tokens:  # what most programs add, a token at a time
+            return Context(self.lm, self.node.extend(other.tokens))
         return Context(self.lm, self.node.extend(tokens_of(other, self.lm, self.node.parent is not None)))
 
     def __radd__(self, other: object) -> NoReturn:

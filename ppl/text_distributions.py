@@ -166,7 +166,7 @@ class TextDistribution(_OfContext):
 
     def value(self, completion: Completion) -> Text:
         """The text that was drawn."""
-        return self._text(completion.value)
+        return self.context.lm.written(completion.value)
 
     def as_drawn(self, value: str) -> str:
         """The text with the tokens that :meth:`score` scores, its end included."""

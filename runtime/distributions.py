@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .engines.base import ModelDistribution
@@ -125,29 +125,28 @@ def same(one: Any, other: Any) -> bool:
         return False
 
 
-def _recognised(kind: type) -> Callable[[Any], bool]:
-    """``isinstance`` for an abstract class, which takes long, remembered for each type."""
-    known: dict[type, bool] = {}
+class _Subclasses(dict[type, bool]):
+    """Whether a type is a subclass of an abstract one, which takes long to find, and is asked at each effect."""
 
-    def is_one(value: Any) -> bool:
-        found = known.get(type(value))
-        if found is None:
-            found = known[type(value)] = isinstance(value, kind)
+    def __init__(self, abstract: type) -> None:
+        super().__init__()
+        self.abstract = abstract
+
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = issubclass(kind, self.abstract)
         return found
 
-    return is_one
 
-
-is_local = _recognised(Distribution)
-is_model = _recognised(ModelDistribution)
-is_deferred = _recognised(Deferred)
+LOCAL = _Subclasses(Distribution)
+MODEL = _Subclasses(ModelDistribution)
+DEFERRED = _Subclasses(Deferred)
 
 
 def as_distribution(value: Any) -> Distribution | None:
     """``value`` as a local distribution, or ``None`` if it is none."""
-    if is_local(value):
+    if LOCAL[type(value)]:
         return value
-    if isinstance(value, Deferred):
+    if DEFERRED[type(value)]:
         return value.found()
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.distributions.Distribution):

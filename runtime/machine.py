@@ -14,7 +14,7 @@ from typing import Any
 from ..compiler.requests import Ask, Block, Call, Condition, Factor, Gather, Invoke, Observe, Sample, Site, Twist
 from .budget import Control
 from .dialogue import Dialogue, converse
-from .distributions import Deferred, Distribution, NotFound, is_local, is_model
+from .distributions import DEFERRED, LOCAL, MODEL, Distribution, NotFound
 from .engines.base import Completion, ModelDistribution, Request
 from .errors import ProgramError, WeightError
 from .fork import own
@@ -159,7 +159,7 @@ class Machine:
             return ask.answer(self, particle)
         else:  # a barrier
             particle.status = Status.SYNC
-        self.resume(particle, None)
+        particle.live = (None, *particle.live)
         return None
 
     def resume(self, particle: Particle, answer: Any) -> None:
@@ -190,7 +190,7 @@ class Machine:
 
     def _sample(self, particle: Particle, ask: Sample) -> Wait | None:
         address = particle.scope.prefix + ask.local_address
-        fixed = self._fixed(particle, ask)
+        fixed = self._fixed(particle, ask) if particle.scope.fixed else None
         if fixed is not None and not fixed.observed:
             value = as_drawn(ask.distribution, fixed.value, ask)
             self._record(particle, ask, address, value, 0.0, True)
@@ -205,7 +205,7 @@ class Machine:
             return None
         drawn_from = self.drawn_from(particle, ask, address, prior)
         key = derive(particle.key, address)
-        if is_local(drawn_from):
+        if LOCAL[type(drawn_from)]:
             value, log_q = drawn_from.draw(self.source, key)
             if drawn_from is prior:
                 return self._drawn(particle, ask, address, value, log_q, log_q)
@@ -274,7 +274,7 @@ class Machine:
         mine = held(ask, value, outside) if type(value).__hash__ is None else None
         if mine is None:
             self._record(particle, ask, address, value, log_p, False)
-            self.give(particle, value)
+            particle.live = (own(value, outside), *particle.live)
         else:  # the trace keeps what it is now
             self._record(particle, ask, address, own(value, outside), log_p, False)
             self.resume(particle, mine)
@@ -303,7 +303,7 @@ class Machine:
         self, particle: Particle, ask: Ask, dist: Any, value: Any, then: Callable[[float], Wait | None]
     ) -> Wait | None:
         """Go on with the log-density of a value: at once, or when an engine has computed it."""
-        if is_local(dist):
+        if LOCAL[type(dist)]:
             return then(density(dist, value, ask))
 
         def answered(completion: Completion) -> Wait | None:
@@ -401,9 +401,9 @@ class Machine:
             ProgramError: it is none.
             NotFound: its law is still to be found.
         """
-        if is_local(value) or is_model(value):
+        if LOCAL[type(value)] or MODEL[type(value)]:
             return value
-        if isinstance(value, Deferred) and value.law is None and type(self) is Machine:
+        if DEFERRED[type(value)] and value.law is None and type(self) is Machine:
             raise NotFound(value)  # other machines follow a run that is there already, and can't begin to answer twice
         return given_distribution(ask, value)
 

@@ -94,7 +94,7 @@ class Trace:
         found = []
         node: Trace | None = self
         while node is not None:
-            found.append(node.choice)
+            found.append(Choice(node.address, node.value, node.log_prob, node.observed))
             node = node.before
         return tuple(reversed(found))
 

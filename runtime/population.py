@@ -253,7 +253,8 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
                 control.tick()
             wait = machine.run(particle, through)
             if wait is not None:
-                waits += (wait, *wait.others)
+                waits.append(wait)
+                waits += wait.others
         outstanding += len(waits)
         if not outstanding:
             return
@@ -266,7 +267,8 @@ def run_particles(world: World, particles: Sequence[Particle], through: bool) ->
             more = wait.then(completion)
             if more is not None:
                 particle.status = Status.WAITING
-                waits += (more, *more.others)
+                waits.append(more)
+                waits += more.others
             elif particle.status is Status.READY or (through and particle.status is Status.SYNC):
                 ready.append(particle)
 

@@ -59,12 +59,17 @@ def stream(key: Key) -> Callable[[], float]:
 
 def uniforms(keys: Sequence[Key], counters: Sequence[int]) -> np.ndarray:
     """:func:`uniform` for each pair, at once. Shape [len(keys)], float64."""
-    # Arrays of whole numbers go around at their end without a word.
-    x = np.array(keys, dtype=np.uint64) + (np.array(counters, dtype=np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    x = np.array(counters, dtype=np.uint64)  # arrays of whole numbers go around at their end without a word
+    x += 1
+    x *= _GOLDEN
+    x += np.array(keys, dtype=np.uint64)
+    x ^= x >> 30
+    x *= 0xBF58476D1CE4E5B9
+    x ^= x >> 27
+    x *= 0x94D049BB133111EB
+    x ^= x >> 31
+    x >>= 11
+    return x * 2.0**-53
 
 
 class Laws(Protocol):

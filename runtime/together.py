@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.requests import Ask, Block, Gather, Live
-from .distributions import is_deferred
+from .distributions import DEFERRED
 from .engines.base import Completion
 from .particle import Particle, Status, Trace
 
@@ -48,7 +48,7 @@ class OneByOne:
 def side_by_side(ask: Gather) -> bool:
     """Whether requests can be made at once: none may meet another's name, nor has a law that is still to be found."""
     for each in ask.asks:
-        if each.name is not None or is_deferred(getattr(each, "distribution", None)):
+        if each.name is not None or DEFERRED[type(getattr(each, "distribution", None))]:
             return False
     return bool(ask.asks)
 

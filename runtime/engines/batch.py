@@ -58,13 +58,12 @@ class Wanted:
         self.looks: list[Look] = []
         self.spreads: list[Spread] = []
 
-    def draw(self, row: int, job: Writing, source: Source) -> None:
-        """Ask for a token at ``row``."""
+    def drawn_from(self, source: Source) -> Draws:
+        """Where to ask for tokens that are drawn from ``source``."""
         draws = self.draws.get(id(source))
         if draws is None:
             draws = self.draws[id(source)] = Draws(source)
-        draws.rows.append(row)
-        draws.jobs.append(job)
+        return draws
 
     def rows(self) -> list[int]:
         """The distinct rows concerned, in order."""
@@ -82,13 +81,14 @@ class Batch:
         wanted: what is asked, by law.
     """
 
-    __slots__ = ("_last", "_limit", "rows", "wanted")
+    __slots__ = ("_draws", "_last", "_limit", "rows", "wanted")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = math.inf if limit is None else limit
         self.rows: dict[Prefix, int] = {}
         self.wanted: dict[Law, Wanted] = {}
         self._last: tuple[Law | None, Wanted] = None, Wanted()
+        self._draws: tuple[Law | None, Draws | None] = None, None
 
     def row(self, node: Prefix) -> int:
         """The row of ``node``, shared by all who ask for it; -1 where the batch has no room for it."""
@@ -99,6 +99,18 @@ class Batch:
                 return -1
             self.rows[node] = row
         return row
+
+    def draw(self, node: Prefix, law: Law, job: Writing, source: Source) -> None:
+        """Ask for a token after ``node``, if the batch has room for it."""
+        row = self.row(node)
+        if row < 0:
+            return
+        known, draws = self._draws  # most ask under the same law, and draw from the same source
+        if law is not known or draws is None or draws.source is not source:
+            draws = self.under(law).drawn_from(source)
+            self._draws = law, draws
+        draws.rows.append(row)
+        draws.jobs.append(job)
 
     def askers(self, node: Prefix) -> list[Job]:
         """Who asked for something at ``node``."""

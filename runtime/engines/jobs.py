@@ -51,7 +51,8 @@ class Writing(Job):
     __slots__ = ("_end", "_law", "_log_base", "_log_prob", "_source", "_state", "allowed", "key", "node", "tokens")
 
     def __init__(self, request: Generate, source: Source, ending: Ending) -> None:
-        super().__init__(request)
+        self.request = request
+        self.completion = self.error = None  # one is made for each token of each particle: no call for these
         self._source = source
         self._end = ending
         self.key = request.key
@@ -65,9 +66,7 @@ class Writing(Job):
             self._look_ahead()
 
     def plan(self, batch: Batch) -> None:
-        row = batch.row(self.node)
-        if row >= 0:
-            batch.under(self._law).draw(row, self, self._source)
+        batch.draw(self.node, self._law, self, self._source)
 
     def drawn(self, token: int, log_prob: float, log_base: float) -> None:
         """Take the token that was drawn; ``log_base`` is its log-probability without the constraint."""

@@ -86,7 +86,7 @@ class NextTokens:
         sums = self._sums[at]
         target = self._array(points) * sums[:, -1]
         block = self._under(sums, target)
-        before = xp.where(block > 0, sums[each, block - 1], 0.0)
+        before = sums[each, block - 1] * (block > 0)
         share = (target - before) / (sums[each, block] - before)
         first = block * len(self._offsets)
         tokens = first[:, None] + self._offsets
@@ -157,7 +157,8 @@ class NextTokens:
 
         Rounding may carry the target up to the last edge itself, behind which there is none: it stays below.
         """
-        return (edges <= self._xp.minimum(target, edges[:, -1] * _BELOW)[:, None]).sum(1)
+        above = edges > self._xp.minimum(target, edges[:, -1] * _BELOW)[:, None]
+        return (above if self._xp is np else above.byte()).argmax(1)
 
     def _relative(self, at: Array, tokens: Array) -> Array:
         """Log-probabilities up to the normaliser, float64; ``-inf`` where excluded.

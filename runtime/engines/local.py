@@ -79,7 +79,8 @@ class LocalEngine(Engine):
         Raises:
             TypeError: it is of a kind that this engine does not know.
         """
-        self._precise = self._precise or source.precise
+        if source.precise:
+            self._precise = True
         self._jobs.append(self._job(request, source))
 
     def step(self) -> list[Completion]:

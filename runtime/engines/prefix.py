@@ -47,10 +47,10 @@ class Prefix:
 
     def child(self, token: int) -> Prefix:
         """The interned node for this sequence followed by ``token``."""
-        node = self._known(token)
+        node = None if self._children is None else self._known(token)
         if node is None:
-            with _changing:
-                node = self._known(token) or self._new(token)  # another thread may have been here
+            with _changing:  # another thread may have been here
+                node = (None if self._children is None else self._known(token)) or self._new(token)
         return node
 
     @property

@@ -174,6 +174,7 @@ class Ending:
 
     __slots__ = (
         "_allowed",
+        "_blind",
         "_bytes",
         "_eos",
         "_guide",
@@ -192,6 +193,7 @@ class Ending:
         self._keep = max((len(stop) for stop in self._stops), default=1) - 1
         self._max_tokens = math.inf if spec.max_tokens is None else spec.max_tokens
         self._pause = spec.pause
+        self._blind = not self._stops and self._pause is None  # how the tokens read is all one
         self._vocabulary = vocabulary
         self.law = spec.law
         self.constrained = spec.constraint is not None
@@ -216,6 +218,8 @@ class Ending:
             The new state, and why the text ends here (``None`` if it goes on).
         """
         if self._guide is None:
+            if self._blind and token not in self._eos:
+                return b"", "length" if count >= self._max_tokens else None
             return self._plain(state, token, count)
         tail, place = state
         place = None if place is None else self._guide.after(place, token)
