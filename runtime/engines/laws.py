@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,12 @@ _NUMPY = frozenset({"cpu"})
 """Kinds of devices whose memory numpy can read."""
 
 _BELOW = 1.0 - 2.0**-53
-"""A float64 times this is the next one towards zero."""
+"""A float64 times this is the next one towards zero. Rounding may carry a part of a mass up to the whole of it, behind
+which there is no token: a part of what is just below the mass stays below."""
+
+_SMALL = 1024
+_counted = lru_cache(256)(np.arange)
+"""An array this small is made as slowly as it is used."""
 
 Array = Any
 """An array of numpy, or a tensor on the device of the logits; exact checks give numpy's everywhere."""
@@ -40,7 +46,6 @@ class NextTokens:
         rows: which rows of ``logits``, in order; all of them by default.
 
     Attributes:
-        alive: whether any token is left, for each distribution.
         device: where the logits are.
         vocabulary: how many tokens there are.
     """
@@ -84,7 +89,7 @@ class NextTokens:
         """
         at, each, xp = self._array(places), self._first(len(places)), self._xp
         sums = self._sums[at]
-        target = self._array(points) * sums[:, -1]
+        target = self._array(points) * (sums[:, -1] * _BELOW)
         block = self._under(sums, target)
         before = sums[each, block - 1] * (block > 0)
         share = (target - before) / (sums[each, block] - before)
@@ -96,13 +101,18 @@ class NextTokens:
             within = xp.where(behind, 0.0, weights).cumsum(1)
         else:
             within = xp.exp(self._relative(at[:, None], tokens)).cumsum(1)
-        return first + self._under(within, share * within[:, -1])
+        return first + self._under(within, share * (within[:, -1] * _BELOW))
 
     def table(self, places: Sequence[int] | None = None) -> torch.Tensor:
         """All log-probabilities of some distributions, float64 [places, vocabulary]; ``-inf`` where excluded."""
         at = (self._first(len(self._top)) if places is None else self._array(places))[:, None]
         found = self._relative(at, self._first(self.vocabulary)) - self._normaliser[at]
         return torch.from_numpy(found) if self._xp is np else found
+
+    @property
+    def alive(self) -> Array:
+        """Whether any token is left, for each distribution."""
+        return self._sums[:, -1] > 0.0
 
     @property
     def sound(self) -> Array:
@@ -130,9 +140,9 @@ class NextTokens:
         self._offsets = self._first(rows.block)
         self._sums = self._double(masses).cumsum(1)
         mass = self._sums[:, -1]
-        self.alive: Array = mass > 0.0
-        # Where no token is left, all are at -inf and stay there.
-        self._normaliser = self._xp.log(self._xp.where(self.alive, mass, 1.0))
+        if among is not None:  # where no token is left, all are at -inf and stay there
+            mass = self._xp.where(self.alive, mass, 1.0)
+        self._normaliser = self._xp.log(mass)
 
     def _view(self, found: torch.Tensor | None) -> Array:
         if found is None or self._xp is torch:
@@ -144,7 +154,9 @@ class NextTokens:
 
     def _first(self, count: int) -> Array:
         """0, 1, ... to so many."""
-        return np.arange(count) if self._xp is np else torch.arange(count, device=self.device)
+        if self._xp is np:
+            return _counted(count) if count <= _SMALL else np.arange(count)
+        return torch.arange(count, device=self.device)
 
     def _double(self, found: Array) -> Array:
         return found.astype(np.float64) if self._xp is np else found.double()
@@ -153,11 +165,9 @@ class NextTokens:
         return found.float() if self._half else found
 
     def _under(self, edges: Array, target: Array) -> Array:
-        """Where a target falls between cumulative masses, int64 [n]; never where there is no mass.
-
-        Rounding may carry the target up to the last edge itself, behind which there is none: it stays below.
-        """
-        above = edges > self._xp.minimum(target, edges[:, -1] * _BELOW)[:, None]
+        """Where a target, less than the last edge, falls between cumulative masses, int64 [n]; never where there is no
+        mass."""
+        above = edges > target[:, None]
         return (above if self._xp is np else above.byte()).argmax(1)
 
     def _relative(self, at: Array, tokens: Array) -> Array:

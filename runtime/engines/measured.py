@@ -59,10 +59,14 @@ class Rows(NamedTuple):
         buffer = self.logits.new_empty(step, width)
         for start in range(0, count, step):
             part = slice(start, min(start + step, count))
-            some = buffer[: part.stop - start]
+            logits, some = self.logits, buffer
+            if step < count:
+                some = buffer[: part.stop - start]
+            if step < count or self.numbers is not None:
+                logits = logits[part if self.numbers is None else self.numbers[part]]
             if width > vocabulary:
                 some[:, vocabulary:] = -math.inf
-            yield part, self.logits[part if self.numbers is None else self.numbers[part]], some
+            yield part, logits, some
 
     def masses(self, buffer: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
         """Σ exp over each block of what is kept, [rows, blocks]; the buffer is used up."""
