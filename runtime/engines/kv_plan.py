@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import torch
@@ -143,26 +144,21 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         bos: the token of the root, if it has one.
         device: where the model takes its input.
     """
-    n, width = len(rows), max(len(row.nodes) for row in rows)
+    lengths = [len(row.nodes) for row in rows]
+    n, width = len(rows), max(lengths)
     slots, shifts, groups = places_of(rows)
-    ids: list[int] = []
-    positions: list[int] = []
-    real: list[int] = []
-    keep: list[int] = []
-    nodes: list[Prefix] = []
-    for index, row in enumerate(rows):
-        length = len(row.nodes)
-        end, padding, before = row.start + length, width - length, index * width
-        ids += [node.token if node.parent is not None or bos is None else bos for node in row.nodes]
-        ids += [0] * padding
-        positions += [*range(row.start, end), *[end - 1] * padding]
-        real += range(before, before + length)
-        for column, node in enumerate(row.nodes, before):
-            if node in wanted:
-                keep.append(column)
-                nodes.append(node)
+    flat = [node for row in rows for node in row.nodes]
+    ids = [node.token if node.parent is not None or bos is None else bos for node in flat]
+    stops = [row.start + length for row, length in zip(rows, lengths, strict=True)]
+    positions = [at for row, stop in zip(rows, stops, strict=True) for at in range(row.start, stop)]
+    real = range(n * width) if len(flat) == n * width else _real(lengths, width)
     padded = len(real) < n * width
-    ends = [row.start + len(row.nodes) - shift for row, shift in zip(rows, shifts, strict=True)]
+    if padded:
+        ids, positions = _padded(ids, lengths, width), _padded(positions, lengths, width)
+    asked = [node in wanted for node in flat]
+    keep, nodes = list(compress(real, asked)), list(compress(flat, asked))
+    ends = [stop - shift for stop, shift in zip(stops, shifts, strict=True)]
+    level = width == 1 and min(ends) == max(ends)
     some = [] if len(keep) == n * width else keep or [0]
     # All indices in one tensor: a forward pass costs a GPU one transfer.
     lists = [slots, shifts, ids, positions, real if padded else [], some, *groups.values()]
@@ -183,7 +179,7 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         inside,
         real_at if padded else None,
         [Group(stem, length, some_rows) for (stem, length), some_rows in zip(groups, members, strict=True)],
-        ends[0] - 1 if width == 1 and min(ends) == max(ends) else None,
+        ends[0] - 1 if level else None,
     )
     return Batch(
         ids_at.view(n, width),
@@ -192,10 +188,26 @@ def build_batch(rows: Sequence[Row], wanted: Iterable[Prefix], bos: int | None, 
         step,
         wanted_at if some else None,
         nodes,
-        len(real),
-        max(row.start + len(row.nodes) for row in rows),
-        width == 1 and min(ends) == max(ends),
+        len(flat),
+        max(stops),
+        level,
     )
+
+
+def _real(lengths: Sequence[int], width: int) -> list[int]:
+    """Where the tokens of rows of some lengths are among all that are as wide."""
+    return [index * width + column for index, length in enumerate(lengths) for column in range(length)]
+
+
+def _padded(values: Sequence[int], lengths: Sequence[int], width: int) -> list[int]:
+    """Rows of some lengths, one after the other, made as wide by their last values."""
+    found: list[int] = []
+    at = 0
+    for length in lengths:
+        found += values[at : at + length]
+        at += length
+        found += [found[-1]] * (width - length)
+    return found
 
 
 def places_of(rows: Sequence[Row]) -> tuple[list[int], list[int], dict[tuple[int, int], list[int]]]:

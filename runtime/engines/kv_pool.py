@@ -57,6 +57,10 @@ class Slot:
         self.trim()
         return self.base + len(self.chain)
 
+    def ends_at(self, length: int) -> bool:
+        """Whether :attr:`length` is so much, of a slot whose first ``length`` positions belong to a living node."""
+        return self.base + len(self.chain) == length or self.length == length
+
 
 class Pool:
     """Slots within a budget of memory.
@@ -87,6 +91,11 @@ class Pool:
         """Whether a stem of so many positions has room beside the slots as they are."""
         positions = self.cache.stems.positions_with(length) + self.cache.capacity * len(self.slots)
         return positions * self.cache.position_bytes <= self.budget
+
+    @property
+    def used(self) -> bool:
+        """Whether any slot has living nodes."""
+        return any(slot.trim() for slot in self.slots)
 
     @property
     def in_use(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from .kv_cache import SlotCache
 from .kv_plan import Row
-from .kv_pool import Pool, Slot
+from .kv_pool import KEPT, Pool, Slot
 from .kv_stems import Stem, Stems, worth_sharing
 
 
@@ -36,7 +36,7 @@ class Slots:
     @property
     def used(self) -> bool:
         """Whether a path lies here that somebody still refers to."""
-        return self.pool.in_use > 0 or self.cache.stems.positions > 0
+        return self.pool.used or self.cache.stems.positions > 0
 
     def need(self, row: Row) -> int:
         """How many positions a row will take in its slot."""
@@ -52,14 +52,16 @@ class Slots:
         """
         if self.sharing is None or len(rows) < 2:
             return
-        pinned = {home for row in rows if (home := home_of(row)) is not None}
-        for node, count in Counter(row.attach for row in rows if row.attach is not None and not row.again).items():
-            home = node.home
-            length = node.length + self.offset
-            if isinstance(home, Slot) and worth_sharing(count, length - home.shift, length, self.sharing):
-                self.pool.let_go()  # many go on from here, and need the room
-                self._make_stem(home, length, pinned)
-        if not self.pool.in_use:
+        ends = [row.attach for row in rows if row.attach is not None and not row.again]
+        if len(set(ends)) < len(ends):
+            pinned = homes_of(rows)
+            for node, count in Counter(ends).items():
+                home = node.home
+                length = node.length + self.offset
+                if isinstance(home, Slot) and worth_sharing(count, length - home.shift, length, self.sharing):
+                    self.pool.let_go()  # many go on from here, and need the room
+                    self._make_stem(home, length, pinned)
+        if not self.pool.used:
             self.pool.drop()  # what is to come needs few positions a slot
 
     def has_room(self, need: int) -> bool:
@@ -104,7 +106,7 @@ class Slots:
         placed = 0
         for row in rows:
             home = home_of(row)
-            if isinstance(home, Slot) and (row.again or (home.length == row.start and home not in written)):
+            if isinstance(home, Slot) and (row.again or (home.ends_at(row.start) and home not in written)):
                 row.slot = home
             else:
                 if free is None:
@@ -160,9 +162,10 @@ class Slots:
             assert slot is not None
             slot.used_at = self.clock
             if not row.again:
-                slot.chain += [node.link for node in row.nodes]
                 for node in row.nodes:
+                    slot.chain.append(node.link)
                     node.home = slot
+        for row in rows[-KEPT:]:  # no more are held than the last
             self.pool.hold(row.nodes[-1], row.attach)
 
     def clear(self) -> None:
@@ -191,6 +194,11 @@ class Slots:
             if other.source is slot and other.base <= length:
                 other.source = None
         slot.base, slot.source = length, None
+
+
+def homes_of(rows: Sequence[Row]) -> set[Slot | Stem]:
+    """Where the paths are that rows go on from."""
+    return {home for row in rows if (home := home_of(row)) is not None}
 
 
 def home_of(row: Row) -> Slot | Stem | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 
 import torch
 from torch import Tensor
 
 from .ahead import Stretch, Written
 from .kv_plan import Batch, Row, build_batch, choose_batch, plan_rows
-from .kv_slots import Slots, home_of
+from .kv_slots import Slots, homes_of
 from .kv_steps import Steps
 from .memory import memory_problem
 from .model import LogitModel, NoRoom
@@ -195,11 +196,12 @@ class SlottedModel(LogitModel):
         """See :meth:`_place`."""
         slots = self._slots
         slots.share(rows)
-        pinned = {home for row in rows if (home := home_of(row)) is not None}
-        longest = max(batch, key=slots.need)
-        need = slots.need(longest)
+        pinned = homes_of(rows)
+        needs = [slots.need(row) for row in batch]
+        need = max(needs)
+        longest = batch[needs.index(need)]
         if more:
-            need = max(slots.need(row) + some for row, some in zip(batch, more, strict=True))
+            need = max(map(add, needs, more))
             if not slots.has_room(need):
                 return []
         try:
