@@ -13,15 +13,19 @@ from typing import NamedTuple
 
 import torch
 
+from . import numpy_masses, triton_masses
 from .cuts import kth_largest, nucleus
 from .requests import Allowed, Law
 from .triton_launch import available
-from .triton_masses import block_masses
 
 _BUFFER = {"cpu": 1 << 20}
 """Bytes of the buffer that rows pass through, by kind of device: half of a core's cache of the second level."""
 _LARGE_BUFFER = 1 << 28
 """The same where nothing is gained by staying small."""
+
+_AT_ONCE = 32
+"""How many numbers a processor takes at once, at the most. Those left over at the end of a buffer it computes in another
+way: rows are as wide as a multiple of this, so that what is found for one does not depend on how many there are."""
 
 _LOG2_E = math.log2(math.e)
 
@@ -46,14 +50,19 @@ class Rows(NamedTuple):
     heat: float
     block: int
 
+    @property
+    def width(self) -> int:
+        """How many entries a row of a buffer has: whole blocks."""
+        unit = max(self.block, _AT_ONCE)
+        return -(-self.logits.shape[1] // unit) * unit
+
     def parts(self, count: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Some at a time: which, their logits, and a buffer for them, ``-inf`` behind the vocabulary.
 
         Args:
             count: how many there are.
         """
-        vocabulary = self.logits.shape[1]
-        width = -(-vocabulary // self.block) * self.block
+        vocabulary, width = self.logits.shape[1], self.width
         limit = _BUFFER.get(self.logits.device.type, _LARGE_BUFFER)
         step = min(count, max(1, limit // (width * self.logits.element_size())))
         buffer = self.logits.new_empty(step, width)
@@ -123,8 +132,8 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
     vocabulary = logits.shape[1]
     greedy = temperature == 0.0
     whole = not greedy and top_p == 1.0 and (top_k is None or top_k >= vocabulary)
-    in_one_pass = whole and logits.dtype != torch.float64 and available(logits.device)
-    if not in_one_pass and logits.dtype not in _COLDEST:
+    by_triton = whole and logits.dtype != torch.float64 and available(logits.device)
+    if not by_triton and logits.dtype not in _COLDEST:
         logits = logits.float()
     rows = Rows(
         logits,
@@ -132,10 +141,13 @@ def measure(logits: torch.Tensor, law: Law, numbers: Sequence[int] | None) -> Me
         1.0 if greedy else min(max(temperature, _COLDEST.get(logits.dtype, 1e-30)), _HOTTEST),
         1 << ((vocabulary - 1).bit_length() + 1) // 2,  # about as many tokens in a block as there are blocks
     )
-    if in_one_pass:
+    if by_triton:
         some = logits if rows.numbers is None else logits[rows.numbers]
         some = some if some.stride(1) == 1 else some.contiguous()
-        return Measured(rows, *block_masses(some, _LOG2_E / rows.heat, rows.block))
+        return Measured(rows, *triton_masses.block_masses(some, _LOG2_E / rows.heat, rows.block))
+    if whole and numpy_masses.serves(logits):
+        some = logits if rows.numbers is None else logits[rows.numbers]
+        return Measured(rows, *numpy_masses.block_masses(some, _LOG2_E / rows.heat, rows.block, rows.width))
     tops, floors, lasts, masses = [], [], [], []
     for _, some, buffer in rows.parts(len(logits) if numbers is None else len(numbers)):
         top = some.amax(1)
