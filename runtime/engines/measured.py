@@ -24,8 +24,8 @@ _LARGE_BUFFER = 1 << 28
 """The same where nothing is gained by staying small."""
 
 _AT_ONCE = 32
-"""How many numbers a processor takes at once, at the most. Those left over at the end of a buffer it computes in another
-way: rows are as wide as a multiple of this, so that what is found for one does not depend on how many there are."""
+"""How many numbers a processor takes at once, at the most. Those left over at the end of a buffer are computed in
+another way: rows are as wide as a multiple of this, so that what is found for one does not depend on the others."""
 
 _LOG2_E = math.log2(math.e)
 

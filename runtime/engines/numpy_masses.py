@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 1 << 12
-"""The most tokens of a vocabulary for which it is faster. How many rows there are must not decide: it is another sum."""
+"""The most tokens of a vocabulary for which it is faster. How many rows there are can't decide: it is another sum."""
 
 _ENTRIES = 1 << 18
 """The most entries of the buffer that rows pass through."""
