@@ -1,6 +1,6 @@
 """Decoding with particles in this package, in LLaMPPL and in genlm-control, each beside ``generate`` of transformers.
 
-    python benchmarks/beside_peers.py [--repeats 3] [--no-write]
+    python benchmarks/beside_peers.py [--repeats 3] [--only frameworks] [--no-write]
 
 ``make bench-peers`` makes the environments of the peers first. What is compared, and how, says
 ``benchmarks/peers/README.md``. Prints tables, and writes them into ``benchmarks/RESULTS.md``. Takes about 20 minutes.
@@ -103,8 +103,8 @@ def framework(repeats: int) -> str:
     return table(heads, rows)
 
 
-def report(repeats: int) -> str:
-    """The section."""
+def beside_generate(repeats: int) -> str:
+    """The section on decoding."""
     with tempfile.TemporaryDirectory() as folder:
         make = "import sys, pathlib, workload; workload.make_folder(pathlib.Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", make, folder], cwd=SIDES, check=True)
@@ -116,8 +116,17 @@ def report(repeats: int) -> str:
             "[peers/README.md](peers/README.md). Each side runs in a process of its own, in turns with `generate` of "
             "transformers, on one saved model; ratios are to `generate` in the same process.",
             *tables,
-            "The cost of the frameworks, by vocabulary, with constant logits in place of the model or of the whole "
-            "engine:",
+        )
+    )
+
+
+def without_a_model(repeats: int) -> str:
+    """The section on what the frameworks themselves cost."""
+    return "\n\n".join(
+        (
+            "## Frameworks beside peers",
+            f"`make bench-peers`: {machine()}; fastest of {repeats} runs after one that warms up, each side in a "
+            "process of its own, with constant logits in place of the model or of the whole engine.",
             framework(repeats),
         )
     )
@@ -128,11 +137,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, after one that warms up")
+    parser.add_argument("--only", choices=("decoding", "frameworks"), help="one of the two sections")
     options = parser.parse_args()
-    text = report(options.repeats)
-    print(text)
-    if not options.no_write:
-        write_section("peers", text)
+    sections = {"decoding": ("peers", beside_generate), "frameworks": ("frameworks", without_a_model)}
+    for name, (section, report) in sections.items():
+        if options.only in (None, name):
+            text = report(options.repeats)
+            print(text)
+            if not options.no_write:
+                write_section(section, text)
 
 
 if __name__ == "__main__":
