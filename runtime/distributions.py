@@ -11,9 +11,10 @@ from typing import Any
 from .engines.base import ModelDistribution
 from .result import log_sum_exp
 from .source import Key, Source
+from .undrawn import Undrawn
 
 
-class Distribution(ABC):
+class Distribution(Undrawn, ABC):
     """A normalised distribution over Python values, computed in this process."""
 
     @abstractmethod
@@ -140,6 +141,15 @@ class _Subclasses(dict[type, bool]):
 LOCAL = _Subclasses(Distribution)
 MODEL = _Subclasses(ModelDistribution)
 DEFERRED = _Subclasses(Deferred)
+
+
+def is_distribution(value: Any) -> bool:
+    """Whether a program could sample from it."""
+    kind = type(value)
+    if LOCAL[kind] or MODEL[kind] or DEFERRED[kind]:
+        return True
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.distributions.Distribution)
 
 
 def as_distribution(value: Any) -> Distribution | None:

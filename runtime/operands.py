@@ -9,10 +9,11 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from ..compiler.errors import Span
 from ..compiler.requests import Ask, Observe, Sample, Site
-from .distributions import Distribution, Restricted, as_distribution
+from .distributions import Distribution, Restricted, as_distribution, is_distribution
 from .engines.base import ModelDistribution, Request
 from .errors import ProgramError
 from .particle import Particle
+from .undrawn import forgotten
 from .waiting import Entry
 
 
@@ -192,6 +193,8 @@ def density(distribution: Distribution, value: Any, ask: Ask) -> float:
 
 def truth(ask: Ask) -> bool:
     holds = ask.holds  # type: ignore[attr-defined]
+    if is_distribution(holds):
+        raise ProgramError(f"condition() needs true or false: {forgotten(holds)}", ask.site.span)
     try:
         return bool(holds)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -202,7 +205,8 @@ def number(value: Any, ask: Ask, word: str) -> float:
     try:
         return float(value)
     except (OverflowError, RuntimeError, TypeError, ValueError):
-        raise ProgramError(f"{word}() needs a number, got {short(value)}", ask.site.span) from None
+        told = forgotten(value) if is_distribution(value) else f"got {short(value)}"
+        raise ProgramError(f"{word}() needs a number: {told}", ask.site.span) from None
 
 
 def short(value: Any) -> str:

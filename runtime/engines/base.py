@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..source import Key, Source
+from ..undrawn import Undrawn
 from .model import Usage
 
 
@@ -96,7 +97,7 @@ class Engine(ABC):
         """Drop everything pending (a run was interrupted)."""
 
 
-class ModelDistribution(ABC):
+class ModelDistribution(Undrawn, ABC):
     """A distribution whose draws and densities are computed by an engine, so that they can share batches.
 
     Local distributions (torch, pyro, ``ppl.dist``) answer at once; these answer with a request.

@@ -355,12 +355,15 @@ class TransformersModel(SlottedModel):
     def _why_wrong(self) -> str:
         """Why the way chosen does not give the model's own logits, or ""."""
         self._steps = self._make_steps()
+        pool = self._slots.pool
+        budget, pool.budget = pool.budget, 1 << 62  # in a small one no stem is made, and none would have been tried
         try:
             with torch.inference_mode():
                 steps = self._steps.capture and self._positions_left(POSITIONS + _REPEATS)
                 repeats = _REPEATS if steps else 0
                 return why_wrong(self._compute, self._compute_whole, self.vocab_size, self._dtype, repeats)
         finally:
+            pool.budget = budget
             self._forget_slots()
             self.usage = Usage()
 

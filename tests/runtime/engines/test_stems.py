@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import FalconConfig, FalconForCausalLM
 
 from ppl.runtime.engines import kv_attention
 from ppl.runtime.engines.kv_attention import attend
 from ppl.runtime.engines.kv_stems import worth_sharing
+from ppl.runtime.engines.transformers import TransformersModel
 
 from .test_transformers import NAMES, Checked, path
 from .tiny_models import VOCAB
@@ -147,3 +149,14 @@ def test_a_long_prompt_is_shared_after_many_short_ones() -> None:
     before = check.lm.usage.copied_positions
     check([prompt.child(token) for token in range(3, 23)])
     assert check.lm._slots.stems.all and check.lm.usage.copied_positions == before
+
+
+def test_a_small_cache_does_not_hide_that_a_model_can_not_share() -> None:
+    """In 150 positions a trial would make no stem, but a later batch of many rows would."""
+    config = FalconConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+    model = FalconForCausalLM(config).eval()
+    size = TransformersModel(model, None)._slots.cache.position_bytes
+    assert size
+    small = TransformersModel(model, None, cache_bytes=150 * size)
+    assert small._slots.sharing is None and small._slots.pool.budget == 150 * size
+    assert "common beginnings are read for each context" in small.describe()

@@ -1,0 +1,37 @@
+"""Distributions that are used as if they were values: a ``sample()`` that was forgotten must not go unnoticed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+
+class Undrawn:
+    """What all distributions refuse. Python would take any object for true, and put its name into a text."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{forgotten(self)}. By itself it is neither true nor false")
+
+    def __format__(self, spec: str) -> NoReturn:
+        raise TypeError(f"{forgotten(self)}. To show the distribution itself write {{d!r}}, or repr(d)")
+
+    if not TYPE_CHECKING:  # who checks types is told before anything runs
+
+        def _refuse(self, *others: object) -> NoReturn:
+            raise TypeError(forgotten(self))
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+        __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if hasattr(str, name) and not name.startswith("_"):
+                raise AttributeError(f"{forgotten(self)}: x.{name}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def forgotten(distribution: Any) -> str:
+    """What is wrong where a distribution stands in place of a value, and what to write instead."""
+    shown = repr(distribution)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return f"{shown} is a distribution, not a value that was drawn from it: write x = sample(...) first, and use x"
