@@ -16,7 +16,7 @@ from .infer import run_problems
 from .joint import Draw, Joint
 from .posterior import Posterior
 from .posterior_draws import draw as draw_indices
-from .program import Program
+from .program import Program, needs_program
 from .runtime.methods import Method, make_method
 from .runtime.result import effective_sample_size, log_sum_exp
 from .runtime.source import derive, uniform
@@ -77,6 +77,7 @@ def calibrate(
         ProgramError: data can't be drawn from the program: it has a ``factor``.
         EmptyPosterior: the method lost all its particles on some data set.
     """
+    needs_program(program, "calibrate")
     recipe = make_method(method, options)
     recipe.check(program.sites)
     if not recipe.evidence and recipe.guarantee == "proper":

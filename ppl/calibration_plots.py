@@ -99,7 +99,7 @@ def _draw_difference(axes: Axes, uniforms: list[float], colour: str) -> None:
     points = np.concatenate([[0.0], band.points, [1.0]])
     low = np.concatenate([[0.0], band.low / n - band.points, [0.0]])
     high = np.concatenate([[0.0], band.high / n - band.points, [0.0]])
-    axes.fill_between(points, low, high, color=GRID, linewidth=0)
+    axes.fill_between(points, low, high, color=GRID, linewidth=0, step="post")  # as the curve is drawn
     axes.axhline(0.0, color=MUTED, linewidth=0.8)
     ordered = np.sort(np.asarray(uniforms))
     below = np.searchsorted(ordered, points, side="right") / n

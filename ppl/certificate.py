@@ -32,7 +32,7 @@ from .expectation import (
     sized,
 )
 from .posterior_values import to_jsonable
-from .program import Passes, Program, check_kept
+from .program import Passes, Program, check_kept, needs_program
 from .proposed import Proposed
 from .running import Proposals
 from .runtime import rows
@@ -159,8 +159,7 @@ def validate(
         TooLarge: that takes more runs than ``limit``, or there are infinitely many outcomes; says how large it is and
             what to shrink.
     """
-    if not isinstance(program, Program):
-        raise TypeError(f"validate() needs a program, got {program!r}; write @program above the function")
+    needs_program(program, "validate")
     if limit < 1:
         raise ValueError(f"limit is the most runs at one n, 1 or more; got {limit!r}")
     if pipeline is not None:

@@ -30,7 +30,7 @@ from .certificate_keys import check_keys
 from .certificate_parts import Explorer, alone, identity, key_of
 from .expectation import Call, Finding, most_runs, outcome
 from .posterior_values import show
-from .program import Program
+from .program import Program, needs_program
 from .runtime.kernels import Kernel, Target, joint
 from .runtime.methods import MH, Enumerate, Method
 from .runtime.methods.chains import Chains
@@ -187,6 +187,7 @@ def transitions(
         TooLarge: there are more steps, or infinitely many outcomes.
         KeyReused: draws that have to be independent have the same key.
     """
+    needs_program(program, "transitions")
     return method_transitions(program, (args, {}), _Alone(kernel=kernel, log_density=target), limit)
 
 

@@ -12,7 +12,7 @@ from .certificate import recipes_of, without_evidence
 from .expectation import Call, Measure, endless, most_runs, outcome, oversized
 from .infer import run_problems
 from .posterior_values import freeze, show_frozen
-from .program import Program
+from .program import Program, needs_program
 from .runtime.methods import Enumerate, Method
 from .runtime.methods.enumerate import NotListable, TooManyRuns
 from .runtime.result import Run, log_sum_exp
@@ -68,6 +68,7 @@ def validate_statistically(
         ValueError: the method is a Markov chain or a search, or an argument makes no sense.
         TooLarge: the program itself can't be enumerated; says what can be done.
     """
+    needs_program(program, "validate_statistically")
     call: Call = (tuple(args), dict(kwargs or {}))
     recipe = recipes_of(method, options, [n])[0]
     _refuse(recipe)

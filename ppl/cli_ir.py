@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ def show_ir(program: Program, passes: bool, only: Sequence[str], dot: bool, svg:
         dot: print the graph in graphviz's language.
         svg: where to draw the graph.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # a file of IR is read as such, wherever it was written
     if dot and passes:
         raise Misuse("--dot prints one graph and --passes the steps between two: leave one of them out")
     done = _run(program, passes, only)

@@ -9,7 +9,7 @@ from typing import Any
 from .infer import run_problems
 from .joint import as_inferred
 from .posterior import Posterior
-from .program import Program
+from .program import Program, needs_program
 from .runtime.methods import Method, make_method
 from .runtime.source import derive, uniform
 from .statistical import Deviation, StatisticalCertificate, Trial, exp
@@ -53,6 +53,7 @@ def goodness_of_fit(
         ValueError: not exactly one of ``cdf`` and ``probabilities`` was given, or an argument makes no sense.
         EmptyPosterior: the method lost all its particles.
     """
+    needs_program(program, "goodness_of_fit")
     if (cdf is None) == (probabilities is None):
         raise ValueError("give either cdf=, the distribution function of a number, or probabilities={value: p, ...}")
     if probabilities is not None and abs(math.fsum(probabilities.values()) - 1.0) > 1e-9:
@@ -117,6 +118,7 @@ def validate_evidence(
         ValueError: the method has no estimate of the evidence, an f is negative without a ``deviation``, or an argument
             makes no sense.
     """
+    needs_program(program, "validate_evidence")
     recipe = make_method(method, options)
     if not recipe.evidence or recipe.guarantee not in ("proper", "exact"):
         raise ValueError(f"{recipe.describe()} estimates no evidence; check it with goodness_of_fit or calibrate")

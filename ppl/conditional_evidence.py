@@ -9,7 +9,7 @@ from typing import Any
 from .closed_form import validate_inverse_evidence
 from .infer import run_problems
 from .posterior_draws import draw
-from .program import Program
+from .program import Program, needs_program
 from .runtime.kernels import conditional_smc
 from .runtime.machine import Machine
 from .runtime.methods import Enumerate
@@ -60,6 +60,7 @@ def validate_conditional(
     Raises:
         ValueError: only one of ``reference`` and ``log_evidence`` was given, or an argument makes no sense.
     """
+    needs_program(program, "validate_conditional")
     if (reference is None) != (log_evidence is None):
         raise ValueError("give both reference= and log_evidence=, or neither for a finite program")
     call = (tuple(args), dict(kwargs or {}))

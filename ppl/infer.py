@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .compiler.scan import parameters
 from .guides import check_guide
 from .posterior import Posterior
-from .program import Passes, Program, check_address, check_kept
+from .program import Passes, Program, check_address, check_kept, needs_program
 from .running import Arguments, Journals, Problems, Progress, Proposals, Stop, run_problems, stream, warn_user
 from .runtime.budget import Budget
 from .runtime.methods import Method, UnknownOption, make_method
@@ -212,13 +212,7 @@ def under(program: Program, passes: Passes, keep: Iterable[str], proposals: Prop
 
 def _recipe(program: Program, method: str | Method, options: dict[str, Any]) -> Method:
     """The method that is meant."""
-    if not isinstance(program, Program):
-        hint = "put @program above it" if callable(program) else "write infer(program, x), not infer(program(x))"
-        if isinstance(getattr(program, "func", None), Program):
-            hint = f"give its arguments to infer: infer({program.func.name}, x)"
-        elif isinstance(getattr(program, "__wrapped__", None), Program):
-            hint = f"a decorator above @program has wrapped {program.__wrapped__.name}: take it off"
-        raise TypeError(f"infer takes a @program, got {type(program).__name__}: {hint}")
+    needs_program(program, "infer")
     try:
         recipe = make_method(method, options)
     except UnknownOption as error:

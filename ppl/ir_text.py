@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
-from .program import Program
+from .program import Program, needs_program
 
 
 def to_ir(program: Program) -> str:
@@ -17,6 +17,7 @@ def to_ir(program: Program) -> str:
     Args:
         program: without the values that ``given`` and ``do`` have fixed: they are no part of it.
     """
+    needs_program(program, "to_ir")
     from .compiler.printer import to_text
 
     return to_text(program.compiled.ir)

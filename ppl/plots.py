@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .posterior_bins import spread
 from .posterior_genealogy import Genealogy
 from .posterior_report import facts, losses, title
-from .posterior_values import freeze, shorten, show, visible
+from .posterior_values import freeze, labels, shorten, visible
 
 try:
     from matplotlib.collections import LineCollection
@@ -177,13 +177,13 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
     axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
     axes.set_xlim(0.0, max(reach) * 1.14)
     axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if max(reach) > _SMALL else None))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     if rest > 0.0:
-        axes.set_xlabel(
-            f"{len(answers) - _MOST_ANSWERS} other values hold {rest:.1%}", fontsize=8, color=MUTED, loc="left"
-        )
+        more = len(answers) - _MOST_ANSWERS
+        hold = f"{more:,} other values hold" if more > 1 else "1 other value holds"
+        axes.set_xlabel(f"{hold} {rest:.1%}", fontsize=8, color=MUTED, loc="left")
 
 
 def _bars(posterior: Posterior) -> tuple[list[tuple[str, float, float, str]], float]:
@@ -193,8 +193,10 @@ def _bars(posterior: Posterior) -> tuple[list[tuple[str, float, float, str]], fl
     if found is not None:
         return [(b.label, b.share, b.error, PALETTE[0]) for b in found.bins], 0.0
     colours, pairs = _colours(posterior), list(answers.items())
-    bars = [(show(v, 26), p, answers.standard_errors[v], colours[freeze(v)]) for v, p in pairs[:_MOST_ANSWERS]]
-    return bars, math.fsum(p for _, p in pairs[_MOST_ANSWERS:])
+    pairs, hidden = pairs[:_MOST_ANSWERS], pairs[_MOST_ANSWERS:]
+    names = labels([v for v, _ in pairs], 26)
+    bars = [(n, p, answers.standard_errors[v], colours[freeze(v)]) for n, (v, p) in zip(names, pairs, strict=True)]
+    return bars, math.fsum(p for _, p in hidden)
 
 
 def _percent(share: float, small: bool) -> str:
@@ -271,13 +273,16 @@ def _label_answers(axes: Axes, tree: Genealogy, colours: dict[Any, str], gap: fl
     last = len(tree.rows) - 1
     axes.set_xlim(-0.35, last + 0.35)
     free = -math.inf
-    for first, final, value in tree.answer_groups():
+    groups = tree.answer_groups()
+    distinct = {freeze(value): value for *_, value in groups}
+    names = dict(zip(distinct, labels(distinct.values(), 22), strict=True))
+    for first, final, value in groups:
         middle = (first + final) / 2
         if middle < free + gap:
             continue
         free = middle
         axes.annotate(
-            show(value, 22), (last, middle), (12, 0), textcoords="offset points", va="center", fontsize=8,
+            names[freeze(value)], (last, middle), (12, 0), textcoords="offset points", va="center", fontsize=8,
             color=colours[freeze(value)], parse_math=False, annotation_clip=False, family=_fonts(),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from .posterior_values import ValueMap, freeze
 from .runtime.result import Run
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 _TIE_DIGITS = 12  # probabilities that agree to so many digits differ by rounding alone
 
@@ -72,10 +72,10 @@ class Distribution(ValueMap[float]):
 
         return distribution_text(self)
 
-    def __rich__(self) -> Table:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from .posterior_views import distribution_table
 
-        return distribution_table(self)
+        yield distribution_table(self, options.max_width)
 
     def _repr_html_(self) -> str:
         from .posterior_views import distribution_html

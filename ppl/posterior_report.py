@@ -13,7 +13,7 @@ from .compiler.errors import Span
 from .diagnostics import ESS_LIMIT, RHAT_LIMIT, NoChains
 from .posterior_bins import spread
 from .posterior_tail import TRUSTED, tail
-from .posterior_values import listed, shorten, show, visible
+from .posterior_values import labels, listed, shorten, show, visible
 from .runtime.result import Death
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .posterior_distribution import Distribution
 
 BAR_WIDTH = 16
-_NUMBER = "  #"
-"""Before the number of a label that several values have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +76,15 @@ def rows(distribution: Distribution, limit: int = 8, width: int = 40) -> list[Ro
     pairs = list(distribution.items())
     shown = pairs if len(pairs) <= limit + 1 else pairs[:limit]
     out: list[Row] = []
-    for value, p in shown:
+    for (value, p), label in zip(shown, labels([value for value, _ in shown], width), strict=True):
         error = "" if distribution.exact else f"± {distribution.standard_errors[value]:.3f}"
-        label = show(value, width)
-        same = sum(row.label.partition(_NUMBER)[0] == label for row in out)  # texts that begin and end alike
-        label = f"{label}{_NUMBER}{same + 1}" if same else label
         out.append(Row(label, p, probability(p, digits), error, distribution.counts[value]))
     if len(shown) < len(pairs):
         hidden = pairs[len(shown) :]
         p = math.fsum(p for _, p in hidden)
         count = sum(distribution.counts[value] for value, _ in hidden)
-        out.append(Row(f"… {len(hidden)} other values", p, probability(p, digits), "", count, rest=True))
+        others = f"… {len(hidden):,} other values" if len(hidden) > 1 else "… 1 other value"
+        out.append(Row(others, p, probability(p, digits), "", count, rest=True))
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Generic, TypeVar
@@ -131,6 +132,18 @@ def listed(names: Sequence[str], most: int) -> str:
 def show(value: Any, width: int = 60) -> str:
     """How a value is shown to people: its ``repr``, on one line, safe to print, and no longer than ``width``."""
     return shorten(visible(_safe_repr(_plain(value))), width)
+
+
+def labels(values: Iterable[Any], width: int) -> list[str]:
+    """How values are shown side by side, each no longer than ``width``; those that would read the same are numbered."""
+    found: list[str] = []
+    seen: Counter[str] = Counter()
+    for value in values:
+        label = show(value, width)
+        seen[label] += 1
+        number = f"  #{seen[label]}"
+        found.append(label if seen[label] == 1 else shorten(label, max(width - len(number), 1)) + number)
+    return found
 
 
 def show_frozen(key: Hashable, width: int = 60) -> str:

@@ -107,7 +107,7 @@ def panel(posterior: Posterior, max_width: int) -> Panel:
         first, *rest = empty_report(posterior).split("\n")
         parts += [Text(first, "bold red"), *(Text(line) for line in rest), Text("")]
     else:
-        parts += [_rich_rows(rows(posterior.distribution()), bars=max_width >= 60), Text("")]
+        parts += [_rich_rows(posterior.distribution(), 8, width - 6, bars=max_width >= 60), Text("")]
     parts.append(Text(_DOT.join(facts(posterior)), "bold"))
     parts += [Text(line, "yellow" if guarantee == "heuristic" else "dim") for line in caveats(posterior)]
     if not posterior.empty:
@@ -122,23 +122,25 @@ def panel(posterior: Posterior, max_width: int) -> Panel:
     )
 
 
-def distribution_table(distribution: Distribution) -> Table:
+def distribution_table(distribution: Distribution, max_width: int) -> Table:
     """What ``rich.print(distribution)`` shows."""
-    table = _rich_rows(rows(distribution, limit=20))
+    table = _rich_rows(distribution, 20, max_width)
     if distribution.mass < 1.0:
         table.caption = _given(distribution)
         table.caption_justify = "left"
     return table
 
 
-def _rich_rows(table_rows: Sequence[Row], bars: bool = True) -> Table:
+def _rich_rows(distribution: Distribution, limit: int, max_width: int, bars: bool = True) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    table_rows = rows(distribution, limit)
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     errors = any(row.error for row in table_rows)
     # Only the value may shrink in a narrow terminal: half a number is a wrong number.
     table.add_column("value")  # its texts do not wrap; saying so here would let Rich take from the numbers
+    left = max_width
     for header, texts in (
         ("prob.", [row.probability for row in table_rows]),
         ("s.e.", [row.error for row in table_rows] if errors else []),
@@ -149,6 +151,9 @@ def _rich_rows(table_rows: Sequence[Row], bars: bool = True) -> Table:
             width = max(map(len, [header, *texts]))
             justify: Literal["left", "right"] = "left" if header in ("", "s.e.") else "right"
             table.add_column(header, justify=justify, no_wrap=True, width=width)
+            left -= width + 2
+    if max(_cells(row.label) for row in table_rows) > left:  # the middle goes, not what tells them apart
+        table_rows = rows(distribution, limit, max(left, 8))
     for i, row in enumerate(table_rows):
         strong = "bold" if i == 0 else "dim" if row.rest else ""
         cells = [Text(row.label, strong, no_wrap=True, overflow="ellipsis"), Text(row.probability, strong)]

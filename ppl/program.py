@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from types import FrameType
+from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -270,6 +270,28 @@ def program(fn: Callable[..., Any] | None = None) -> Program:
 
 
 program.__ppl_decorator__ = True  # type: ignore[attr-defined]
+
+
+def needs_program(given: Any, asker: str) -> None:
+    """Refuse what is no program, saying what to write instead.
+
+    Args:
+        given: what was given.
+        asker: who takes a program.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(given, Program):
+        return
+    hint = "put @program above it" if callable(given) else f"write {asker}(program, x), not {asker}(program(x))"
+    if isinstance(given, MethodType):
+        hint = "a method can't be a program: make it a function that takes the object as an argument"
+    elif isinstance(getattr(given, "func", None), Program):
+        hint = f"give its arguments to {asker}: {asker}({given.func.name}, x)"
+    elif isinstance(getattr(given, "__wrapped__", None), Program):
+        hint = f"a decorator above @program has wrapped {given.__wrapped__.name}: take it off"
+    raise TypeError(f"{asker} takes a @program, got {type(given).__name__}: {hint}")
 
 
 def check_address(prog: Program, address: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .calibration import Quantity, default_quantities
 from .infer import run_problems
 from .joint import Draw, Joint
-from .program import Program
+from .program import Program, needs_program
 from .runtime.machine import Machine
 from .runtime.methods import Importance
 from .runtime.population import World
@@ -44,6 +44,7 @@ class ProgramModel:
             args, kwargs: its arguments.
             data: names of sample sites that are data, besides every ``observe``.
         """
+        needs_program(program, "ProgramModel")
         self.name = program.name
         self._joint = Joint(program, args, kwargs, data)
         self._call = (args, dict(kwargs or {}))

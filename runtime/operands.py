@@ -141,6 +141,13 @@ def given_distribution(ask: Ask, value: Any) -> Distribution:
     found = as_distribution(value)
     if found is not None:
         return found
+    if isinstance(ask, Sample) and value is ask.proposal and value is not ask.distribution:
+        named = f"; a name is given by sample(distribution, name={value!r})" if isinstance(value, str) else ""
+        raise ProgramError(
+            f"the second argument of sample() is a proposal, a distribution to draw from: {type(value).__name__} "
+            f"{short(value)} is none{named}",
+            ask.site.span,
+        )
     remedy = "write for example ctx.line(), ppl.dist.flip(0.5) or torch.distributions.Normal(0., 1.)"
     other = getattr(ask, "proposal", getattr(ask, "value", None))
     if isinstance(other, ModelDistribution) or as_distribution(other) is not None:

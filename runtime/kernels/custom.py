@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from ..distributions import as_distribution
 from ..follow import KEEP, REDRAW, Put
@@ -176,7 +176,11 @@ class Custom(Kernel):
             return stop.value
 
 
-def kernel(function: Function | None = None, *, reversible: bool = False) -> Any:
+@overload
+def kernel(function: Function) -> Custom: ...
+@overload
+def kernel(*, reversible: bool = False) -> Callable[[Function], Custom]: ...
+def kernel(function: Function | None = None, *, reversible: bool = False) -> Custom | Callable[[Function], Custom]:
     """Make a Markov kernel of a function (a decorator).
 
     The function is given the present run, a :class:`Trace`, and ``rng``, a :class:`Random`. It yields what

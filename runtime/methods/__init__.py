@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import fields
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,10 @@ def register(method: type[Method]) -> type[Method]:
     return method
 
 
+_COUNTS = frozenset({"N", "num_particles", "n_particles", "particles", "num_samples", "n_samples", "samples", "size"})
+"""What others call the number of particles."""
+
+
 class UnknownOption(ValueError):
     """A method was given an option that it does not have.
 
@@ -142,11 +147,19 @@ def make_method(method: str | Method, options: dict[str, Any]) -> Method:
         raise ValueError(f"method= takes an object, not the class: write {method.__name__}(...)")
     found = METHODS.get(method) if isinstance(method, str) else None
     if found is None:
-        raise ValueError(f"no method {method!r}; there are {', '.join(map(repr, METHODS))}, or give a method object")
+        near = get_close_matches(str(method).lower(), METHODS, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"no method {method!r}; there are {', '.join(map(repr, METHODS))}, or give a method object{meant}"
+        )
     known = [f.name for f in fields(found)]
     unknown = [o for o in options if o not in known]
     if unknown:
-        raise UnknownOption(f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(known)}", unknown[0])
+        near = ["n"] if unknown[0] in _COUNTS and "n" in known else get_close_matches(unknown[0], known, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownOption(
+            f"method={method!r} has no option {unknown[0]!r}; it has {', '.join(known)}{meant}", unknown[0]
+        )
     return found(**options)
 
 

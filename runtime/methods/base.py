@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from inspect import cleandoc
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeGuard
@@ -74,6 +76,7 @@ class Method(ABC):
             TypeError: one is missing.
         """
         super().__init_subclass__()
+        cls.__doc__ = _with_inherited_options(cls)
         cls.memoryless = vars(cls).get("memoryless", False)
         if "__repr__" not in vars(cls):
             cls.__repr__ = Method.describe  # type: ignore[assignment]  # dataclasses would spell out all defaults
@@ -88,6 +91,32 @@ class Method(ABC):
         """A task that ends with a finished population."""
 
 
+def _with_inherited_options(method: type[Method]) -> str | None:
+    """A method's docstring, with what others say of the options that it has from them."""
+    if not method.__doc__:
+        return method.__doc__
+    own = cleandoc(method.__doc__)
+    said = set(_options(own))
+    more: list[str] = []
+    for base in method.__mro__[1:]:
+        if base is not Method and issubclass(base, Method) and base.__doc__:
+            more += [text for name, text in _options(cleandoc(base.__doc__)).items() if name not in said]
+            said.update(_options(cleandoc(base.__doc__)))
+    if not more:
+        return method.__doc__
+    before, heading, after = own.partition("Attributes:\n")
+    block, gap, rest = after.partition("\n\n")
+    start = f"{before}{heading}{block}" if heading else f"{own}\n\nAttributes:"
+    return "\n".join((start, *more)) + gap + rest
+
+
+def _options(docstring: str) -> dict[str, str]:
+    """What a docstring says of each option, by its name."""
+    block = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"\n(?=    \w)", block)
+    return {entry.strip().partition(":")[0]: entry for entry in entries if entry.strip()}
+
+
 def at_least_one(n: int) -> None:
     """Raises:
     ValueError: ``n`` is no positive number of particles.
@@ -99,7 +128,9 @@ def whole(option: str, value: object, meaning: str, least: int = 1) -> None:
     """Raises:
     ValueError: ``value`` is no whole number from ``least`` on.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f"{option} is {meaning}, a whole number of {least} or more; got {value!r}")
+    if value < least:
         raise ValueError(f"{option} is {meaning}, {least} or more; got {value!r}")
 
 

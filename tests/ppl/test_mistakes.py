@@ -135,7 +135,10 @@ def test_a_program_called_where_it_can_not_be_cut_says_so() -> None:
     ("call_", "told"),
     [
         (lambda: infer(net, method="smcc"), "no method 'smcc'; there are 'smc'"),
+        (lambda: infer(net, method="SMC"), "or give a method object; did you mean 'smc'"),
         (lambda: infer(net, m=3), "has no option 'm'; it has n"),
+        (lambda: infer(net, num_particles=3), "has no option 'num_particles'; it has n.*; did you mean 'n'"),
+        (lambda: infer(net, n=10.0), "a whole number of 1 or more; got 10.0"),
         (lambda: infer(net, n=0), "1 or more"),
         (lambda: infer(net, resampling="fair"), "one of multinomial"),
         (lambda: infer(net, ess_threshold=2), "fraction of n"),
@@ -346,6 +349,51 @@ def test_infer_takes_programs_only() -> None:
         infer(chain)
 
 
+class Coins:
+    def toss(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        ppl.calibrate,
+        ppl.goodness_of_fit,
+        ppl.to_ir,
+        ppl.validate,
+        ppl.validate_statistically,
+        ppl.ProgramModel,
+        functools.partial(ppl.validate_evidence, log_evidence=0.0),
+        infer,
+    ],
+)
+def test_who_takes_a_program_takes_nothing_else(asks: Any) -> None:
+    name = getattr(asks, "func", asks).__name__
+    with pytest.raises(TypeError, match=f"{name} takes a @program, got function: put @program above it"):
+        asks(lambda: 1)
+    with pytest.raises(TypeError, match=rf"write {name}\(program, x\), not {name}\(program\(x\)\)"):
+        asks(3)
+    with pytest.raises(TypeError, match="a method can't be a program: make it a function that takes the object"):
+        asks(Coins().toss)
+
+
+def test_a_name_in_place_of_a_proposal_is_told() -> None:
+    @program
+    def named() -> bool:
+        return sample(dist.flip(0.5), "heads")  # type: ignore[no-any-return]
+
+    told = r"(?s)second argument of sample\(\) is a proposal.*sample\(distribution, name='heads'\).*test_mistakes.py"
+    with pytest.raises(ProgramError, match=told):
+        infer(named, n=2)
+
+
+def test_every_option_of_a_method_is_explained() -> None:
+    for name, method in METHODS.items():
+        said = inspect.cleandoc(method.__doc__ or "").partition("Attributes:")[2]
+        unsaid = [f.name for f in fields(method) if not re.search(rf"^    (\w+, )*{f.name}(, \w+)*:", said, re.M)]
+        assert not unsaid, f"{name}: {unsaid}"
+
+
 def test_effects_outside_programs_refuse() -> None:
     with pytest.raises(
         ppl.effects.EffectOutsideProgram, match=r"outside a @program \(.*test_mistakes.py:\d+, in test_"
@@ -384,13 +432,13 @@ def test_a_maker_of_rules_is_no_rule() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Beam(m=ANY(2.5)), "m is how many runs go on from one, 1 or more; got 2.5"),
+        (lambda: Beam(m=ANY(2.5)), "m is how many runs go on from one, a whole number of 1 or more; got 2.5"),
         (lambda: Steering(factor=ANY(1.5)), "factor is in how many ways"),
         (lambda: AStar(log_ahead=ANY("x")), "log_ahead is a number, or a function"),
         (lambda: SMC2(inner=ANY(SMC())), "inner is the number of particles of each filter, not a method"),
         (lambda: Entropic(ess_threshold=2), "ess_threshold is a fraction of n, from 0 to 1; got 2"),
         (lambda: LookAhead(ess_threshold=-1), "ess_threshold is a fraction of n"),
-        (lambda: SMC(n=True), "n is the number of particles, 1 or more; got True"),
+        (lambda: SMC(n=True), "n is the number of particles, a whole number of 1 or more; got True"),
         (lambda: MH(power=-1), "power is the exponent"),
         (
             lambda: Published(weighting="entropic", steps=0),

@@ -305,6 +305,17 @@ def test_numbers_keep_their_room_in_a_narrow_terminal() -> None:
     assert "0.750" in text and "0.250" in text and "± 0.265" in text and "…" in text
 
 
+def test_answers_that_differ_at_their_ends_are_told_apart_at_any_width() -> None:
+    values = [f"The answer to the question is the number {i}." for i in (1, 2)]
+    alike = [f"First we add 17 and 25, which is {i}, and then we are done with it." for i in (42, 43)]
+    for width in (44, 60, 80, 120):
+        for some in (values, alike):
+            posterior = make(some, [2.0, 1.0])
+            for shown in (posterior, posterior.distribution()):
+                labels = [line.split("0.")[0].strip(" │") for line in render(shown, width).splitlines() if "0." in line]
+                assert len({label for label in labels if label.startswith("'")}) == 2, labels
+
+
 def test_small_words() -> None:
     assert [probability(p) for p in (0.0, 1e-9, 0.0004, 0.5, 0.9996, 1.0)] == [
         "0",
