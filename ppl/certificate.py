@@ -34,7 +34,7 @@ from .expectation import (
 from .posterior_values import to_jsonable
 from .program import Passes, Program, check_kept, needs_program
 from .proposed import Proposed
-from .running import Proposals
+from .running import Proposals, suited
 from .runtime import rows
 from .runtime.exact import KeyReused
 from .runtime.kernels import joint
@@ -194,6 +194,7 @@ def certificate_of(
     for recipe in recipes:
         recipe.check(program.sites)
     first = recipes[0]
+    program = suited(program, first)
     started = time.perf_counter()
     try:
         found = _findings(program, call, recipes, limit)

@@ -170,7 +170,7 @@ def _tensor(value: Any) -> torch.Tensor:
     """An observed value, as densities read it."""
     import torch
 
-    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.get_default_dtype())
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=torch.float64)
 
 
 def _spread(likelihood: Any, value: torch.Tensor) -> torch.Tensor:

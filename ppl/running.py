@@ -84,7 +84,7 @@ def stream(
         The number of a problem and its posterior, in order of completion.
     """
     source = source or RandomSource()
-    program, method = problems.program, problems.method
+    program, method = suited(problems.program, problems.method), problems.method
     machines: dict[int, Machine] = {}
     chosen: dict[int, int] = {}
     started: dict[int, float] = {}
@@ -158,6 +158,16 @@ def _cost(tally: Tally, models: Mapping[str, Usage], seconds: float) -> Cost:
     """What was counted for a problem, and what the models computed meanwhile."""
     used = reduce(Usage.plus, models.values(), Usage())
     return Cost(tally.tokens, used.positions, used.forwards, tally.model_calls, tally.calls, seconds, models)
+
+
+def suited(program: Program, method: Method) -> Program:
+    """A program under those of its passes that leave what a method's law is of."""
+    pipeline = program.pipeline
+    if pipeline is None or not method.by_traces:
+        return program
+    from .compiler.passes import Level
+
+    return program.with_passes([each for each in pipeline.passes if each.level <= Level.JOINT], pipeline.keep)
 
 
 def machine_for(

@@ -45,7 +45,7 @@ class Torch(Distribution):
 
     def _torch_log_prob(self, value: Any) -> float:
         if not isinstance(value, torch.Tensor):
-            value = torch.as_tensor(value, dtype=torch.get_default_dtype())
+            return self._of_numbers(value)
         try:
             log_prob = float(self.inner.log_prob(value).sum())
         except ValueError:
@@ -56,6 +56,14 @@ class Torch(Distribution):
         if not value.ndim and self._enumerable():
             log_prob -= float(self._weights().logsumexp(0))
         return log_prob
+
+    def _of_numbers(self, value: Any) -> float:
+        """The log-density at numbers, which are not rounded to the type of the parameters if that can be."""
+        exact = torch.as_tensor(value, dtype=torch.float64)
+        try:
+            return self._torch_log_prob(exact)
+        except RuntimeError:  # matrices of one type don't multiply vectors of another
+            return self._torch_log_prob(exact.to(torch.get_default_dtype()))
 
     def support(self) -> Sequence[tuple[Any, float]] | None:
         table = self._table()

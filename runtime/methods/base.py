@@ -57,6 +57,13 @@ class Method(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
+    def by_traces(self) -> bool:
+        """Whether its law is of the program's measure over traces, evidence and choices apart, and not only of what
+        comes of it: where evidence is left out, or choices count by another power. The compiler's passes that keep
+        less are then left out, since they may make evidence part of a choice, or sum a choice out."""
+        return False
+
+    @property
     def remedy(self) -> str | None:
         """What to try where no particle has survived, in words for users; ``None`` where nothing is known to help."""
         n = getattr(self, "n", None)

@@ -74,6 +74,10 @@ class Chains(Method):
         return joint
 
     @property
+    def by_traces(self) -> bool:
+        return self.claim is not joint
+
+    @property
     def target(self) -> Target:
         """The log-density that a step leaves invariant."""
         return self.claim

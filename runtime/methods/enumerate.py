@@ -83,6 +83,10 @@ class Enumerate(Method):
         whole("max_runs", self.max_runs, "how many runs to hold at a time")
         whole("max_outcomes", self.max_outcomes, "the most outcomes of a choice")
 
+    @property
+    def by_traces(self) -> bool:
+        return self.ignore_evidence
+
     def run(self, world: World) -> Task[Population]:
         world = replace(world, machine=replace(world.machine, branch=True, ignore_evidence=self.ignore_evidence))
         population = spawn(world, 1)

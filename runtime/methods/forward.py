@@ -30,5 +30,9 @@ class Forward(Method):
     def __post_init__(self) -> None:
         at_least_one(self.n)
 
+    @property
+    def by_traces(self) -> bool:
+        return True
+
     def run(self, world: World) -> Task[Population]:
         return independent(replace(world, machine=replace(world.machine, ignore_evidence=True)), self.n)

@@ -82,6 +82,10 @@ class SelfConsistency(Voting):
     guarantee = "heuristic"
     evidence = False
 
+    @property
+    def by_traces(self) -> bool:
+        return True
+
     def _seen_by_runs(self, world: World) -> World:
         return replace(world, machine=replace(world.machine, ignore_evidence=True))
 

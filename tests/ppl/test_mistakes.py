@@ -380,7 +380,7 @@ def test_who_takes_a_program_takes_nothing_else(asks: Any) -> None:
 def test_a_name_in_place_of_a_proposal_is_told() -> None:
     @program
     def named() -> bool:
-        return sample(dist.flip(0.5), "heads")  # type: ignore[no-any-return]
+        return sample(dist.flip(0.5), "heads")
 
     told = r"(?s)second argument of sample\(\) is a proposal.*sample\(distribution, name='heads'\).*test_mistakes.py"
     with pytest.raises(ProgramError, match=told):
