@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .calibration import calibrate
     from .certificate import Certificate, TooLarge, validate
     from .certificate_statistical import validate_statistically
+    from .checkpoint import CheckpointMismatch
     from .closed_form import goodness_of_fit, validate_evidence, validate_inverse_evidence
     from .conditional_evidence import validate_conditional
     from .diagnostics import diagnose
@@ -79,6 +80,7 @@ __all__ = [
     "BestOfN",
     "Budget",
     "Certificate",
+    "CheckpointMismatch",
     "CompileError",
     "Context",
     "DiverseTrees",
@@ -158,6 +160,7 @@ _LATER = {
         "runtime.methods",
     ),
     "Certificate": "certificate",
+    "CheckpointMismatch": "checkpoint",
     "ProgramModel": "program_model",
     "StatisticalCertificate": "statistical",
     "TooLarge": "certificate",

@@ -108,7 +108,9 @@ class Checkpoint:
     def close(self) -> None:
         """Leave it to other processes."""
         if self._lock is not None:
-            os.close(self._lock)
+            if self._lock in _held:  # else this is a forked child, which has let go of it
+                _held.remove(self._lock)
+                os.close(self._lock)
             self._lock = None
 
     def __enter__(self) -> Checkpoint:
@@ -254,6 +256,21 @@ def _locked(path: Path) -> int | None:
     except OSError:
         os.close(lock)
         raise BlockingIOError(
-            f"checkpoint={str(path)!r} is in use by another process; wait for its end, or name another folder"
+            f"checkpoint={str(path)!r} is in use by another inference; wait for its end, or name another folder"
         ) from None
+    _held.add(lock)
     return lock
+
+
+_held: set[int] = set()
+"""The locks of this process."""
+
+
+def _let_go() -> None:
+    """In a forked child: a lock is its parent's, and must go with that."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_let_go)

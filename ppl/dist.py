@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -81,22 +82,27 @@ def categorical(weights: Mapping[Any, float] | Sequence[float]) -> Finite:
         TypeError: a weight is no number.
         ValueError: a weight is negative or not finite, or all are zero.
     """
-    pairs = list(weights.items()) if isinstance(weights, Mapping) else list(enumerate(weights))
     try:
+        pairs = list(weights.items()) if isinstance(weights, Mapping) else list(enumerate(weights))
         numbers = [float(w) for _, w in pairs]
     except (TypeError, ValueError):
         raise TypeError(
             f"categorical() takes weights: a dict, outcome → weight, or numbers for the outcomes 0, 1, 2, ...; got "
             f"{weights!r}. Outcomes that are equally probable: uniform([...])"
         ) from None
-    if not numbers or any(w < 0 or not math.isfinite(w) for w in numbers) or not sum(numbers) > 0:
-        raise ValueError(f"categorical() needs weights of zero or more, not all zero; got {weights!r}")
-    total = math.fsum(numbers)
-    return Finite([o for o, _ in pairs], [_log(w / total) for w in numbers])
+    except OverflowError:
+        numbers = [math.inf]
+    top = max(numbers, default=0.0)
+    if any(w < 0 or not math.isfinite(w) for w in numbers) or not top > 0:
+        raise ValueError(f"categorical() needs finite weights of zero or more, not all zero; got {weights!r}")
+    total = math.fsum(w / top for w in numbers)  # what is near the largest number is not added up as it is
+    return Finite([o for o, _ in pairs], [_log(w / top / total) for w in numbers])
 
 
 def uniform(outcomes: Iterable[Any], *more: Any) -> Finite:
-    """Each of the listed outcomes with the same probability. For an interval use ``torch.distributions.Uniform``.
+    """Each of the listed outcomes with the same probability; of a tensor, its numbers.
+
+    For an interval use ``torch.distributions.Uniform``.
 
     Raises:
         TypeError: it is given no list.
@@ -107,6 +113,9 @@ def uniform(outcomes: Iterable[Any], *more: Any) -> Finite:
             "uniform() takes one list of outcomes, such as uniform([1, 2, 3]) or uniform(range(10)); for all numbers "
             "between two bounds write torch.distributions.Uniform(low, high)"
         )
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(outcomes, torch.Tensor):
+        outcomes = outcomes.tolist()  # of a tensor come tensors, each an object of its own; their numbers are meant
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")

@@ -12,7 +12,7 @@ from typing import Any
 
 from .compiler.requests import Block
 from .posterior import Posterior
-from .posterior_values import listed
+from .posterior_values import listed, show
 from .program import Program
 from .runtime.budget import Budget, Control, controlled
 from .runtime.collecting import young_collections
@@ -106,12 +106,17 @@ def stream(
             told = None if report is None else _reporter(report, number)
             world = World(program, args, kwargs, machine, key, told, outside=shared)
             task = controlled(method.run(world), control)
-            yield task if journals is None else recorded(task, journals(number)), source
+            yield task if journals is None else recorded(task, journals(number), control), source
 
     results = scheduler.run(tasks())
     while True:
         with young_collections():  # not while whoever asked does something else
-            found = next(results, None)
+            try:
+                found = next(results, None)
+            except Exception as error:
+                if len(problems.calls) > 1 and scheduler.failed is not None and hasattr(error, "add_note"):
+                    error.add_note(_which(problems, asked[scheduler.failed]))
+                raise
             if found is None:
                 return
             number, population = asked[found[0]], found[1]
@@ -126,6 +131,13 @@ def stream(
                 _warn_of_patterns(program, method, population)
             posterior = Posterior(_result(program, method, population, machine.tally, chosen[number], cost))
         yield number, posterior
+
+
+def _which(problems: Problems, number: int) -> str:
+    """Which of several problems, in words."""
+    args, kwargs = problems.calls[number]
+    given = ", ".join([*(show(arg, 60) for arg in args), *(f"{name}={show(arg, 60)}" for name, arg in kwargs.items())])
+    return f"in problem {number} of {len(problems.calls)} (counted from 0): {problems.program.name}({given})"
 
 
 def run_problems(

@@ -123,6 +123,14 @@ class Control:
         """
         return _Inside(self)
 
+    def rest(self) -> None:
+        """Let no time pass until :meth:`begin`: what is done meanwhile was done before."""
+        self._started = math.inf
+
+    def begin(self) -> None:
+        """Let its time begin now."""
+        self._started = time.monotonic()
+
     @property
     def timed(self) -> bool:
         """Whether its time is bounded, so that :meth:`tick` may stop it."""

@@ -21,6 +21,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from .budget import Control
 from .engines.base import Completion, Request
 from .engines.beginnings import Beginnings
 from .engines.prefix import Prefix
@@ -39,12 +40,13 @@ _AGAIN = None
 """Stands in a journal for an answer that is no plain data: the request is made again."""
 
 
-def recorded(task: Task[T], journal: Journal) -> Task[T]:
+def recorded(task: Task[T], journal: Journal, control: Control) -> Task[T]:
     """A task that first goes as far as its journal tells, and then writes its journal.
 
     Args:
         task: what to run; not begun.
         journal: of the same task, from an earlier attempt; or an empty one.
+        control: of the task, whose time begins where the journal ends.
 
     Returns:
         What the task returns.
@@ -54,10 +56,12 @@ def recorded(task: Task[T], journal: Journal) -> Task[T]:
     """
     asked = _Asked()
     try:
+        control.rest()
         asked.add(_going_on(task, None))
         for record in journal.read():
             answered = yield from _repeated(asked, record)
             asked.add(_going_on(task, answered))
+        control.begin()
         waits = asked.open()
         while True:
             answered = yield waits

@@ -30,10 +30,14 @@ class Scheduler:
 
     Args:
         concurrency: how many tasks may be under way at once; the next starts when one ends.
+
+    Attributes:
+        failed: the number of the task that an error is of, if it is of one.
     """
 
     def __init__(self, concurrency: int = 64) -> None:
         self.concurrency = max(1, concurrency)
+        self.failed: int | None = None
         self._owner: dict[int, tuple[int, Wait]] = {}
         self._sessions: dict[Engine, Engine] = {}
         self._before: list[Usage] = []
@@ -70,6 +74,9 @@ class Scheduler:
                     except StopIteration as stop:
                         del self._tasks[number]
                         yield number, stop.value
+                    except Exception:
+                        self.failed = number
+                        raise
                 if not self._tasks:
                     if exhausted:
                         return
@@ -139,7 +146,7 @@ class Scheduler:
 
     def _located(self, error: RequestError) -> ProgramError:
         """The error, with the place in the program that asked."""
-        wait = self._owner[id(error.request)][1]
+        self.failed, wait = self._owner[id(error.request)]
         particle = wait.particle
         ask = wait.ask or particle.ask
         assert ask is not None

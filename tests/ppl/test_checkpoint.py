@@ -254,3 +254,48 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_killed_at_many_random_moments(tmp_path: Path) -> None:
     killed(50, 1, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_child_holds_no_checkpoint(tmp_path: Path) -> None:
+    """Such as a pool of processes that a batched function has made, and that outlives the run."""
+    children: list[int] = []
+
+    def rewards(xs: list[float]) -> list[float]:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent lets go
+            os._exit(0)
+        children.append(child)
+        os.close(reading)
+        children.append(writing)
+        return [-x for x in xs]
+
+    @program
+    def weighed() -> float:
+        x = sample(dist.uniform([0.0, 1.0]))
+        factor(call(rewards, x))
+        return x
+
+    try:
+        first = infer(weighed, n=2, seed=0, checkpoint=tmp_path)
+        again = infer(weighed, n=2, seed=0, checkpoint=tmp_path)
+        assert first.log_evidence == again.log_evidence
+    finally:
+        for child, writing in zip(children[::2], children[1::2], strict=True):
+            os.close(writing)
+            os.waitpid(child, 0)
+
+
+@pytest.mark.usefixtures("journals_only")
+def test_a_budget_in_seconds_begins_where_the_journal_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = run(tmp_path, budget={"seconds": 60.0})
+    assert not undisturbed.incomplete
+    seconds = iter(range(0, 1_000_000, 5))
+    monkeypatch.setattr("ppl.runtime.budget.time.monotonic", lambda: next(seconds))
+    lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
+    journal(tmp_path).write_bytes(b"".join(lines))
+    again = run(tmp_path, budget={"seconds": 60.0})
+    assert not again.incomplete and outcome(again) == outcome(undisturbed)

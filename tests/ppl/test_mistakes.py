@@ -559,3 +559,27 @@ def test_data_that_can_t_be() -> None:
     with pytest.raises(ProgramError, match=r"the value is nan(.|\n)*test_mistakes\.py"):
         infer(seen, math.nan, n=4, seed=0)
     assert "a value that its distribution can give?" in infer(seen, 2.0, n=4, seed=0).summary()
+
+
+@pytest.mark.skipif(not hasattr(BaseException, "add_note"), reason="errors have no notes before Python 3.11")
+def test_which_of_many_problems_failed_is_told() -> None:
+    @program
+    def parted(parts: int) -> float:
+        sample(dist.flip(0.5))
+        return 1 / parts
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        ppl.infer_many(parted, [2, 1, 0, 3], n=2, seed=0)
+    assert caught.value.__notes__ == ["in problem 2 of 4 (counted from 0): parted(0)"]
+    with pytest.raises(ZeroDivisionError) as caught:
+        infer(parted, 0, n=2, seed=0)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_weights_at_the_ends_of_what_a_number_can_hold() -> None:
+    assert dist.categorical([1e308, 1e308]).log_prob(1) == pytest.approx(math.log(0.5))
+    assert dist.uniform(torch.tensor([1, 1, 2])).log_prob(1) == pytest.approx(math.log(2 / 3))
+    with pytest.raises(ValueError, match="finite weights"):
+        dist.categorical([10**400, 1])
+    with pytest.raises(TypeError, match="takes weights: a dict"):
+        dist.categorical(5)  # type: ignore[arg-type]

@@ -23,6 +23,10 @@ FALSE_ALARM = 1e-6
 N = 8_000
 
 
+def td_f64(value: Any) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
 def tensor(*numbers: float) -> torch.Tensor:
     return torch.tensor(numbers[0] if len(numbers) == 1 else numbers, dtype=torch.float64)
 
@@ -203,3 +207,34 @@ def test_data_of_another_shape_are_scored_by_torch() -> None:
     assert Torch(normal).log_prob([0.5, -1.0]) == pytest.approx(float(normal.log_prob(data[:2]).sum()))
     coin = td.Bernoulli(tensor(0.3))
     assert Torch(coin).log_prob([1.0, 0.0]) == pytest.approx(math.log(0.3 * 0.7))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "law"),
+    [
+        (td.Normal(td_f64(1e6), td_f64(0.01)), np.float64(1000000.02), stats.norm(1e6, 0.01).logpdf),
+        (td.StudentT(td_f64(3.0), td_f64(1e6), td_f64(0.01)), 1000000.02, stats.t(3, 1e6, 0.01).logpdf),
+        (td.Poisson(td_f64(1e6)), 1000500, stats.poisson(1e6).logpmf),
+        (td.Binomial(td_f64(1e6), td_f64(0.5)), 500100, stats.binom(10**6, 0.5).logpmf),
+        (td.Normal(td_f64([1e6, 1e6]), td_f64(0.01)), np.array([1000000.02] * 2), None),
+    ],
+)
+def test_numbers_are_not_rounded(distribution: Any, value: Any, law: Any) -> None:
+    """To float32 they would be, 0.02 off at a million."""
+    expected = 2 * stats.norm(1e6, 0.01).logpdf(1000000.02) if law is None else law(value)
+    assert Torch(distribution).log_prob(value) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value"),
+    [
+        (td.MultivariateNormal(torch.zeros(2), torch.eye(2)), [0.1, 0.2]),
+        (td.Wishart(torch.tensor(3.0), torch.eye(2)), [[1.0, 0.2], [0.2, 1.0]]),
+        (td.Multinomial(4, torch.tensor([0.2, 0.3, 0.5])), [1, 1, 2]),
+        (td.Categorical(torch.tensor([[0.2, 0.8], [0.4, 0.6]])), [0, 1]),
+        (td.Bernoulli(torch.tensor([0.2, 0.4])), [True, False]),
+    ],
+)
+def test_lists_are_data_of_any_family(distribution: Any, value: Any) -> None:
+    expected = float(distribution.log_prob(torch.tensor(value, dtype=torch.float32)).sum())
+    assert Torch(distribution).log_prob(value) == pytest.approx(expected, rel=1e-5)
