@@ -274,6 +274,8 @@ class Identity:
         if id(cls) in self._known or not is_users(cls.__module__):
             return self._known.get(id(cls), (cls, name))[1]
         name, found = self._introduce(cls, name), members(cls)
+        if issubclass(cls, enum.Enum):  # what members are does not change while it runs
+            found = {**found, **{key: member.value for key, member in cls.__members__.items()}}
         plain = {key: item for key, item in found.items() if type(item) in (int, float, str, bool, tuple)}
         self.parts[name] = digest(tuple(self._walk(plain)))
         for key, item in found.items():

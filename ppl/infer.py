@@ -266,7 +266,8 @@ def _run(
         if progress is True:
             from .progress import LiveProgress
 
-            report = stack.enter_context(LiveProgress(len(problems.calls), problems.method)).report
+            total = len(problems.calls)
+            report = stack.enter_context(LiveProgress(total, problems.method, finished=total - len(left))).report
         if workers is None:
             found = _watched(problems.program, stream(problems, left, report, journals=journals))
         else:

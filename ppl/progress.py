@@ -42,13 +42,14 @@ class LiveProgress:
     Above them, over all problems: how many are done, the tokens drawn a second, and the time.
     """
 
-    def __init__(self, problems: int, method: Method, console: Console | None = None) -> None:
+    def __init__(self, problems: int, method: Method, console: Console | None = None, finished: int = 0) -> None:
         """Show nothing yet.
 
         Args:
             problems: how many there are.
             method: how they are solved.
             console: where to draw; by default on stderr.
+            finished: how many of them were solved before.
         """
         self._problems = problems
         self._method = method
@@ -56,7 +57,7 @@ class LiveProgress:
         self._visible = self._console.is_terminal or self._console.is_jupyter
         self._rows: dict[int, _Row] = {}
         self._heads: dict[int, dict[int, Trace]] = {}
-        self._finished = 0
+        self._finished = finished
         self._tokens = 0
         self._started = time.perf_counter()
         self._spinner = Spinner("dots", style="cyan")

@@ -33,6 +33,7 @@ class _State:
     """Whether a run is under way, and how much longer runs may take until it is time for a whole collection."""
 
     within = False
+    frozen = False
     left = _SECONDS
 
 
@@ -44,6 +45,9 @@ def young_collections() -> Iterator[None]:
     frozen objects.
     """
     with _lock:
+        if _State.frozen and not _State.within:  # the last run was interrupted while it put things back
+            gc.unfreeze()
+            _State.frozen = False
         mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
         _State.within = _State.within or mine
     started = time.monotonic()
@@ -51,16 +55,18 @@ def young_collections() -> Iterator[None]:
     try:
         if mine:
             _collect_if_due()
+            _State.frozen = True
             gc.freeze()
             gc.set_threshold(max(young, _YOUNG) if young else 0, *older)
         yield
     finally:
         if mine:
+            _State.within = False
             gc.set_threshold(young, *older)
             gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
             gc.unfreeze()
+            _State.frozen = False
             _State.left -= time.monotonic() - started
-            _State.within = False
 
 
 def _collect_if_due() -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _MARK = "~"
+_LONGEST = 2048
+"""Whole numbers of more bits are written in hexadecimal digits."""
 
 
 class NotPlain(TypeError):
@@ -35,8 +37,10 @@ def encode(value: Any, special: Special | None = None) -> Any:
         NotPlain: it is something else.
     """
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or kind in (bool, str):
         return value
+    if kind is int:  # Python writes no longer ones in decimal digits
+        return value if value.bit_length() <= _LONGEST else {_MARK: "int", "of": hex(value)}
     if kind is float:
         return value if math.isfinite(value) else {_MARK: "float", "of": repr(value)}
     if kind is list:
@@ -78,6 +82,8 @@ def decode(written: Any, special: Mapping[str, Callable[[Any], Any]] | None = No
     match kind:
         case "float":
             return float(content)  # type: ignore[arg-type]
+        case "int":
+            return int(content, 16)  # type: ignore[arg-type]
         case "tuple":
             return tuple(decode(item, special) for item in content)  # type: ignore[union-attr]
         case "dict":

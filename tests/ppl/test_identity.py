@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import re
@@ -129,6 +130,13 @@ class Unpickled:
 
 Unpickled.__module__ = "json"
 
+
+def members(by: float) -> Any:
+    Colour = enum.Enum("Colour", {"RED": by, "BLUE": 7})
+    Colour.__module__ = __name__
+    return reads(Colour)
+
+
 DIFFERENT: dict[str, Callable[[float], Any]] = {
     "closures": lambda by: (scaled(0), scaled(by)),
     "closures of a list": lambda by: [scaled(0), scaled(by)],
@@ -142,6 +150,7 @@ DIFFERENT: dict[str, Callable[[float], Any]] = {
     "functions that know each other": recursive,
     "attributes of a class": attributes,
     "objects of a class": attribute_objects,
+    "members of an enumeration": members,
     "methods of a dataclass": dataclass_methods,
     "inherited slots": inherited_slots,
     "a long pattern": lambda by: re.compile("a" * 200 + str(by)),

@@ -120,6 +120,14 @@ def test_all_problems_are_done_at_the_end(method: Method) -> None:
         assert "3 of 3 problems done" in shown(live, console)
 
 
+def test_what_was_done_before_counts() -> None:
+    console = recorded()
+    with LiveProgress(5, SMC(n=4), console, finished=2) as live:
+        assert "2 of 5 problems done" in shown(live, console)
+        infer_many(walk, [2, 3, 4], method=SMC(n=4), seed=1, progress=live.report)
+        assert "5 of 5 problems done" in shown(live, console)
+
+
 def test_an_exception_leaves_the_terminal_usable() -> None:
     console = recorded()
     with pytest.raises(KeyError), LiveProgress(1, SMC(), console):

@@ -121,3 +121,13 @@ def test_who_takes_results_one_by_one_is_not_in_a_run_meanwhile() -> None:
     del reader
     gc.collect()
     assert gone() is None
+
+
+def test_what_an_interrupt_left_frozen_is_let_go_of() -> None:
+    with pytest.raises(KeyboardInterrupt), young_collections():
+        raise KeyboardInterrupt
+    gc.freeze()  # as where another comes before everything is put back
+    collecting._State.frozen = True
+    with young_collections():
+        assert collecting._State.within
+    assert not collecting._State.within and gc.get_freeze_count() <= collecting._FROZEN

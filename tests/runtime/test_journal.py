@@ -95,6 +95,12 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+@pytest.mark.parametrize("value", [2**2047, -(2**2048), 7**9000])
+def test_whole_numbers_of_any_size_come_back(value: int) -> None:
+    """Python refuses to write decimal digits by the thousand."""
+    assert decode(json.loads(json.dumps(encode([value])))) == [value]
+
+
 @settings(max_examples=200, deadline=None)
 @given(values)
 def test_plain_values_come_back_as_they_were(value: Any) -> None:
