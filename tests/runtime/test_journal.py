@@ -95,7 +95,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("value", [2**2047, -(2**2048), 7**9000])
+@pytest.mark.parametrize("value", [2**2047, -(2**2048), 7**9000], ids=["largest", "hexadecimal", "long"])
 def test_whole_numbers_of_any_size_come_back(value: int) -> None:
     """Python refuses to write decimal digits by the thousand."""
     assert decode(json.loads(json.dumps(encode([value])))) == [value]
