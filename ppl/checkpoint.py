@@ -70,7 +70,7 @@ class Checkpoint:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise CheckpointMismatch(f"checkpoint={str(path)!r} is a file, or in one; name a folder") from None
-        self._lock = _locked(self.path)
+        self._lock, self._process = _locked(self.path), os.getpid()
         try:
             self.seeds = self._begun(dict(what), dict(held), problems)
         except BaseException:
@@ -108,8 +108,8 @@ class Checkpoint:
     def close(self) -> None:
         """Leave it to other processes."""
         if self._lock is not None:
-            if self._lock in _held:  # else this is a forked child, which has let go of it
-                _held.remove(self._lock)
+            if self._process == os.getpid():  # else this is a forked child, which has let go of it
+                _held.discard(self._lock)
                 os.close(self._lock)
             self._lock = None
 

@@ -12,6 +12,7 @@ from .mixtures import defensive, mixture, tempered
 from .runtime.copying import OUTSIDE, SHARED, fork
 from .runtime.distributions import Distribution, log_prob_among
 from .runtime.source import Key, RandomSource, Source, derive, fresh_seed
+from .runtime.undrawn import NoValue
 
 __all__ = ["Finite", "categorical", "defensive", "delta", "flip", "mixture", "tempered", "uniform"]
 
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> NoReturn:
     )
 
 
-class Finite(Distribution):
+class Finite(NoValue, Distribution):
     """A distribution over listed outcomes; see :func:`categorical`, :func:`uniform`, :func:`flip`, :func:`delta`.
 
     Args:
@@ -115,7 +116,8 @@ def uniform(outcomes: Iterable[Any], *more: Any) -> Finite:
         )
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(outcomes, torch.Tensor):
-        outcomes = outcomes.tolist()  # of a tensor come tensors, each an object of its own; their numbers are meant
+        # Of a tensor come tensors, each an object of its own; its numbers are meant.
+        outcomes = outcomes.reshape(-1).tolist()
     listed = list(outcomes)
     if not listed:
         raise ValueError("uniform() needs at least one outcome")

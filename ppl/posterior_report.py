@@ -83,8 +83,7 @@ def rows(distribution: Distribution, limit: int = 8, width: int = 40) -> list[Ro
         hidden = pairs[len(shown) :]
         p = math.fsum(p for _, p in hidden)
         count = sum(distribution.counts[value] for value, _ in hidden)
-        others = f"… {len(hidden):,} other values" if len(hidden) > 1 else "… 1 other value"
-        out.append(Row(others, p, probability(p, digits), "", count, rest=True))
+        out.append(Row(f"… {len(hidden):,} other values", p, probability(p, digits), "", count, rest=True))
     return out
 
 

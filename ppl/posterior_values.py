@@ -136,14 +136,17 @@ def show(value: Any, width: int = 60) -> str:
 
 def labels(values: Iterable[Any], width: int) -> list[str]:
     """How values are shown side by side, each no longer than ``width``; those that would read the same are numbered."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     seen: Counter[str] = Counter()
     for value in values:
-        label = show(value, width)
+        label = name = show(value, width)
         seen[label] += 1
-        number = f"  #{seen[label]}"
-        found.append(label if seen[label] == 1 else shorten(label, max(width - len(number), 1)) + number)
-    return found
+        while name in found:
+            number = f"  #{seen[label]}"
+            name = shorten(label, max(width - len(number), 1)) + number
+            seen[label] += name in found
+        found[name] = None
+    return list(found)
 
 
 def show_frozen(key: Hashable, width: int = 60) -> str:

@@ -11,7 +11,7 @@ from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.constraint import Both, Constraint
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
 from .runtime.source import Key, derive, fresh_seed
-from .runtime.undrawn import forgotten
+from .runtime.undrawn import NoValue, forgotten
 from .text import Text, tokens_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ANY_NUMBER = 2**31
 """A limit that no vocabulary reaches."""
 
 
-class _OfContext(ModelDistribution):
+class _OfContext(NoValue, ModelDistribution):
     """What is common to distributions of text after a context.
 
     Attributes:

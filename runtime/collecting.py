@@ -30,10 +30,16 @@ _lock = Lock()
 
 
 class _State:
-    """Whether a run is under way, and how much longer runs may take until it is time for a whole collection."""
+    """What runs share.
+
+    Attributes:
+        within: whether one is under way.
+        before: the collector's thresholds, while they are others and objects are frozen.
+        left: how much longer runs may take until it is time for a whole collection.
+    """
 
     within = False
-    frozen = False
+    before: tuple[int, int, int] | None = None
     left = _SECONDS
 
 
@@ -45,28 +51,34 @@ def young_collections() -> Iterator[None]:
     frozen objects.
     """
     with _lock:
-        if _State.frozen and not _State.within:  # the last run was interrupted while it put things back
-            gc.unfreeze()
-            _State.frozen = False
+        if not _State.within:
+            _put_back()  # in case the last run was interrupted while it did that
         mine = not _State.within and gc.isenabled() and hasattr(gc, "freeze") and gc.get_freeze_count() <= _FROZEN
         _State.within = _State.within or mine
     started = time.monotonic()
-    young, *older = gc.get_threshold()
     try:
         if mine:
             _collect_if_due()
-            _State.frozen = True
+            _State.before = young, *older = gc.get_threshold()
             gc.freeze()
             gc.set_threshold(max(young, _YOUNG) if young else 0, *older)
         yield
     finally:
         if mine:
-            _State.within = False
-            gc.set_threshold(young, *older)
-            gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
-            gc.unfreeze()
-            _State.frozen = False
-            _State.left -= time.monotonic() - started
+            try:
+                _put_back()
+                _State.left -= time.monotonic() - started
+            finally:
+                _State.within = False
+
+
+def _put_back() -> None:
+    """Let the collector be as it was."""
+    if _State.before is not None:
+        gc.set_threshold(*_State.before)
+        gc.freeze()  # which starts the counts anew: the next object made is no reason to go through all
+        gc.unfreeze()
+        _State.before = None
 
 
 def _collect_if_due() -> None:

@@ -56,12 +56,17 @@ def recorded(task: Task[T], journal: Journal, control: Control) -> Task[T]:
     """
     asked = _Asked()
     try:
-        control.rest()
+        records = iter(journal.read())
+        record = next(records, None)
+        if record is not None:
+            control.rest()
         asked.add(_going_on(task, None))
-        for record in journal.read():
+        while record is not None:
             answered = yield from _repeated(asked, record)
+            record = next(records, None)
+            if record is None:
+                control.begin()
             asked.add(_going_on(task, answered))
-        control.begin()
         waits = asked.open()
         while True:
             answered = yield waits

@@ -61,9 +61,11 @@ class Torch(Distribution):
         """The log-density at numbers, which are not rounded to the type of the parameters if that can be."""
         exact = torch.as_tensor(value, dtype=torch.float64)
         try:
-            return self._torch_log_prob(exact)
+            found = self._torch_log_prob(exact)
         except RuntimeError:  # matrices of one type don't multiply vectors of another
-            return self._torch_log_prob(exact.to(torch.get_default_dtype()))
+            found = -math.inf
+        # 0.1 is where a support that begins at float32's 0.1 begins.
+        return found if found > -math.inf else self._torch_log_prob(exact.to(torch.get_default_dtype()))
 
     def support(self) -> Sequence[tuple[Any, float]] | None:
         table = self._table()

@@ -16,6 +16,12 @@ class Undrawn:
     def __format__(self, spec: str) -> NoReturn:
         raise TypeError(f"{forgotten(self)}. To show the distribution itself write {{d!r}}, or repr(d)")
 
+
+class NoValue(Undrawn):
+    """What those of this package, which nobody else's class is mixed with, refuse besides: to be numbers or texts."""
+
+    __slots__ = ()
+
     if not TYPE_CHECKING:  # who checks types is told before anything runs
 
         def _refuse(self, *others: object) -> NoReturn:
@@ -24,14 +30,17 @@ class Undrawn:
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
         __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
 
-        def __getattr__(self, name: str) -> NoReturn:
-            if hasattr(str, name) and not name.startswith("_"):
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(str, name) and not name.startswith("_") and not hasattr(type(self), name):
                 raise AttributeError(f"{forgotten(self)}: x.{name}")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return object.__getattribute__(self, name)  # with the error of its own, where a property has one
 
 
 def forgotten(distribution: Any) -> str:
     """What is wrong where a distribution stands in place of a value, and what to write instead."""
-    shown = repr(distribution)
+    try:
+        shown = repr(distribution)
+    except Exception:  # it may be half made
+        shown = f"A {type(distribution).__name__}"
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"{shown} is a distribution, not a value that was drawn from it: write x = sample(...) first, and use x"

@@ -27,8 +27,15 @@ _BELOW = 1.0 - 2.0**-53
 which there is no token: a part of what is just below the mass stays below."""
 
 _SMALL = 1024
-_counted = lru_cache(256)(np.arange)
-"""An array this small is made as slowly as it is used."""
+
+
+@lru_cache(256)
+def _counted(count: int) -> np.ndarray:
+    """0, 1, ... to so many: an array this small is made as slowly as it is used."""
+    found = np.arange(count)
+    found.setflags(write=False)
+    return found
+
 
 Array = Any
 """An array of numpy, or a tensor on the device of the logits; exact checks give numpy's everywhere."""

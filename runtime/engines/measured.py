@@ -25,7 +25,7 @@ _LARGE_BUFFER = 1 << 28
 
 _AT_ONCE = 32
 """How many numbers a processor takes at once, at the most. Those left over at the end of a buffer are computed in
-another way: rows are as wide as a multiple of this, so that what is found for one does not depend on the others."""
+another way: rows are as wide as a multiple of this, so that what one thread finds for a row depends on no other."""
 
 _LOG2_E = math.log2(math.e)
 

@@ -60,7 +60,8 @@ class Method(ABC):
     def by_traces(self) -> bool:
         """Whether its law is of the program's measure over traces, evidence and choices apart, and not only of what
         comes of it: where evidence is left out, or choices count by another power. The compiler's passes that keep
-        less are then left out, since they may make evidence part of a choice, or sum a choice out."""
+        less are then left out, since they may make evidence part of a choice, or sum a choice out. (Searches promise
+        nothing, and may rank runs in another way under such passes.)"""
         return False
 
     @property

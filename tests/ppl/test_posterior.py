@@ -16,7 +16,7 @@ from ppl.compiler.errors import Span
 from ppl.compiler.requests import Site
 from ppl.posterior import EmptyPosterior, NoEvidence, Posterior
 from ppl.posterior_report import probability, seconds
-from ppl.posterior_values import shorten, show, visible
+from ppl.posterior_values import labels, shorten, show, visible
 from ppl.runtime.result import Choice, Cost, Death, Generation, Result, Run
 from ppl.text import Text
 
@@ -314,6 +314,13 @@ def test_answers_that_differ_at_their_ends_are_told_apart_at_any_width() -> None
             for shown in (posterior, posterior.distribution()):
                 labels = [line.split("0.")[0].strip(" │") for line in render(shown, width).splitlines() if "0." in line]
                 assert len({label for label in labels if label.startswith("'")}) == 2, labels
+
+
+def test_a_number_never_makes_two_labels_one() -> None:
+    values = ["aaaaaaabbbbbbaabbbbbbb", "aaaaaaabbaaabbbbbbbbbb", "aaaaaaabbbbbbaacbbbbbb", "aaaaaaabbaaacbbbbbbbbb"]
+    for width in range(8, 30):
+        found = labels(values, width)
+        assert len(set(found)) == len(values) and all(len(label) <= max(width, 10) for label in found), (width, found)
 
 
 def test_small_words() -> None:

@@ -10,6 +10,8 @@ import torch
 
 from ppl import ProgramError, condition, dist, factor, infer, program, table_lm
 from ppl.lm import LM
+from ppl.runtime.distributions import Distribution
+from ppl.runtime.source import Key, Source
 
 TOLD = "is a distribution, not a value that was drawn from it: write x = sample"
 
@@ -67,3 +69,50 @@ def test_evidence_of_a_distribution_is_refused(undrawn: Any) -> None:
     for each in (holds, weighs):
         with pytest.raises(ProgramError, match=rf"(?s){TOLD}.*test_undrawn.py"):
             infer(each, n=2, seed=0)
+
+
+def test_other_classes_keep_what_they_have() -> None:
+    """A trainable proposal, say: its parameters are found by torch's own look-up."""
+
+    class Learned(Distribution, torch.nn.Module):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.logit = torch.nn.Parameter(torch.zeros(()))
+
+        def draw(self, source: Source, key: Key) -> tuple[Any, float]:
+            return dist.flip(float(self.logit.sigmoid())).draw(source, key)
+
+        def log_prob(self, value: Any) -> float:
+            return dist.flip(float(self.logit.sigmoid())).log_prob(value)
+
+        @property
+        def table(self) -> Any:
+            return self.wieghts
+
+    learned = Learned()
+    assert learned.log_prob(True) == pytest.approx(-0.693147, abs=1e-6)
+    with pytest.raises(AttributeError):
+        learned.nothing  # noqa: B018
+
+
+def test_an_error_inside_a_property_is_its_own() -> None:
+    class Weighed(dist.Finite):
+        @property
+        def table(self) -> Any:
+            return self.wieghts  # type: ignore[attr-defined]
+
+        @property
+        def count(self) -> Any:
+            return self.wieghts  # type: ignore[attr-defined]
+
+    weighed = Weighed([1, 2], [-0.7, -0.7])
+    for name in ("table", "count"):
+        with pytest.raises(AttributeError, match="wieghts"):
+            getattr(weighed, name)
+    with pytest.raises(AttributeError, match="A Weighed is a distribution"):
+        Weighed.__new__(Weighed).strip  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_texts_and_distributions_may_be_outcomes_side_by_side(lm: LM) -> None:
+    mixed = dist.uniform([lm.context("").token(), "a"])
+    assert mixed.log_prob("a") == pytest.approx(-0.693147, abs=1e-6)

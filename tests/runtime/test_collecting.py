@@ -126,8 +126,10 @@ def test_who_takes_results_one_by_one_is_not_in_a_run_meanwhile() -> None:
 def test_what_an_interrupt_left_frozen_is_let_go_of() -> None:
     with pytest.raises(KeyboardInterrupt), young_collections():
         raise KeyboardInterrupt
+    before = collecting._State.before = gc.get_threshold()
     gc.freeze()  # as where another comes before everything is put back
-    collecting._State.frozen = True
+    gc.set_threshold(123_456)
     with young_collections():
-        assert collecting._State.within
+        assert collecting._State.within and collecting._State.before == before
+    assert gc.get_threshold() == before
     assert not collecting._State.within and gc.get_freeze_count() <= collecting._FROZEN

@@ -238,3 +238,18 @@ def test_numbers_are_not_rounded(distribution: Any, value: Any, law: Any) -> Non
 def test_lists_are_data_of_any_family(distribution: Any, value: Any) -> None:
     expected = float(distribution.log_prob(torch.tensor(value, dtype=torch.float32)).sum())
     assert Torch(distribution).log_prob(value) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "expected"),
+    [
+        (pyro.Delta(torch.tensor(0.1)), 0.1, 0.0),
+        (pyro.Delta(torch.tensor([0.1, 0.3])), [0.1, 0.3], 0.0),
+        (td.Pareto(0.1, 1.0), 0.1, math.log(10.0)),
+        (td.Uniform(torch.tensor([0.1, 0.2]), 1.0), [0.1, 0.2], -math.log(0.9 * 0.8)),
+        (td.Uniform(torch.tensor([0.1, 0.2]), 1.0), [0.09, 0.2], -math.inf),
+    ],
+)
+def test_numbers_at_the_ends_of_a_support_are_in_it(distribution: Any, value: Any, expected: float) -> None:
+    """Its ends are float32's."""
+    assert Torch(distribution).log_prob(value) == pytest.approx(expected, rel=1e-5)
