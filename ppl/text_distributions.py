@@ -11,7 +11,7 @@ from .runtime.engines.base import Completion, ModelDistribution
 from .runtime.engines.constraint import Both, Constraint
 from .runtime.engines.requests import Choose, Ending, Generate, Generated, Score, Support, TextSpec
 from .runtime.source import Key, derive, fresh_seed
-from .runtime.undrawn import NoValue, forgotten
+from .runtime.undrawn import NoValue
 from .text import Text, tokens_of
 
 if TYPE_CHECKING:
@@ -214,8 +214,6 @@ class TextDistribution(_OfContext):
         return self.context.lm.written(generated)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            raise TypeError(forgotten(self))
         if not isinstance(other, TextDistribution):
             return NotImplemented
         return self.context == other.context and self.spec == other.spec
@@ -338,8 +336,6 @@ class ChoiceDistribution(_OfContext):
         )
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            raise TypeError(forgotten(self))
         if not isinstance(other, ChoiceDistribution):
             return NotImplemented
         return self._parts == other._parts

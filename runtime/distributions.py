@@ -111,11 +111,8 @@ def log_prob_among(outcomes: Iterable[tuple[Any, float]], value: Any) -> float:
         return log_sum_exp([log_prob for outcome, log_prob in outcomes if same(outcome, value)])
     is_nan = value != value
     for outcome, log_prob in outcomes:
-        try:
-            if outcome == value or (is_nan and outcome != outcome):
-                return log_prob
-        except TypeError:  # an undrawn distribution among texts: whatever it is, it is not this value
-            continue
+        if outcome == value or (is_nan and outcome != outcome):
+            return log_prob
     return -math.inf
 
 

@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import numpy_masses
 from .measured import Measured, measure, measure_among
 from .requests import Allowed, Law
-
-_NUMPY = frozenset({"cpu"})
-"""Kinds of devices whose memory numpy can read."""
 
 _BELOW = 1.0 - 2.0**-53
 """A float64 times this is the next one towards zero. Rounding may carry a part of a mass up to the whole of it, behind
@@ -139,7 +137,7 @@ class NextTokens:
         rows, among = found.rows, found.among
         self.device, self.vocabulary, self._heat = rows.logits.device, rows.logits.shape[1], rows.heat
         self._half = rows.logits.dtype in (torch.float16, torch.bfloat16)
-        self._xp: Any = np if self.device.type in _NUMPY else torch
+        self._xp: Any = np if self.device.type in numpy_masses.DEVICES else torch
         self._logits, self._rows, self._top, self._floor, self._last, masses = map(
             self._view, (rows.logits, rows.numbers, found.top, found.floor, found.last, found.masses)
         )

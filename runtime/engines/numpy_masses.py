@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+DEVICES = frozenset({"cpu"})
+"""Kinds of devices whose memory numpy can read."""
 LARGEST = 1 << 12
 """The most tokens of a vocabulary for which it is faster. How many rows there are can't decide: it is another sum."""
 
@@ -20,7 +22,7 @@ _ENTRIES = 1 << 18
 
 def serves(logits: Tensor) -> bool:
     """Whether :func:`block_masses` is for these."""
-    return logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.shape[1] <= LARGEST
+    return logits.device.type in DEVICES and logits.dtype == torch.float32 and logits.shape[1] <= LARGEST
 
 
 def block_masses(logits: Tensor, factor: float, block: int, width: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.runtime.engines import cuts, laws, measured, numpy_masses
+from ppl.runtime.engines import cuts, measured, numpy_masses
 from ppl.runtime.engines.laws import NextTokens
 from ppl.runtime.engines.requests import PLAIN, Allowed, Law
 
@@ -172,14 +172,14 @@ def test_tensors_give_what_numpy_gives(law: Law, monkeypatch: pytest.MonkeyPatch
         return [free, free.among(order, allowed)]
 
     here = both()
-    monkeypatch.setattr(laws, "_NUMPY", frozenset())
+    monkeypatch.setattr(numpy_masses, "DEVICES", frozenset())
     for mine, other in zip(here, both(), strict=True):
         alive = [place for place in order if mine.alive[place]]
         tokens = other.at(alive, points[: len(alive)])
         assert isinstance(tokens, torch.Tensor)
         assert mine.at(alive, points[: len(alive)]).tolist() == tokens.tolist()
-        np.testing.assert_allclose(mine.log_probs(alive, tokens), other.log_probs(alive, tokens).numpy(), rtol=1e-12)
-        np.testing.assert_allclose(mine.table().numpy(), other.table().numpy(), rtol=1e-12)
+        np.testing.assert_allclose(mine.log_probs(alive, tokens), other.log_probs(alive, tokens).numpy(), rtol=1e-7)
+        np.testing.assert_allclose(mine.table().numpy(), other.table().numpy(), rtol=1e-7)
         assert mine.alive.tolist() == other.alive.tolist()
     rows[3, 5] = math.nan
     assert NextTokens(rows, law).faulty() == 3

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ppl.runtime.engines import kv_pool, kv_steps, laws
+from ppl.runtime.engines import kv_pool, kv_steps, numpy_masses
 from ppl.runtime.engines.kv_lanes import Lanes, Shape
 from ppl.runtime.engines.kv_steps import Steps
 from ppl.runtime.engines.local import LocalEngine
@@ -73,7 +73,7 @@ class Graph:
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     """Those that were made, in models that capture steps from now on."""
     made: list[Graph] = []
-    monkeypatch.setattr(laws, "_NUMPY", frozenset())  # whose operations are none on tensors
+    monkeypatch.setattr(numpy_masses, "DEVICES", frozenset())  # whose operations are none on tensors
 
     def captured(self: Steps, shape: Shape, lanes: Lanes) -> Graph:
         graph = self._graphs[shape] = Graph(self, shape, lanes)
