@@ -177,7 +177,7 @@ def _draw_answers(axes: Axes, posterior: Posterior) -> None:
     axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
     axes.set_xlim(0.0, max(reach) * 1.14)
     axes.set_ylim(max(len(bars), 2) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     if rest > 0.0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..compiler.errors import Span
 
 
@@ -21,3 +23,9 @@ class ProgramError(Exception):
 
 class WeightError(ProgramError, ArithmeticError):
     """A weight became NaN or +inf."""
+
+
+def short(value: Any) -> str:
+    """How a message shows a value: its ``repr``, or the beginning of that."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

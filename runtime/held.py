@@ -7,7 +7,7 @@ from typing import Any
 from ..compiler.requests import Ask, Sample
 from .copying import Memo, fork
 from .distributions import same
-from .errors import ProgramError
+from .errors import ProgramError, short
 from .outside import Outside
 
 
@@ -38,16 +38,11 @@ def held(ask: Ask, value: Any, outside: Outside | None) -> Any:
     if len(mine) > 1:
         raise ProgramError(
             f"{ask.site.kind} {ask.local_address!r}: its value comes from an earlier run or a proposal, and "
-            f"{len(mine)} of the outcomes are equal to it, {_short(value)}: which of these objects is meant can't be "
+            f"{len(mine)} of the outcomes are equal to it, {short(value)}: which of these objects is meant can't be "
             "told. Draw an index instead: xs[sample(dist.uniform(range(len(xs))))]",
             ask.site.span,
         )
     return next(iter(mine.values()), None)
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def fork_choice(ask: Ask | None, memo: Memo) -> Ask | None:

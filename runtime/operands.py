@@ -11,7 +11,7 @@ from ..compiler.errors import Span
 from ..compiler.requests import Ask, Observe, Sample, Site
 from .distributions import Distribution, Restricted, as_distribution, is_distribution
 from .engines.base import ModelDistribution, Request
-from .errors import ProgramError
+from .errors import ProgramError, short
 from .particle import Particle
 from .undrawn import forgotten
 from .waiting import Entry
@@ -214,8 +214,3 @@ def number(value: Any, ask: Ask, word: str) -> float:
     except (OverflowError, RuntimeError, TypeError, ValueError):
         told = forgotten(value) if is_distribution(value) else f"got {short(value)}"
         raise ProgramError(f"{word}() needs a number: {told}", ask.site.span) from None
-
-
-def short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .errors import short
+
 
 class Undrawn:
     """What all distributions refuse. Python would take any object for true, and put its name into a text."""
@@ -39,8 +41,7 @@ class NoValue(Undrawn):
 def forgotten(distribution: Any) -> str:
     """What is wrong where a distribution stands in place of a value, and what to write instead."""
     try:
-        shown = repr(distribution)
+        shown = short(distribution)
     except Exception:  # it may be half made
         shown = f"A {type(distribution).__name__}"
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"{shown} is a distribution, not a value that was drawn from it: write x = sample(...) first, and use x"
